@@ -1,0 +1,135 @@
+import type { Logger } from "pino";
+import type { z } from "zod";
+import type { Clock } from "../core/clock.ts";
+import type { Fault } from "../core/problem.ts";
+
+/** What a provider is asked to carry. One call of `send` is one attempt. */
+export interface SendRequest<Content = unknown> {
+  /** Ours, unique for each call of a provider: the tag by which an ambiguous attempt is found again. */
+  attemptId: string;
+  messageId: string;
+  /** 1 for the first call for this message. */
+  attemptNumber: number;
+  /** E.164. */
+  to: string;
+  /** The number or name to send from, or undefined for the provider's configured one. */
+  from: string | undefined;
+  content: Content;
+}
+
+export interface SendResult {
+  providerMessageId: string;
+}
+
+/** An attempt of which it is not known whether the provider accepted it. */
+export interface OpenAttempt<Content = unknown> extends SendRequest<Content> {
+  /** Milliseconds since the epoch at which the attempt was begun. */
+  startedAt: number;
+}
+
+export type Reconciliation =
+  | { result: "accepted"; providerMessageId: string }
+  /** Only with conclusive evidence: the message will be sent again. */
+  | { result: "not_accepted" }
+  | { result: "inconclusive" };
+
+/** A delivery report. `providerMessageId` is the one that `send` returned. */
+export interface Receipt {
+  provider: string;
+  providerMessageId: string;
+  status: "delivered" | "read" | "failed";
+  /** For `failed`: why, as the provider says it. */
+  code?: string;
+  /** Milliseconds since the epoch. */
+  at: number;
+}
+
+/** Something that a recipient wrote back. */
+export interface Reply {
+  provider: string;
+  /** The message that it answers, where the provider knows. */
+  providerMessageId?: string;
+  from: string;
+  to?: string;
+  text: string;
+  at: number;
+}
+
+/** Where a provider delivers what comes back later. Neither rejects: the store keeps trying. */
+export interface Inbound {
+  receipt(receipt: Receipt): void;
+  reply(reply: Reply): void;
+}
+
+/**
+ * Who carries messages. `send` resolves when the provider has accepted the message and throws nothing but the
+ * taxonomy of `core/errors.ts`; it must settle within `timeoutMs` or when `signal` aborts (then as
+ * `TransientError{delivery: "unknown"}` unless it knows better).
+ */
+export interface Provider<Content = unknown> {
+  readonly name: string;
+  /** The longest that one `send` can take, milliseconds. */
+  readonly timeoutMs: number;
+  /** How long after an ambiguous attempt `reconcile` can first be conclusive, milliseconds. */
+  readonly reconcileAfterMs: number;
+  send(request: SendRequest<Content>, signal: AbortSignal): Promise<SendResult>;
+  /**
+   * Asks the provider what became of an attempt; without it an ambiguous attempt becomes `unknown`. Rejects with
+   * `TransientError{delivery: "unknown"}` when the provider could not be asked: that says nothing about the attempt.
+   */
+  reconcile?(attempt: OpenAttempt<Content>): Promise<Reconciliation>;
+  close?(): Promise<void>;
+}
+
+export interface ProviderDeps {
+  clock: Clock;
+  log: Logger;
+  inbound: Inbound;
+}
+
+/** A provider as the registry knows it: its variables, and how to make it from them. */
+export interface ProviderDefinition<Env extends z.ZodRawShape = z.ZodRawShape, Content = unknown> {
+  readonly name: string;
+  /** The environment variables that it reads, each optional and with a `.describe()`; documented from here. */
+  readonly env: Env;
+  /** `absent` when no credentials are given; every fault of a half-given group otherwise. `pointer` is the variable. */
+  configured(env: z.output<z.ZodObject<Env>>): "present" | "absent" | Fault[];
+  create(env: z.output<z.ZodObject<Env>>, deps: ProviderDeps): Promise<Provider<Content>>;
+}
+
+/** The fields of a hunt's contact or of a single send that a channel makes its content from. */
+export interface ContentInput {
+  message?: string | undefined;
+  audioUrl?: string | undefined;
+}
+
+/** A way to reach a person. Adding one is a folder with this in it, and one line in `modules.ts`. */
+export interface Channel<Content = unknown> {
+  /** As in the API: `sms`. */
+  readonly name: string;
+  /** The queue that carries it, shared by sibling channels. */
+  readonly queue: "whatsapp" | "sms" | "voice";
+  /** `SMS_PROVIDER`: the variable that names the provider. */
+  readonly providerVariable: string;
+  /** In the order of preference when several have credentials; the sandbox last. */
+  readonly providers: readonly ProviderDefinition[];
+  /** What a job of this channel carries, checked at the edge and again off the queue. */
+  readonly content: z.ZodType<Content>;
+  /** Content out of a contact, or what is wrong with it (pointers relative to the contact). */
+  contentOf(input: ContentInput): { content: Content } | { faults: Fault[] };
+  /** The path and body of the route that sends a single message, e.g. `/api/phone/sms`. */
+  readonly single: SingleSend;
+}
+
+/** The route that sends one message over a channel. */
+export interface SingleSend {
+  path: string;
+  summary: string;
+  /** The content's own fields in the body, beside `recipientPhone`, `senderPhone` and `accountId`. */
+  fields: z.ZodRawShape;
+  /** Faults that no single field shows, such as "exactly one of two"; pointers into the body. */
+  check?(body: Record<string, unknown>): Fault[];
+  /** From the body's own fields to what `contentOf` takes. */
+  input(body: Record<string, unknown>): ContentInput;
+  example: Record<string, unknown>;
+}

@@ -1,0 +1,113 @@
+import { randomUUID } from "node:crypto";
+import type { CountryCode } from "libphonenumber-js";
+import type { Logger } from "pino";
+import { z } from "zod";
+import { UnavailableError } from "../core/errors.ts";
+import { parsePhone } from "../core/phone.ts";
+import { invalidRequest, ProblemError, type Fault } from "../core/problem.ts";
+import { refusalOf, REFUSALS } from "../core/refusals.ts";
+import { route, type Route } from "../core/route.ts";
+import type { PlannedMessage, Store } from "../store/store.ts";
+import type { Channel } from "./channel.ts";
+
+export interface SingleRoutesDeps {
+  store: Store;
+  /** Puts the message's job into its queue. Rejects with `UnavailableError` while Redis is away. */
+  enqueue(message: PlannedMessage): Promise<void>;
+  /** Undefined when somebody carries the channel; else what to do about it. */
+  offBecause(channel: string): string | undefined;
+  log: Logger;
+}
+
+const DEFAULT_COUNTRY = "FR";
+
+/** The route that sends one message over a channel, built from what the channel says of itself. */
+export function singleRoute(channel: Channel, { store, enqueue, offBecause, log }: SingleRoutesDeps): Route {
+  const phone = z.string().min(1).max(100);
+  return route({
+    method: "post",
+    path: channel.single.path,
+    tag: "Messages",
+    summary: channel.single.summary,
+    idempotent: true,
+    body: z.object({
+      recipientPhone: phone.describe("E.164, or the account's national format"),
+      senderPhone: phone.optional().describe("Number to send from; default: the provider's"),
+      accountId: z
+        .string()
+        .min(1)
+        .max(200)
+        .optional()
+        .describe("Whose suppressions and credits apply; default: nobody's"),
+      ...channel.single.fields,
+    }),
+    bodyExample: { recipientPhone: "+33612345678", accountId: "acc_456", ...channel.single.example },
+    responses: {
+      202: {
+        description: "Accepted and safe in the database.",
+        schema: z.object({ jobId: z.uuid(), queue: z.string(), messageId: z.uuid() }),
+      },
+      ...REFUSALS,
+      503: { description: "`channel_off`: no provider is configured for this channel, or a dependency is away." },
+    },
+    async handle({ body, idempotency }) {
+      const given = body as Record<string, unknown> & {
+        recipientPhone: string;
+        senderPhone?: string;
+        accountId?: string;
+      };
+      const off = offBecause(channel.name);
+      if (off) throw channelOff(channel.name, off);
+
+      const account = given.accountId === undefined ? undefined : await store.account(given.accountId);
+      const country = account?.defaultCountry ?? DEFAULT_COUNTRY;
+      const recipient = parsePhone(given.recipientPhone, country as CountryCode);
+      const content = channel.contentOf(channel.single.input(given));
+      const faults: Fault[] = "faults" in content ? [...content.faults] : [];
+      if (!recipient.ok) faults.unshift({ pointer: "/recipientPhone", detail: recipient.detail });
+      if (!recipient.ok || "faults" in content) throw invalidRequest(faults);
+
+      const id = randomUUID();
+      const message: PlannedMessage = {
+        id,
+        accountId: given.accountId,
+        huntId: undefined,
+        adId: undefined,
+        copy: 0,
+        channel: channel.name,
+        queue: channel.queue,
+        recipient: recipient.e164,
+        sender: given.senderPhone,
+        content: content.content,
+        priority: 0,
+        expiresAt: undefined,
+        skip: undefined,
+        detail: undefined,
+      };
+      const response = { jobId: id, queue: channel.queue, messageId: id };
+      const answer = await store.acceptMessage(message, response, idempotency);
+      if (answer.result !== "accepted" && answer.result !== "replay") throw refusalOf(answer.result, "/accountId");
+      if (answer.result === "accepted") {
+        await enqueue(message).catch((error: unknown) => {
+          // It is in the ledger: the sweeper queues it when Redis is back.
+          if (!(error instanceof UnavailableError)) throw error;
+          log.warn({ err: error, messageId: id }, "message accepted while Redis is away");
+        });
+      }
+      return {
+        status: 202,
+        body: answer.response,
+        headers: { Location: `/api/messages/${answer.response.messageId}` },
+      };
+    },
+  });
+}
+
+function channelOff(channel: string, detail: string): ProblemError {
+  return new ProblemError({
+    status: 503,
+    code: "channel_off",
+    title: "The channel is off",
+    detail: `${channel} is off: ${detail}.`,
+  });
+}

@@ -1,0 +1,133 @@
+import type twilio from "twilio";
+import type { Clock } from "../../../../core/clock.ts";
+import { type ProviderError, TransientError } from "../../../../core/errors.ts";
+import type { OpenAttempt, Provider, Reconciliation, SendRequest, SendResult } from "../../../channel.ts";
+import type { TextContent } from "../../../text.ts";
+import { type Failure, NAME, redacted, retryAfterOf, twilioError } from "./errors.ts";
+import { reconcile } from "./reconcile.ts";
+import { type Exchange, Transport, TransportError } from "./transport.ts";
+
+export interface TwilioConfig {
+  accountSid: string;
+  authToken: string;
+  /** Used when a message names no sender of its own. */
+  sender: { from: string } | { messagingServiceSid: string };
+  baseUrl: string;
+  timeoutMs: number;
+}
+
+type Sdk = typeof twilio;
+
+/** Of one recipient, the most recent first. */
+const LIST_SIZE = 100;
+/** Messages whose attempt is remembered, at least; up to twice as many. */
+const REMEMBERED = 5_000;
+
+/** SMS through Twilio's Messages resource, by its SDK: https://www.twilio.com/docs/messaging/api/message-resource */
+export class TwilioProvider implements Provider<TextContent> {
+  readonly name = NAME;
+  readonly timeoutMs: number;
+  /** Twilio documents no bound for how soon a message is listed. Too early costs an `inconclusive`, never a second SMS. */
+  readonly reconcileAfterMs = 10_000;
+  readonly #sdk: Sdk;
+  readonly #config: TwilioConfig;
+  readonly #clock: Clock;
+  readonly #transport: Transport;
+  /** Which attempt a message is known to come from: two generations, the older is forgotten whole. */
+  #owners = new Map<string, string>();
+  #olderOwners = new Map<string, string>();
+
+  constructor(sdk: Sdk, config: TwilioConfig, clock: Clock) {
+    this.#sdk = sdk;
+    this.#config = config;
+    this.#clock = clock;
+    this.#transport = new Transport(config);
+    this.timeoutMs = config.timeoutMs;
+  }
+
+  async send(request: SendRequest<TextContent>, signal: AbortSignal): Promise<SendResult> {
+    const { to, content, attemptId } = request;
+    const { sid } = await this.#call(request, signal, async (client) => {
+      const message = await client.messages.create({ to, body: content.text, ...this.#senderOf(request) });
+      if (typeof message.sid !== "string") throw new TypeError("The answer has no sid.");
+      return message;
+    });
+    this.#remember(sid, attemptId);
+    return { providerMessageId: sid };
+  }
+
+  /**
+   * Looks for the attempt's message among the newest to its recipient; see `reconcile.ts` for the evidence.
+   *
+   * Filtered by To and From alone: DateSent filters by the time of sending, which a queued message does not have yet.
+   */
+  async reconcile(attempt: OpenAttempt<TextContent>): Promise<Reconciliation> {
+    const sender = this.#senderOf(attempt);
+    const from = "from" in sender ? { from: sender.from } : {};
+    try {
+      const page = await this.#call(attempt, undefined, (client) =>
+        client.messages.page({ to: attempt.to, ...from, pageSize: LIST_SIZE }),
+      );
+      return reconcile(page.instances, {
+        attempt,
+        timeoutMs: this.timeoutMs,
+        messagingServiceSid: "messagingServiceSid" in sender ? sender.messagingServiceSid : undefined,
+        ownerOf: (sid) => this.#owners.get(sid) ?? this.#olderOwners.get(sid),
+      });
+    } catch (error) {
+      // `not_sent` of the question must not be read as `not_sent` of the message.
+      const { code, message } = error as ProviderError;
+      throw new TransientError(`Asked what became of an attempt: ${message}`, {
+        code,
+        provider: NAME,
+        cause: error,
+        delivery: "unknown",
+      });
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#transport.close();
+  }
+
+  /** Runs one SDK call. The client is made for it (20 µs): only so can the SDK's answer be tied to its connection. */
+  async #call<Result>(
+    personal: SendRequest<TextContent>,
+    signal: AbortSignal | undefined,
+    use: (client: twilio.Twilio) => Promise<Result>,
+  ): Promise<Result> {
+    const { accountSid, authToken } = this.#config;
+    const exchange: Exchange = {};
+    const httpClient = this.#transport.clientFor(exchange, signal);
+    try {
+      return await use(new this.#sdk.Twilio(accountSid, authToken, { accountSid, autoRetry: false, httpClient }));
+    } catch (error) {
+      const { to, from, content } = personal;
+      throw twilioError(this.#failureOf(error, exchange), redacted(error, [content.text, to, from ?? "", authToken]));
+    }
+  }
+
+  #failureOf(error: unknown, { status, retryAfter }: Exchange): Failure {
+    if (error instanceof TransportError) return { kind: error.kind, left: error.left };
+    if (status === undefined || (status >= 200 && status < 300)) return { kind: "unreadable" };
+    const { code } = error as { code?: unknown };
+    return {
+      kind: "answer",
+      status,
+      code: typeof code === "number" ? code : undefined,
+      retryAfterMs: retryAfterOf(retryAfter, this.#clock.now()),
+    };
+  }
+
+  #senderOf({ from }: SendRequest): TwilioConfig["sender"] {
+    return from === undefined ? this.#config.sender : { from };
+  }
+
+  #remember(sid: string, attemptId: string): void {
+    if (this.#owners.size >= REMEMBERED) {
+      this.#olderOwners = this.#owners;
+      this.#owners = new Map();
+    }
+    this.#owners.set(sid, attemptId);
+  }
+}

@@ -1,0 +1,99 @@
+/**
+ * What an error code of Twilio's means to us. Each is documented at https://www.twilio.com/docs/api/errors/<code>.
+ *
+ * - `permanent`: this recipient cannot be reached by SMS;
+ * - `suppress`: the recipient wrote STOP to this sender, and is not contacted again;
+ * - `content`: the text was refused; the same text would be again;
+ * - `configuration`: our account or sender; contacts are kept until somebody has put it right;
+ * - `busy`: refused for now and certainly not sent;
+ * - `failed_later`: accepted, then failed (mostly seen in receipts); another bounded attempt is allowed;
+ * - `ambiguous`: it may have been sent.
+ */
+export type TwilioCode =
+  | { kind: "permanent" | "suppress" | "content" | "failed_later" | "ambiguous"; words: string }
+  /** `scope: "message"` where another recipient may work: one contact must not hold up the sender for all others. */
+  | { kind: "configuration"; words: string; scope: "message" | "sender" }
+  | { kind: "busy"; words: string; scope: "sender" | "provider"; retryAfterMs: number };
+
+export const TWILIO_CODES: Readonly<Record<number, TwilioCode>> = {
+  21211: { kind: "permanent", words: "The recipient's number is not valid." },
+  21266: { kind: "permanent", words: "Recipient and sender are the same number." },
+  21612: { kind: "permanent", words: "The recipient cannot be reached from this sender." },
+  21614: { kind: "permanent", words: "The recipient's number is not a mobile number." },
+  21635: { kind: "permanent", words: "The recipient's number is a landline." },
+  30005: { kind: "permanent", words: "The recipient's number is unknown to its network." },
+  30006: { kind: "permanent", words: "The recipient's number is a landline or its carrier cannot be reached." },
+
+  21610: { kind: "suppress", words: "The recipient has unsubscribed from this sender with STOP." },
+
+  21602: { kind: "content", words: "The message has no text." },
+  21617: { kind: "content", words: "The message is longer than 1600 characters." },
+  30004: { kind: "content", words: "The recipient or its carrier blocks this message." },
+  30007: { kind: "content", words: "A carrier filtered the message as spam." },
+
+  10001: { kind: "configuration", scope: "sender", words: "The Twilio account is not active (balance or policy)." },
+  20003: {
+    kind: "configuration",
+    scope: "sender",
+    words: "Twilio refuses the credentials: check TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN.",
+  },
+  20005: { kind: "configuration", scope: "sender", words: "The Twilio account is not active (balance or trial)." },
+  21212: { kind: "configuration", scope: "sender", words: "The sender is not a valid number or name." },
+  21408: {
+    kind: "configuration",
+    scope: "message",
+    words: "The Twilio account may not send to this country: enable it under Geo permissions.",
+  },
+  21603: {
+    kind: "configuration",
+    scope: "sender",
+    words: "No sender was given: set TWILIO_FROM or TWILIO_MESSAGING_SERVICE_SID.",
+  },
+  21606: {
+    kind: "configuration",
+    scope: "sender",
+    words: "The sender is not a number of this Twilio account that can send SMS.",
+  },
+  21608: {
+    kind: "configuration",
+    scope: "message",
+    words: "A trial account sends only to verified numbers: upgrade it or verify this one.",
+  },
+  21659: {
+    kind: "configuration",
+    scope: "sender",
+    words: "The sender is not a Twilio number, or its short code is of another country.",
+  },
+  21660: { kind: "configuration", scope: "sender", words: "The sender belongs to another Twilio account." },
+  30002: { kind: "configuration", scope: "sender", words: "The Twilio account is suspended." },
+  30018: {
+    kind: "configuration",
+    scope: "message",
+    words: "The recipient's carrier wants this sender registered first.",
+  },
+
+  20429: { kind: "busy", scope: "provider", retryAfterMs: 2_000, words: "Too many concurrent requests to Twilio." },
+  // The queue of one sender holds ten hours of messages, so a minute frees 60 places even at one message a second.
+  21611: { kind: "busy", scope: "sender", retryAfterMs: 60_000, words: "The sender's queue at Twilio is full." },
+  63017: {
+    kind: "busy",
+    scope: "provider",
+    retryAfterMs: 2_000,
+    words: "The account sends faster than Twilio allows.",
+  },
+  63038: {
+    kind: "busy",
+    scope: "provider",
+    retryAfterMs: 3_600_000,
+    words: "The account's daily limit of messages is reached.",
+  },
+
+  30001: { kind: "failed_later", words: "Twilio's queue overflowed." },
+  30003: { kind: "failed_later", words: "The recipient's phone could not be reached." },
+  30008: { kind: "failed_later", words: "The carrier gave no reason." },
+  30036: { kind: "failed_later", words: "The message waited in Twilio's queue for longer than its validity." },
+  30047: { kind: "failed_later", words: "Twilio could not reschedule the message into permitted hours." },
+  30500: { kind: "failed_later", words: "An internal error of Twilio's." },
+
+  20500: { kind: "ambiguous", words: "An internal error of Twilio's; the message may have been sent." },
+};

@@ -1,0 +1,90 @@
+import { z } from "zod";
+import type { Fault } from "../../../../core/problem.ts";
+import type { ProviderDefinition } from "../../../channel.ts";
+import type { TextContent } from "../../../text.ts";
+import { TwilioProvider } from "./client.ts";
+import { NAME } from "./errors.ts";
+
+const env = {
+  TWILIO_ACCOUNT_SID: z.string().optional().describe("Twilio: the account, AC and 32 hexadecimal digits."),
+  TWILIO_AUTH_TOKEN: z.string().optional().describe("Twilio: the account's secret token."),
+  TWILIO_FROM: z
+    .string()
+    .optional()
+    .describe("Twilio: the number (+33…), short code or name to send from. This or TWILIO_MESSAGING_SERVICE_SID."),
+  TWILIO_MESSAGING_SERVICE_SID: z
+    .string()
+    .optional()
+    .describe("Twilio: the messaging service to send with, MG and 32 hexadecimal digits. This or TWILIO_FROM."),
+  TWILIO_API_BASE_URL: z
+    .url({ protocol: /^https?$/ })
+    .default("https://api.twilio.com")
+    .describe("Twilio: where its API is reached, for a proxy or a test double."),
+  TWILIO_TIMEOUT_MS: z.coerce
+    .number()
+    .int()
+    .min(1_000)
+    .max(120_000)
+    .default(15_000)
+    .describe("Twilio: the longest that one request may take, milliseconds."),
+};
+
+type Env = typeof env;
+type Values = z.output<z.ZodObject<Env>>;
+
+const ACCOUNT_SID = /^AC[0-9a-f]{32}$/i;
+const SERVICE_SID = /^MG[0-9a-f]{32}$/i;
+/** E.164, a short code, or a name of up to 11 characters with a letter in it: https://www.twilio.com/docs/api/errors/21212 */
+const SENDER = /^(?:\+[1-9]\d{6,14}|\d{3,8}|(?=.*[A-Za-z])[A-Za-z0-9 +_&-]{1,11})$/;
+
+/** Base URL and time-out alone ask for nothing: they only tune. */
+function configured(values: Values): "present" | "absent" | Fault[] {
+  const { TWILIO_ACCOUNT_SID: sid, TWILIO_AUTH_TOKEN: token, TWILIO_FROM: from } = values;
+  const service = values.TWILIO_MESSAGING_SERVICE_SID;
+  if (!sid && !token && !from && !service) return "absent";
+
+  const faults: Fault[] = [];
+  const fault = (pointer: keyof Env, detail: string) => faults.push({ pointer, detail });
+  if (!sid)
+    fault(
+      "TWILIO_ACCOUNT_SID",
+      "Missing: Twilio needs it beside the other TWILIO_ variables. It is on the console's front page.",
+    );
+  else if (sid.startsWith("SK"))
+    fault("TWILIO_ACCOUNT_SID", "This is an API key; give the account's SID, which begins with AC.");
+  else if (!ACCOUNT_SID.test(sid)) fault("TWILIO_ACCOUNT_SID", "Not an account SID: AC and 32 hexadecimal digits.");
+  if (!token)
+    fault(
+      "TWILIO_AUTH_TOKEN",
+      "Missing: Twilio needs it beside the other TWILIO_ variables. It is on the console's front page.",
+    );
+  if (!from && !service)
+    fault("TWILIO_FROM", "Missing: give a sender here, or a service as TWILIO_MESSAGING_SERVICE_SID.");
+  if (from && service)
+    fault("TWILIO_FROM", "Given together with TWILIO_MESSAGING_SERVICE_SID; give only one of the two.");
+  if (from && !SENDER.test(from))
+    fault("TWILIO_FROM", "Not a sender: a number like +33612345678, a short code, or a name of up to 11 characters.");
+  if (service && !SERVICE_SID.test(service)) {
+    fault("TWILIO_MESSAGING_SERVICE_SID", "Not a messaging service SID: MG and 32 hexadecimal digits.");
+  }
+  return faults.length === 0 ? "present" : faults;
+}
+
+export const twilioProvider: ProviderDefinition<Env, TextContent> = {
+  name: NAME,
+  env,
+  configured,
+  /** The SDK is loaded only here: its import takes some 90 ms that a worker without Twilio need not spend. */
+  async create(values, { clock }) {
+    const { default: sdk } = await import("twilio");
+    const service = values.TWILIO_MESSAGING_SERVICE_SID;
+    const config = {
+      accountSid: values.TWILIO_ACCOUNT_SID ?? "",
+      authToken: values.TWILIO_AUTH_TOKEN ?? "",
+      sender: service ? { messagingServiceSid: service } : { from: values.TWILIO_FROM ?? "" },
+      baseUrl: values.TWILIO_API_BASE_URL,
+      timeoutMs: values.TWILIO_TIMEOUT_MS,
+    };
+    return new TwilioProvider(sdk, config, clock);
+  },
+};

@@ -1,0 +1,194 @@
+import type { LevelWithSilent } from "pino";
+import { z } from "zod";
+import type { Channel, ProviderDefinition } from "./channels/channel.ts";
+import type { Fault } from "./core/problem.ts";
+
+const wholeNumber = (minimum: number, maximum: number) => z.coerce.number().int().min(minimum).max(maximum);
+
+/** The service's own variables; each provider adds its fragment. Names, defaults and words are the documentation. */
+export const BASE_ENV = {
+  NODE_ENV: z.enum(["development", "test", "production"]).default("development").describe(
+    "`production` turns channels without credentials off instead of giving them to the sandbox",
+  ),
+  PORT: wholeNumber(0, 65_535).default(3000).describe("Port of the HTTP server; 0 takes a free one"),
+  HOST: z.string().min(1).default("0.0.0.0").describe("Address that the HTTP server listens on"),
+  API_SECRET: z
+    .string()
+    .min(1)
+    .describe("Bearer tokens of the API and the login of `/admin`; several, separated by commas, for rotation"),
+  REDIS_URL: z.url({ protocol: /^rediss?$/ }).describe("Redis for the queues: `redis://…` or `rediss://…`"),
+  REDIS_PREFIX: z.string().min(1).default("{auto-prospect}").describe("Put before every key in Redis"),
+  SUPABASE_URL: z.url({ protocol: /^https?$/ }).describe("Supabase project, without `/rest/v1`"),
+  SUPABASE_SERVICE_KEY: z.string().min(1).describe("Supabase's service role key"),
+  DATABASE_TIMEOUT_MS: wholeNumber(100, 120_000).default(10_000).describe("For one request to Supabase"),
+  LOG_LEVEL: z.enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"]).default("info").describe(
+    "What is logged, as JSON lines on standard output",
+  ),
+  MAX_BODY_BYTES: wholeNumber(1024, 1_073_741_824).default(33_554_432).describe("Largest request body, after inflating"),
+  TRUST_PROXY: wholeNumber(0, 10).default(0).describe("Reverse proxies in front; 1 on Railway"),
+  JOB_ATTEMPTS: wholeNumber(1, 20).default(3).describe("Tries of a message, the first one included"),
+  JOB_BACKOFF_MS: wholeNumber(10, 3_600_000).default(2000).describe("Before the second try; doubled each time"),
+  WORKER_CONCURRENCY: wholeNumber(1, 1000).default(100).describe("Messages under way at once, each channel queue"),
+  HUNT_CONCURRENCY: wholeNumber(1, 50).default(2).describe("Chunks of hunts planned at once"),
+  LOCK_MS: wholeNumber(1000, 600_000).default(30_000).describe(
+    "For how long a job of a worker that died stays locked; running jobs renew it",
+  ),
+  STALLED_CHECK_MS: wholeNumber(100, 600_000).default(5000).describe("How often jobs of dead workers are looked for"),
+  SWEEP_MS: wholeNumber(100, 3_600_000).default(5000).describe(
+    "How often the ledger is compared with the queues, for messages that no job owns",
+  ),
+  KEEP_COMPLETED_SECONDS: wholeNumber(0, 31_536_000).default(86_400).describe("Age at which completed jobs go"),
+  KEEP_COMPLETED_COUNT: wholeNumber(0, 1_000_000).default(1000).describe("Completed jobs kept in each queue"),
+  KEEP_FAILED_SECONDS: wholeNumber(0, 31_536_000).default(1_209_600).describe("Age at which failed jobs go"),
+  KEEP_FAILED_COUNT: wholeNumber(0, 1_000_000).default(10_000).describe("Failed jobs kept in each queue"),
+  SHUTDOWN_TIMEOUT_MS: wholeNumber(0, 3_600_000).default(25_000).describe(
+    "From SIGTERM until running work is handed back and the process exits with 1",
+  ),
+} satisfies z.ZodRawShape;
+
+/** A channel as it will run: with a provider, or off and why. */
+export interface ChannelConfig {
+  channel: Channel;
+  provider: { definition: ProviderDefinition; env: Record<string, unknown> } | undefined;
+  /** For a channel that is off: what to set, in words. */
+  offBecause: string | undefined;
+}
+
+export interface Config {
+  production: boolean;
+  logLevel: LevelWithSilent;
+  http: { host: string; port: number; apiSecrets: string[]; maxBodyBytes: number; trustProxy: number };
+  redis: { url: string; prefix: string };
+  database: { url: string; serviceKey: string; timeoutMs: number };
+  jobs: {
+    attempts: number;
+    backoffMs: number;
+    retention: { completed: { age: number; count: number }; failed: { age: number; count: number } };
+  };
+  workers: {
+    concurrency: number;
+    huntConcurrency: number;
+    lockMs: number;
+    stalledCheckMs: number;
+    sweepMs: number;
+  };
+  shutdownTimeoutMs: number;
+  channels: ChannelConfig[];
+}
+
+/** Everything that is wrong with the environment, at once. `message` is a list for people. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+  readonly faults: Fault[];
+
+  constructor(faults: Fault[]) {
+    const lines = faults.map(({ pointer, detail }) => `  ${pointer}: ${detail}`);
+    super(`The environment is not complete; .env.example describes each variable.\n${lines.join("\n")}`);
+    this.faults = faults;
+  }
+}
+
+type Environment = Record<string, string | undefined>;
+
+/** Reads the environment. Empty variables count as absent. Throws `ConfigError` with every fault. */
+export function readConfig(environment: Environment, channels: readonly Channel[]): Config {
+  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== undefined && value !== ""));
+  const faults: Fault[] = [];
+  const parsed = z.object(BASE_ENV).safeParse(given);
+  if (!parsed.success) faults.push(...parsed.error.issues.map((issue) => faultOf(issue, given)));
+  const production = given["NODE_ENV"] === "production";
+
+  const secrets = (given["API_SECRET"] ?? "").split(",").map((secret) => secret.trim());
+  if (given["API_SECRET"] !== undefined && secrets.some((secret) => secret === "")) {
+    faults.push({ pointer: "API_SECRET", detail: "has an empty entry between its commas" });
+  } else if (production && given["API_SECRET"] !== undefined && secrets.some((secret) => secret.length < 16)) {
+    faults.push({ pointer: "API_SECRET", detail: "is too short for production: 16 characters or more, each" });
+  }
+
+  const chosen = channels.map((channel) => chooseProvider(channel, given, production, faults));
+  if (!parsed.success || faults.length > 0) throw new ConfigError(unique(faults));
+
+  const env = parsed.data;
+  return {
+    production,
+    logLevel: env.LOG_LEVEL,
+    http: {
+      host: env.HOST,
+      port: env.PORT,
+      apiSecrets: secrets,
+      maxBodyBytes: env.MAX_BODY_BYTES,
+      trustProxy: env.TRUST_PROXY,
+    },
+    redis: { url: env.REDIS_URL, prefix: env.REDIS_PREFIX },
+    database: { url: env.SUPABASE_URL, serviceKey: env.SUPABASE_SERVICE_KEY, timeoutMs: env.DATABASE_TIMEOUT_MS },
+    jobs: {
+      attempts: env.JOB_ATTEMPTS,
+      backoffMs: env.JOB_BACKOFF_MS,
+      retention: {
+        completed: { age: env.KEEP_COMPLETED_SECONDS, count: env.KEEP_COMPLETED_COUNT },
+        failed: { age: env.KEEP_FAILED_SECONDS, count: env.KEEP_FAILED_COUNT },
+      },
+    },
+    workers: {
+      concurrency: env.WORKER_CONCURRENCY,
+      huntConcurrency: env.HUNT_CONCURRENCY,
+      lockMs: env.LOCK_MS,
+      stalledCheckMs: env.STALLED_CHECK_MS,
+      sweepMs: env.SWEEP_MS,
+    },
+    shutdownTimeoutMs: env.SHUTDOWN_TIMEOUT_MS,
+    channels: chosen,
+  };
+}
+
+/** The provider that is named, else the first with credentials, else the sandbox where it cannot be mistaken for real. */
+function chooseProvider(
+  channel: Channel,
+  given: Record<string, unknown>,
+  production: boolean,
+  faults: Fault[],
+): ChannelConfig {
+  const candidates = channel.providers.map((definition) => {
+    const parsed = z.object(definition.env).safeParse(given);
+    if (!parsed.success) {
+      faults.push(...parsed.error.issues.map((issue) => faultOf(issue, given)));
+      return { definition, env: {}, state: "faulty" as const };
+    }
+    const env: Record<string, unknown> = parsed.data;
+    const state = definition.configured(env);
+    if (typeof state === "string") return { definition, env, state };
+    faults.push(...state);
+    return { definition, env, state: "faulty" as const };
+  });
+
+  const variable = channel.providerVariable;
+  const name = given[variable];
+  if (name !== undefined) {
+    const named = candidates.find(({ definition }) => definition.name === name);
+    if (!named) {
+      const known = candidates.map(({ definition }) => `"${definition.name}"`).join(", ");
+      faults.push({ pointer: variable, detail: `there is no such provider for ${channel.name}; known: ${known}` });
+    } else if (named.state === "absent" && name !== "sandbox") {
+      const variables = Object.keys(named.definition.env).join(", ");
+      faults.push({ pointer: variable, detail: `names a provider without credentials; it reads ${variables}` });
+    }
+    return { channel, provider: named, offBecause: undefined };
+  }
+  const real = candidates.find(({ definition, state }) => state === "present" && definition.name !== "sandbox");
+  const fallback = production ? undefined : candidates.find(({ definition }) => definition.name === "sandbox");
+  return {
+    channel,
+    provider: real ?? fallback,
+    offBecause: `no provider has credentials; set those of one, or ${variable}=sandbox to try it without sending anything`,
+  };
+}
+
+function faultOf(issue: z.core.$ZodIssue, given: Record<string, unknown>): Fault {
+  const pointer = issue.path.map(String).join(".");
+  return { pointer, detail: pointer in given ? `is not valid: ${issue.message}` : "is missing" };
+}
+
+/** Sibling channels may share a provider's variables: say each fault once. */
+function unique(faults: Fault[]): Fault[] {
+  return [...new Map(faults.map((fault) => [`${fault.pointer}\n${fault.detail}`, fault])).values()];
+}

@@ -1,0 +1,53 @@
+import { ProblemError } from "./problem.ts";
+import type { RouteResponse } from "./route.ts";
+
+/** Why the ledger takes a request not at all. */
+export type Refusal = "conflict" | "unknown_account" | "suspended_account" | "other_account";
+
+/** The answers that `refusalOf` can give, for a route's `responses`. */
+export const REFUSALS: Record<number, RouteResponse> = {
+  400: { description: "Not valid: `errors` lists every fault by JSON pointer. Nothing was enqueued." },
+  403: { description: "`suspended_account`: the account may not send." },
+  409: {
+    description:
+      "`idempotency_conflict`: the `Idempotency-Key` was used with another body. `hunt_of_other_account`: the hunt's id is taken.",
+  },
+  422: { description: "`unknown_account`: there is no such account." },
+};
+
+/** The problem that a refusal is to the caller; `pointer` is where the account was named. */
+export function refusalOf(refusal: Refusal, pointer: string): ProblemError {
+  switch (refusal) {
+    case "conflict":
+      return new ProblemError({
+        status: 409,
+        code: "idempotency_conflict",
+        title: "The Idempotency-Key was used before",
+        detail: "This Idempotency-Key came with another body within 24 hours. Use a new key for a new request.",
+      });
+    case "unknown_account":
+      return new ProblemError({
+        status: 422,
+        code: "unknown_account",
+        title: "Unknown account",
+        detail: 'There is no such account. Insert it into the table "accounts" first; its id alone is enough.',
+        errors: [{ pointer, detail: "names no account" }],
+      });
+    case "suspended_account":
+      return new ProblemError({
+        status: 403,
+        code: "suspended_account",
+        title: "The account is suspended",
+        detail: "A suspended account sends nothing. Nothing was enqueued.",
+        errors: [{ pointer, detail: "names a suspended account" }],
+      });
+    case "other_account":
+      return new ProblemError({
+        status: 409,
+        code: "hunt_of_other_account",
+        title: "The hunt belongs to another account",
+        detail: "A hunt of this id exists already and is not this account's. Nothing was enqueued.",
+        errors: [{ pointer: "/huntId", detail: "is taken" }],
+      });
+  }
+}

@@ -1,0 +1,78 @@
+import type { Logger } from "pino";
+import type { z } from "zod";
+
+/** One documented answer of a route. */
+export interface RouteResponse {
+  description: string;
+  schema?: z.ZodType;
+  example?: unknown;
+  /** The problem codes that come with this status, and what each means. Documented at `/docs#problem-<code>`. */
+  codes?: Record<string, string>;
+}
+
+/** What a caller sent with `Idempotency-Key`: the key, within its route, and a digest of the body. */
+export interface Idempotency {
+  scope: string;
+  key: string;
+  bodyHash: string;
+}
+
+export interface RouteRequest<Params, Query, Body> {
+  params: Params;
+  query: Query;
+  body: Body;
+  /** Present when the caller sent the header and the route is `idempotent`. */
+  idempotency: Idempotency | undefined;
+  requestId: string;
+  log: Logger;
+}
+
+export interface RouteReply {
+  status: number;
+  /** Written as JSON; text or bytes go out as they are when `headers` have a `Content-Type`. */
+  body: unknown;
+  headers?: Record<string, string>;
+}
+
+/**
+ * One HTTP route, declared once: the Express router, the OpenAPI document and the tests are derived from it.
+ * Answers that every route can give (401, 404 of the path, 413, 415, 500, 503) are not listed in `responses`.
+ */
+export interface Route {
+  method: "get" | "post" | "delete";
+  /** In Express' form: `/api/messages/:messageId`. */
+  path: string;
+  tag: string;
+  summary: string;
+  description?: string;
+  /** No Bearer token wanted. */
+  public?: boolean;
+  /** Accepts `Idempotency-Key`. */
+  idempotent?: boolean;
+  params?: z.ZodObject;
+  query?: z.ZodObject;
+  body?: z.ZodType;
+  /** Checks a body whose plain validation would hold the event loop for too long. Throws `invalidRequest`. */
+  parseBody?: (raw: unknown) => Promise<unknown>;
+  bodyExample?: unknown;
+  responses: Record<number, RouteResponse>;
+  handle(request: RouteRequest<never, never, never>): Promise<RouteReply>;
+}
+
+type Output<Schema> = Schema extends z.ZodType ? z.output<Schema> : undefined;
+
+/** Gives a route's handler the types of its schemas. */
+export function route<
+  const Params extends z.ZodObject | undefined = undefined,
+  const Query extends z.ZodObject | undefined = undefined,
+  const Body extends z.ZodType | undefined = undefined,
+>(
+  definition: Omit<Route, "handle" | "params" | "query" | "body"> & {
+    params?: Params;
+    query?: Query;
+    body?: Body;
+    handle(request: RouteRequest<Output<Params>, Output<Query>, Output<Body>>): Promise<RouteReply>;
+  },
+): Route {
+  return definition as unknown as Route;
+}

@@ -1,0 +1,98 @@
+import { z } from "zod";
+import type { Channel } from "../channels/channel.ts";
+import { invalidRequest, type Fault } from "../core/problem.ts";
+
+/** A contact as it was accepted: checked for structure, not yet for whether it can be dialled. */
+export interface Contact {
+  adId: string;
+  recipientPhone: string;
+  channel: string;
+  message?: string | undefined;
+  senderPhone?: string | undefined;
+  audioUrl?: string | undefined;
+  /** 1, 2, … where the same submission gave the same adId and channel before. */
+  copy?: number;
+}
+
+/** Looks a channel up by its name: the hunt room's only view of the channels. */
+export type ChannelDirectory = ReadonlyMap<string, Channel>;
+
+/** Contacts checked between two turns of the event loop. */
+const SLICE = 2000;
+
+/** Documents a contact; the check itself is `readContacts`, which a hundred thousand of them can afford. */
+export function contactSchema(channels: ChannelDirectory) {
+  return z.object({
+    adId: z.string().min(1).max(200).describe("The advert or business, in the web app's own words"),
+    recipientPhone: z
+      .string()
+      .min(1)
+      .max(100)
+      .describe("E.164, or the account's national format. A number that cannot be dialled is skipped, not refused"),
+    channel: z.enum([...channels.keys()] as [string, ...string[]]),
+    message: z.string().optional().describe("The text; for `ringless_voice` what is spoken"),
+    senderPhone: z.string().min(1).max(100).optional().describe("Number to send from; default: the provider's"),
+    audioUrl: z.url().optional().describe("`ringless_voice` only: a recording to play instead of `message`"),
+  });
+}
+
+/** Every structural fault of every contact by JSON pointer, or the contacts, with repeated ones numbered. */
+export async function readContacts(raw: readonly unknown[], channels: ChannelDirectory): Promise<Contact[]> {
+  const faults: Fault[] = [];
+  const contacts: Contact[] = [];
+  const seen = new Map<string, number>();
+  for (let i = 0; i < raw.length; i++) {
+    if (i > 0 && i % SLICE === 0) await new Promise((resolve) => setImmediate(resolve));
+    const contact = readContact(raw[i], `/contacts/${i}`, channels, faults);
+    if (!contact) continue;
+    const key = `${contact.channel} ${contact.adId}`;
+    const copies = seen.get(key) ?? 0;
+    seen.set(key, copies + 1);
+    contacts.push(copies > 0 ? { ...contact, copy: copies } : contact);
+  }
+  if (faults.length > 0) throw invalidRequest(faults);
+  return contacts;
+}
+
+function readContact(raw: unknown, at: string, channels: ChannelDirectory, faults: Fault[]): Contact | undefined {
+  if (typeof raw !== "object" || raw === null || Array.isArray(raw)) {
+    faults.push({ pointer: at, detail: "must be an object" });
+    return undefined;
+  }
+  const before = faults.length;
+  const given = raw as Record<string, unknown>;
+  const text = (name: string, max: number, required: boolean): string | undefined => {
+    const value = given[name];
+    if (value === undefined || value === null) {
+      if (required) faults.push({ pointer: `${at}/${name}`, detail: "is missing" });
+      return undefined;
+    }
+    if (typeof value !== "string") faults.push({ pointer: `${at}/${name}`, detail: "must be a string" });
+    else if (required && value.trim() === "") faults.push({ pointer: `${at}/${name}`, detail: "must not be empty" });
+    else if (value.length > max) faults.push({ pointer: `${at}/${name}`, detail: `must have at most ${max} characters` });
+    // Postgres cannot store it, and no phone can show it.
+    else if (value.includes("\0")) faults.push({ pointer: `${at}/${name}`, detail: "must not contain a NUL character" });
+    else return value;
+    return undefined;
+  };
+
+  const contact: Contact = {
+    adId: text("adId", 200, true) ?? "",
+    recipientPhone: text("recipientPhone", 100, true) ?? "",
+    channel: text("channel", 100, true) ?? "",
+    message: text("message", Number.POSITIVE_INFINITY, false),
+    senderPhone: text("senderPhone", 100, false),
+    audioUrl: text("audioUrl", 2000, false),
+  };
+  if (faults.length > before) return undefined;
+  const channel = channels.get(contact.channel);
+  if (!channel) {
+    const known = [...channels.keys()].map((name) => `"${name}"`).join(", ");
+    faults.push({ pointer: `${at}/channel`, detail: `must be one of ${known}` });
+    return undefined;
+  }
+  const content = channel.contentOf(contact);
+  if ("content" in content) return contact;
+  for (const { pointer, detail } of content.faults) faults.push({ pointer: at + pointer, detail });
+  return undefined;
+}

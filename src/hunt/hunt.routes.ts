@@ -1,0 +1,156 @@
+import { randomUUID } from "node:crypto";
+import type { Logger } from "pino";
+import { z } from "zod";
+import { UnavailableError } from "../core/errors.ts";
+import { invalidRequest, notFound, ProblemError, type Fault } from "../core/problem.ts";
+import { refusalOf, REFUSALS } from "../core/refusals.ts";
+import { route, type Route } from "../core/route.ts";
+import type { Queues } from "../queues/index.ts";
+import type { Store } from "../store/store.ts";
+import { MESSAGE_STATUSES } from "../store/store.ts";
+import { messageSchema, messageView } from "../store/message-view.ts";
+import { contactSchema, readContacts, type ChannelDirectory, type Contact } from "./contacts.ts";
+import { statusSchema, summarise } from "./hunt.status.ts";
+import { CHUNK_SIZE } from "./plan.ts";
+
+export interface HuntRoutesDeps {
+  store: Store;
+  queues: Pick<Queues, "addHunt">;
+  channels: ChannelDirectory;
+  log: Logger;
+}
+
+const huntId = z.string().min(1).max(200).regex(/^[^\p{Cc}]+$/u, "must not contain control characters");
+
+export function huntRoutes({ store, queues, channels, log }: HuntRoutesDeps): Route[] {
+  const head = z.object({
+    huntId: huntId.describe("The hunt, in the web app's own words. Giving it again adds contacts to it"),
+    accountId: z.string().min(1).max(200),
+    priority: z.enum(["high", "normal", "low"]).default("normal"),
+    expiresAt: z.iso.datetime({ offset: true }).optional().describe("Nothing is sent after it; default: in seven days"),
+  });
+  const body = head.extend({ contacts: z.array(contactSchema(channels)).min(1) });
+
+  /** All faults of the whole body at once, without holding the event loop for a big hunt. */
+  const parseBody = async (raw: unknown) => {
+    const parsed = head.extend({ contacts: z.array(z.unknown()).min(1) }).safeParse(raw);
+    const faults: Fault[] = parsed.success ? [] : parsed.error.issues.map(toFault);
+    const given = (raw as { contacts?: unknown } | null)?.contacts;
+    let contacts: Contact[] = [];
+    try {
+      if (Array.isArray(given)) contacts = await readContacts(given, channels);
+    } catch (error) {
+      if (!(error instanceof ProblemError)) throw error;
+      for (const fault of error.errors ?? []) faults.push(fault);
+    }
+    if (!parsed.success || faults.length > 0) throw invalidRequest(faults);
+    return { ...parsed.data, contacts };
+  };
+
+  return [
+    route({
+      method: "post",
+      path: "/api/hunt/execute",
+      tag: "Hunts",
+      summary: "Contact everybody of a hunt",
+      description:
+        "Accepted contacts are safe in the database when the answer is given. The same contact (`adId` and `channel`) " +
+        "is never contacted twice by one hunt, however often it is submitted.",
+      idempotent: true,
+      body,
+      parseBody,
+      bodyExample: {
+        huntId: "hunt_123",
+        accountId: "acc_456",
+        contacts: [
+          { adId: "ad_789", recipientPhone: "+33612345678", channel: "sms", message: "Bonjour, votre bien est-il libre ?" },
+        ],
+      },
+      responses: {
+        202: {
+          description: "Accepted. `Location` is where to watch it.",
+          schema: z.object({ jobId: z.uuid(), huntId: z.string(), accepted: z.number().int() }),
+          example: { jobId: "7f1c9c1e-7a55-4b55-9c53-0a6d0b3f1a51", huntId: "hunt_123", accepted: 1 },
+        },
+        ...REFUSALS,
+      },
+      async handle({ body: hunt, idempotency }) {
+        const { contacts, huntId: id, accountId, priority, expiresAt } = hunt as z.output<typeof head> & { contacts: Contact[] };
+        const jobId = randomUUID();
+        const chunks: Contact[][] = [];
+        for (let i = 0; i < contacts.length; i += CHUNK_SIZE) chunks.push(contacts.slice(i, i + CHUNK_SIZE));
+        // A body of many megabytes is not staged for an account that will be refused.
+        if (chunks.length > 1) await refuseAccount(store, accountId);
+        const response = { jobId, huntId: id, accepted: contacts.length };
+        const answer = await store.acceptHunt({ id, accountId, priority, expiresAt }, jobId, chunks, response, idempotency);
+        if (answer.result !== "accepted" && answer.result !== "replay") throw refusalOf(answer.result, "/accountId");
+        if (answer.result === "accepted") {
+          await queues.addHunt({ jobId, huntId: id, chunks: chunks.length }).catch((error: unknown) => {
+            // It is in the ledger: the sweeper queues it when Redis is back.
+            if (!(error instanceof UnavailableError)) throw error;
+            log.warn({ err: error, jobId, huntId: id }, "hunt accepted while Redis is away");
+          });
+        }
+        const location = `/api/hunt/status/${answer.response.jobId}`;
+        return { status: 202, body: answer.response, headers: { Location: location } };
+      },
+    }),
+
+    route({
+      method: "get",
+      path: "/api/hunt/status/:jobId",
+      tag: "Hunts",
+      summary: "How far a hunt is",
+      description: "The counts always sum to `total`. They are the whole hunt's, whichever of its submissions is asked for.",
+      params: z.object({ jobId: z.string().min(1).max(200) }),
+      responses: {
+        200: { description: "The hunt's counts now.", schema: statusSchema },
+        404: { description: "There is no such submission." },
+      },
+      async handle({ params: { jobId } }) {
+        const status = z.uuid().safeParse(jobId).success ? await store.huntStatus(jobId) : undefined;
+        if (!status) throw notFound("hunt job", jobId);
+        return { status: 200, body: summarise(jobId, status) };
+      },
+    }),
+
+    route({
+      method: "get",
+      path: "/api/hunt/:huntId/messages",
+      tag: "Hunts",
+      summary: "What became of each contact",
+      params: z.object({ huntId }),
+      query: z.object({
+        status: z.enum(MESSAGE_STATUSES).optional(),
+        cursor: z.string().regex(/^\d{1,18}$/, "is not a cursor that this route gave").optional(),
+        limit: z.coerce.number().int().min(1).max(1000).default(100),
+      }),
+      responses: {
+        200: {
+          description: "Contacts in the order in which they were planned. Give `nextCursor` back to go on.",
+          schema: z.object({ messages: z.array(messageSchema), nextCursor: z.string().nullable() }),
+        },
+        404: { description: "There is no such hunt." },
+      },
+      async handle({ params, query }) {
+        const page = await store.huntMessages(params.huntId, {
+          status: query.status,
+          cursor: query.cursor,
+          limit: query.limit,
+        });
+        if (page.messages.length === 0 && !(await store.huntExists(params.huntId))) throw notFound("hunt", params.huntId);
+        return { status: 200, body: { messages: page.messages.map(messageView), nextCursor: page.nextCursor ?? null } };
+      },
+    }),
+  ];
+}
+
+async function refuseAccount(store: Store, accountId: string): Promise<void> {
+  const account = await store.account(accountId);
+  if (!account) throw refusalOf("unknown_account", "/accountId");
+  if (account.status === "suspended") throw refusalOf("suspended_account", "/accountId");
+}
+
+function toFault({ path, message }: z.core.$ZodIssue): Fault {
+  return { pointer: path.map((part) => `/${String(part)}`).join(""), detail: message };
+}

@@ -1,0 +1,59 @@
+import { z } from "zod";
+import { MESSAGE_STATUSES, type Counts, type HuntStatus, type MessageStatus } from "../store/store.ts";
+
+const countsSchema = z.object(
+  Object.fromEntries(MESSAGE_STATUSES.map((status) => [status, z.number().int()])) as Record<MessageStatus, z.ZodNumber>,
+);
+
+export const statusSchema = z.object({
+  jobId: z.string(),
+  huntId: z.string(),
+  accountId: z.string(),
+  state: z.enum(["planning", "running", "finished"]).describe("`finished`: no message is queued or being sent any more"),
+  total: z.number().int(),
+  counts: countsSchema,
+  byChannel: z.record(z.string(), countsSchema),
+  startedAt: z.string().nullable().describe("The first attempt"),
+  finishedAt: z.string().nullable().describe("When the last message settled; receipts may still come"),
+  etaSeconds: z.number().int().nullable().describe("At the pace so far; null before the first message, 0 at the end"),
+});
+
+/** The status as the API shows it, from the ledger's counts. */
+export function summarise(jobId: string, status: HuntStatus): z.output<typeof statusSchema> {
+  const byChannel: Record<string, Counts> = {};
+  const of = (channel: string): Counts => (byChannel[channel] ??= noCounts());
+  for (const [channel, counts] of Object.entries(status.channels)) Object.assign(of(channel), counts);
+  for (const [channel, pending] of Object.entries(status.pending)) of(channel).queued += pending;
+
+  const counts = noCounts();
+  for (const channel of Object.values(byChannel)) {
+    for (const name of MESSAGE_STATUSES) counts[name] += channel[name];
+  }
+  const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
+  const left = counts.queued + counts.sending;
+  const planning = Object.keys(status.pending).length > 0;
+  const finished = left === 0 && !planning;
+  return {
+    jobId,
+    huntId: status.huntId,
+    accountId: status.accountId,
+    state: finished ? "finished" : planning ? "planning" : "running",
+    total,
+    counts,
+    byChannel,
+    startedAt: status.startedAt,
+    // A hunt whose contacts were all skipped settled when it was planned.
+    finishedAt: finished ? (status.lastSettledAt ?? status.createdAt) : null,
+    etaSeconds: finished ? 0 : eta(status, left),
+  };
+}
+
+function eta({ startedAt, now, attempted }: HuntStatus, left: number): number | null {
+  if (!startedAt || attempted === 0) return null;
+  const elapsedSeconds = Math.max(0.001, (Date.parse(now) - Date.parse(startedAt)) / 1000);
+  return Math.ceil((left * elapsedSeconds) / attempted);
+}
+
+function noCounts(): Counts {
+  return Object.fromEntries(MESSAGE_STATUSES.map((status) => [status, 0])) as Counts;
+}

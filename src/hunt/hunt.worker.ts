@@ -1,0 +1,46 @@
+import { UnrecoverableError, type Job } from "bullmq";
+import { huntJobSchema, planJobSchema, type PlanJob } from "../queues/jobs.ts";
+import type { NewMessageJob, Queues } from "../queues/index.ts";
+import type { PlannedMessage, Store } from "../store/store.ts";
+import type { Contact } from "./contacts.ts";
+import { planChunk, type PlanChannels } from "./plan.ts";
+
+export interface HuntWorkerDeps {
+  store: Store;
+  queues: Pick<Queues, "addMessages">;
+  channels: PlanChannels;
+}
+
+/** Plans one chunk, or, when all of a submission's chunks are planned, ends the submission. Safe to run again. */
+export async function runHuntJob(job: Job<unknown>, deps: HuntWorkerDeps): Promise<{ queued: number } | undefined> {
+  if (job.name === "plan") return runPlan(parse(planJobSchema, job), deps);
+  const { jobId } = parse(huntJobSchema, job);
+  await deps.store.finishSubmission(jobId);
+  return undefined;
+}
+
+async function runPlan({ jobId, no }: PlanJob, { store, queues, channels }: HuntWorkerDeps): Promise<{ queued: number }> {
+  const chunk = await store.readChunk(jobId, no);
+  if (!chunk) throw new UnrecoverableError("The ledger does not know this submission, so nothing was planned.");
+  if (!chunk.contacts) return { queued: 0 };
+  const messages = planChunk(chunk, no, chunk.contacts as Contact[], channels);
+  const queued = await store.planChunk(jobId, no, chunk.huntId, messages);
+  await queues.addMessages(messages.filter(({ id }) => queued.has(id)).map(toJob));
+  return { queued: queued.size };
+}
+
+/** A ledger row's job. */
+export function toJob(message: PlannedMessage): NewMessageJob {
+  const { id, queue, priority, accountId, huntId, adId, channel, recipient, sender, content } = message;
+  return {
+    queue,
+    priority,
+    data: { messageId: id, accountId, huntId, adId, channel, to: recipient, from: sender, content },
+  };
+}
+
+function parse<T>(schema: { safeParse(data: unknown): { success: boolean; data?: T } }, job: Job<unknown>): T {
+  const { success, data } = schema.safeParse(job.data);
+  if (!success || data === undefined) throw new UnrecoverableError("The job's payload is not valid.");
+  return data;
+}

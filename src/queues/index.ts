@@ -1,0 +1,153 @@
+import { FlowProducer, Queue, type JobsOptions, type QueueOptions } from "bullmq";
+import type { Redis } from "ioredis";
+import type { HuntJob, MessageJob, PlanJob } from "./jobs.ts";
+import { withRedis } from "./redis.ts";
+
+export interface QueuesOptions {
+  redis: Redis;
+  /** Before every key, in braces so that a Redis Cluster keeps a queue's keys on one node. */
+  prefix: string;
+  /** From the registry; each gets a queue, whether or not a worker serves it. */
+  names: readonly string[];
+  /** Tries of a channel job, the first one included. */
+  attempts: number;
+  /** Before the second try; doubled each time, milliseconds. */
+  backoffMs: number;
+  retention: Retention;
+}
+
+/** For how long, seconds, and how many finished jobs stay for inspection in each queue. */
+export interface Retention {
+  completed: { age: number; count: number };
+  failed: { age: number; count: number };
+}
+
+export interface QueueStats {
+  name: string;
+  /** Prioritised jobs are waiting jobs too. */
+  waiting: number;
+  active: number;
+  completed: number;
+  failed: number;
+  delayed: number;
+  prioritized: number;
+  paused: boolean;
+}
+
+/** A message's job, with when it is to run. */
+export interface NewMessageJob {
+  queue: string;
+  data: MessageJob;
+  priority: number;
+  delayMs?: number;
+}
+
+export interface Queues {
+  readonly all: readonly Queue[];
+  get(name: string): Queue | undefined;
+  /** Adding a message that has a job already changes nothing. Rejects with `UnavailableError`. */
+  addMessages(jobs: readonly NewMessageJob[]): Promise<void>;
+  /** The whole submission at once: one job a chunk, and one that is done when all of them are. */
+  addHunt(hunt: HuntJob): Promise<void>;
+  stats(queue: Queue): Promise<QueueStats>;
+  close(): Promise<void>;
+}
+
+export const HUNT_QUEUE = "hunt";
+
+/**
+ * The jobs of plan and hunt are tried until they succeed: contacts were accepted, so giving up is not an answer. They
+ * fail for good only when their payload makes no sense.
+ */
+const PLAN_ATTEMPTS = 1_000_000;
+const PLAN_BACKOFF = { type: "exponential", delay: 1000, maxDelay: 30_000 } as const;
+
+/** One queue a job kind, and typed ways in. */
+export function createQueues(options: QueuesOptions): Queues {
+  const { redis, prefix, names, attempts, backoffMs, retention } = options;
+  const defaultJobOptions: JobsOptions = {
+    removeOnComplete: retention.completed,
+    removeOnFail: retention.failed,
+  };
+  // A Redis that is away is the caller's to handle, so construction must not wait for it.
+  const queueOptions: QueueOptions = { connection: redis, prefix, defaultJobOptions };
+  const queues = new Map(names.map((name) => [name, new Queue(name, queueOptions)]));
+  const flows = new FlowProducer({ connection: redis, prefix });
+  // ioredis reports each failed reconnection here; readiness reports the outage, once.
+  const ignore = (): void => {};
+  flows.on("error", ignore);
+  for (const queue of queues.values()) queue.on("error", ignore);
+
+  const queueOf = (name: string): Queue => {
+    const queue = queues.get(name);
+    if (!queue) throw new Error(`There is no queue "${name}" in the registry.`);
+    return queue;
+  };
+
+  return {
+    all: [...queues.values()],
+    get: (name) => queues.get(name),
+
+    async addMessages(jobs) {
+      const byQueue = Map.groupBy(jobs, ({ queue }) => queue);
+      await withRedis("adding jobs", () =>
+        Promise.all(
+          [...byQueue].map(([name, group]) =>
+            queueOf(name).addBulk(
+              group.map(({ data, priority, delayMs = 0 }) => ({
+                name: data.channel,
+                data,
+                opts: {
+                  jobId: data.messageId,
+                  attempts,
+                  backoff: { type: "exponential", delay: backoffMs },
+                  ...(priority > 0 ? { priority } : {}),
+                  ...(delayMs > 0 ? { delay: delayMs } : {}),
+                },
+              })),
+            ),
+          ),
+        ),
+      );
+    },
+
+    async addHunt(hunt) {
+      const opts: JobsOptions = { ...defaultJobOptions, attempts: PLAN_ATTEMPTS, backoff: PLAN_BACKOFF };
+      await withRedis("adding a hunt", () =>
+        flows.add({
+          name: "hunt",
+          queueName: HUNT_QUEUE,
+          data: hunt,
+          opts: { ...opts, jobId: hunt.jobId },
+          children: Array.from({ length: hunt.chunks }, (_, no) => ({
+            name: "plan",
+            queueName: HUNT_QUEUE,
+            data: { jobId: hunt.jobId, huntId: hunt.huntId, no } satisfies PlanJob,
+            // The first chunk of a small hunt goes before the later ones of a big one.
+            opts: { ...opts, jobId: `${hunt.jobId}-${no}`, priority: no + 1 },
+          })),
+        }),
+      );
+    },
+
+    stats: (queue) =>
+      withRedis(`the statistics of ${queue.name}`, async () => {
+        const [counts, paused] = await Promise.all([queue.getJobCounts(), queue.isPaused()]);
+        const count = (state: string): number => counts[state] ?? 0;
+        return {
+          name: queue.name,
+          waiting: count("waiting") + count("prioritized") + count("paused"),
+          active: count("active"),
+          completed: count("completed"),
+          failed: count("failed"),
+          delayed: count("delayed"),
+          prioritized: count("prioritized"),
+          paused,
+        };
+      }),
+
+    async close() {
+      await Promise.all([flows.close(), ...[...queues.values()].map((queue) => queue.close())]);
+    },
+  };
+}

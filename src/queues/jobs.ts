@@ -1,0 +1,37 @@
+import { z } from "zod";
+
+/** An outcome that was kept in its job because the ledger did not have it yet. Shape: `Outcome` of the store. */
+const keptOutcomeSchema = z.object({
+  messageId: z.uuid(),
+  attemptId: z.uuid().optional(),
+  claim: z.uuid().optional(),
+  result: z.enum(["sent", "failed", "unknown", "not_sent", "ambiguous"]),
+  code: z.string().optional(),
+  detail: z.string().optional(),
+  providerMessageId: z.string().optional(),
+  suppress: z.boolean(),
+  holdMs: z.number().optional(),
+});
+
+/** What a channel queue's job carries; `content` is checked by the channel's own schema. */
+export const messageJobSchema = z.object({
+  messageId: z.uuid(),
+  accountId: z.string().optional(),
+  huntId: z.string().optional(),
+  adId: z.string().optional(),
+  channel: z.string(),
+  /** E.164. */
+  to: z.string().regex(/^\+[1-9]\d{5,14}$/),
+  from: z.string().optional(),
+  content: z.unknown(),
+  outcome: keptOutcomeSchema.optional(),
+});
+export type MessageJob = z.output<typeof messageJobSchema>;
+
+/** A submission as a whole: done when each of its chunks is planned. */
+export const huntJobSchema = z.object({ jobId: z.uuid(), huntId: z.string(), chunks: z.number().int().positive() });
+export type HuntJob = z.output<typeof huntJobSchema>;
+
+/** One chunk of a submission. */
+export const planJobSchema = z.object({ jobId: z.uuid(), huntId: z.string(), no: z.number().int().nonnegative() });
+export type PlanJob = z.output<typeof planJobSchema>;

@@ -1,0 +1,31 @@
+import { Redis } from "ioredis";
+import { UnavailableError } from "../core/errors.ts";
+
+/** How long a command of the API may wait for Redis before the caller is told, milliseconds. */
+const COMMAND_TIMEOUT_MS = 5000;
+
+/**
+ * A connection that reconnects for ever.
+ *
+ * `worker` connections wait for Redis to come back, because a worker has nothing better to do. `api` connections fail
+ * at once while it is away, because a caller is waiting.
+ */
+export function connectRedis(url: string, kind: "api" | "worker"): Redis {
+  const redis = new Redis(url, {
+    retryStrategy: (times) => Math.min(1000, 50 * times),
+    maxRetriesPerRequest: null,
+    // A Redis that is loading its file or has just become a replica is about to be well again.
+    reconnectOnError: (error) => /^(READONLY|LOADING)/.test(error.message),
+    ...(kind === "api" ? { enableOfflineQueue: false, commandTimeout: COMMAND_TIMEOUT_MS } : {}),
+  });
+  return redis;
+}
+
+/** Runs something that needs Redis; whatever ioredis throws then becomes `UnavailableError`. */
+export async function withRedis<T>(operation: string, run: () => Promise<T>): Promise<T> {
+  try {
+    return await run();
+  } catch (error) {
+    throw new UnavailableError("redis", `Redis cannot serve ${operation} now.`, error);
+  }
+}

@@ -1,0 +1,79 @@
+import { createBullBoard } from "@bull-board/api";
+import { BullMQAdapter } from "@bull-board/api/bullMQAdapter";
+import { ExpressAdapter } from "@bull-board/express";
+import type { Queue } from "bullmq";
+import type { Express, NextFunction, Request, Response } from "express";
+import { redact } from "../core/logger.ts";
+import { httpProblem } from "./problems.ts";
+
+/**
+ * Its page has inline styles and its graph library adds more; scripts come as files, and its web fonts, which would
+ * tell Google who operates this, are left out.
+ */
+const BOARD_CSP =
+  "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; " +
+  "font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'";
+
+/**
+ * Adding a job, editing its data or running it anew goes round the ledger and what the job remembers of its attempts;
+ * data that was shown masked would even be written back masked.
+ */
+const REFUSED = /^\/api\/queues\/[^/]+\/(?:add|retry\/[^/]+|[^/]+\/(?:update-data|retry))\/?$/i;
+
+export interface BullBoardOptions {
+  queues: readonly Queue[];
+  /** Where it is mounted, e.g. `/admin/queues`. */
+  basePath: string;
+}
+
+/** Bull Board with every queue, numbers and texts masked. */
+export function createBoard({ queues, basePath }: BullBoardOptions): Express {
+  const serverAdapter = new ExpressAdapter().setBasePath(basePath);
+  createBullBoard({
+    queues: queues.map(adapterOf),
+    serverAdapter,
+    options: {
+      uiConfig: {
+        boardTitle: "Auto-Prospect",
+        hideDocsLink: true,
+        miscLinks: [
+          { text: "API", url: "/docs" },
+          { text: "Log out", url: "/admin/logout" },
+        ],
+      },
+    },
+  });
+  const board = serverAdapter.getRouter() as Express;
+  board.disable("x-powered-by");
+  return board;
+}
+
+function adapterOf(queue: Queue): BullMQAdapter {
+  const adapter = new BullMQAdapter(queue, { allowRetries: false });
+  adapter.setFormatter("data", maskJobData);
+  adapter.setFormatter("returnValue", maskJobData);
+  return adapter;
+}
+
+/** A job's data as an operator may see it: enough to tell two recipients apart, too little to call one. */
+export function maskJobData(data: unknown): unknown {
+  return redact(data, mask);
+}
+
+function mask(value: unknown): unknown {
+  if (typeof value !== "string") return "[masked]";
+  if (/^\+?\d{6,}$/.test(value)) return `${value.slice(0, 3)}…${value.slice(-2)}`;
+  return `[${value.length} characters]`;
+}
+
+/** Stands before the board: its policy, and what it must not do. */
+export function boardGuard(request: Request, response: Response, next: NextFunction): void {
+  response.setHeader("Content-Security-Policy", BOARD_CSP);
+  if (request.method !== "GET" && REFUSED.test(request.path)) {
+    throw httpProblem(
+      "refused_here",
+      "Bull Board only looks at jobs and holds queues here. Use POST /api/jobs/:queue/:jobId/retry: it makes sure that nothing is sent twice.",
+    );
+  }
+  next();
+}

@@ -1,0 +1,72 @@
+import { randomUUID } from "node:crypto";
+import type { NextFunction, Request, Response } from "express";
+import type { Logger } from "pino";
+import type { Clock } from "../core/clock.ts";
+
+/** What is known of a request while it is answered; kept in `response.locals`. */
+export interface RequestState {
+  requestId: string;
+  log: Logger;
+  /** The pattern of the route that took it, e.g. `/api/messages/:messageId`: the raw path may hold a phone number. */
+  route?: string;
+  /** The code of the problem that was answered. */
+  problem?: string;
+  /** The methods of routes that fit the path but not the method. */
+  allowed?: Set<string>;
+  /** The gate before `/api` has seen a valid secret. */
+  authenticated?: boolean;
+  isStopping: () => boolean;
+}
+
+export function stateOf(response: Response): RequestState {
+  return response.locals as RequestState;
+}
+
+/** Asked every few seconds by whoever watches the container. */
+const PROBES = new Set(["/health", "/ready"]);
+const REQUEST_ID = /^[A-Za-z0-9._-]{1,128}$/;
+/** For JSON: a browser that opens an answer runs, loads and frames nothing. */
+const API_CSP = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+
+export interface ContextOptions {
+  log: Logger;
+  clock: Clock;
+  isStopping: () => boolean;
+}
+
+/** The first of all handlers: request id, security headers, and one log line when the answer is out. */
+export function requestContext({ log, clock, isStopping }: ContextOptions) {
+  return (request: Request, response: Response, next: NextFunction): void => {
+    const startedAt = clock.monotonic();
+    const given = request.headers["x-request-id"];
+    const requestId = typeof given === "string" && REQUEST_ID.test(given) ? given : randomUUID();
+    const state: RequestState = Object.assign(response.locals, {
+      requestId,
+      log: log.child({ requestId }),
+      isStopping,
+    });
+
+    response.setHeader("X-Request-Id", requestId);
+    response.setHeader("X-Content-Type-Options", "nosniff");
+    response.setHeader("Referrer-Policy", "no-referrer");
+    response.setHeader("X-Frame-Options", "DENY");
+    response.setHeader("Content-Security-Policy", API_CSP);
+    if (request.path.startsWith("/api")) response.setHeader("Cache-Control", "no-store");
+    if (isStopping()) response.setHeader("Connection", "close");
+
+    response.on("close", () => {
+      const { route = "unmatched", problem } = state;
+      const line = {
+        method: request.method,
+        route,
+        status: response.statusCode,
+        durationMs: Math.round((clock.monotonic() - startedAt) * 10) / 10,
+        ...(problem === undefined ? {} : { problem }),
+      };
+      if (!response.writableFinished) state.log.info({ ...line, status: 0 }, "caller went away before the answer");
+      else if (PROBES.has(route)) state.log.debug(line, "request");
+      else state.log.info(line, "request");
+    });
+    next();
+  };
+}

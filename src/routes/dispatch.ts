@@ -1,0 +1,143 @@
+import { hash } from "node:crypto";
+import { parse as parseQuery } from "node:querystring";
+import type { NextFunction, Request, Response } from "express";
+import { ProblemError, invalidRequest } from "../core/problem.ts";
+import type { Fault } from "../core/problem.ts";
+import type { Idempotency, Route } from "../core/route.ts";
+import { requireBearer } from "./auth.ts";
+import type { SecretCheck } from "./auth.ts";
+import { hasBody, readBody } from "./body.ts";
+import { stateOf } from "./context.ts";
+import { answerError } from "./error-mapper.ts";
+import { check, pointerOf } from "./faults.ts";
+import { isJsonType, parseJson } from "./json.ts";
+import { httpProblem } from "./problems.ts";
+import { send } from "./respond.ts";
+
+export interface DispatchOptions {
+  secrets: SecretCheck;
+  maxBodyBytes: number;
+}
+
+const EMPTY = Buffer.alloc(0);
+const PRINTABLE = /^[\x20-\x7e]{1,255}$/;
+const MISSING_BODY = "the body is missing: send a JSON body with Content-Type: application/json";
+
+/**
+ * One handler for all routes of one path. A method that none of them has is left to the next path that fits, with a
+ * note in the request's state of which there are.
+ */
+export function dispatch(path: string, routes: readonly Route[], options: DispatchOptions) {
+  const byMethod = new Map(routes.map((route) => [route.method.toUpperCase(), compile(route, options)]));
+  const get = byMethod.get("GET");
+  if (get !== undefined) byMethod.set("HEAD", get);
+
+  return (request: Request, response: Response, next: NextFunction): void => {
+    const state = stateOf(response);
+    state.route = path;
+    const run = byMethod.get(request.method);
+    if (run === undefined) {
+      state.allowed = new Set([...(state.allowed ?? []), ...byMethod.keys()]);
+      next();
+      return;
+    }
+    run(request, response).catch((error: unknown) => answerError(error, request, response));
+  };
+}
+
+function compile(route: Route, { secrets, maxBodyBytes }: DispatchOptions) {
+  const wantsBody = route.body !== undefined || route.parseBody !== undefined;
+  const bodyOptional = route.parseBody === undefined && route.body?.safeParse(undefined).success === true;
+  const knownQuery = new Set(Object.keys(route.query?.shape ?? {}));
+  const handle = route.handle as (request: unknown) => ReturnType<Route["handle"]>;
+
+  async function readBodyOf(request: Request): Promise<Buffer> {
+    if (!hasBody(request) || route.method === "get") return EMPTY;
+    if (wantsBody && !isJsonType(request.headers["content-type"])) throw notJson(request);
+    return readBody(request, maxBodyBytes);
+  }
+
+  async function bodyOf(raw: Buffer, faults: Fault[]): Promise<unknown> {
+    if (!wantsBody) return undefined;
+    if (raw.length === 0 && !bodyOptional) {
+      faults.push({ pointer: "", detail: MISSING_BODY });
+      return undefined;
+    }
+    const parsed = raw.length === 0 ? undefined : parseJson(raw);
+    if (route.parseBody !== undefined) return collecting(faults, route.parseBody(parsed));
+    return checked(route.body!, parsed, "", faults);
+  }
+
+  function queryOf(request: Request, faults: Fault[]): unknown {
+    const start = request.originalUrl.indexOf("?");
+    const given = start < 0 ? {} : parseQuery(request.originalUrl.slice(start + 1));
+    // Whoever calls a public route (a probe, a vendor) may add to its address what we cannot foresee.
+    if (start >= 0 && !route.public) faults.push(...unknownParameters(Object.keys(given), knownQuery));
+    if (route.query === undefined) return undefined;
+    // Unlike `querystring`'s, this object has a prototype: zod takes nothing else for an object's like.
+    const known = Object.fromEntries(Object.entries(given).filter(([name]) => knownQuery.has(name)));
+    return checked(route.query, known, "/query", faults);
+  }
+
+  return async (request: Request, response: Response): Promise<void> => {
+    const { requestId, log, authenticated } = stateOf(response);
+    if (!route.public && !authenticated) requireBearer(secrets, request.headers.authorization);
+    const raw = await readBodyOf(request);
+    const faults: Fault[] = [];
+    const params = route.params && checked(route.params, { ...request.params }, "/path", faults);
+    const query = queryOf(request, faults);
+    const idempotency = route.idempotent ? idempotencyOf(route, request, raw, faults) : undefined;
+    const body = await bodyOf(raw, faults);
+    if (faults.length > 0) throw invalidRequest(faults);
+    const reply = await handle({ params, query, body, idempotency, requestId, log });
+    send(response, reply.status, reply.body, reply.headers);
+  };
+}
+
+function checked(schema: Parameters<typeof check>[0], given: unknown, prefix: string, faults: Fault[]): unknown {
+  const result = check(schema, given, prefix);
+  for (const fault of result.faults) faults.push(fault);
+  return result.value;
+}
+
+/** Lets the faults that a route's own check throws join those already found. */
+async function collecting(faults: Fault[], checking: Promise<unknown>): Promise<unknown> {
+  try {
+    return await checking;
+  } catch (error) {
+    if (!(error instanceof ProblemError) || error.code !== "invalid_request" || faults.length === 0) throw error;
+    for (const fault of error.errors ?? []) faults.push(fault);
+    return undefined;
+  }
+}
+
+function unknownParameters(given: readonly string[], known: ReadonlySet<string>): Fault[] {
+  const detail =
+    known.size === 0
+      ? "is not a known parameter: this path takes none in the query"
+      : `is not a known parameter; known are ${[...known].join(", ")}`;
+  return given.filter((name) => !known.has(name)).map((name) => ({ pointer: pointerOf([name], "/query"), detail }));
+}
+
+/** The key counts for one path with its ids, so that retries of two jobs may carry the same key. */
+function idempotencyOf(route: Route, request: Request, raw: Buffer, faults: Fault[]): Idempotency | undefined {
+  const key = request.headers["idempotency-key"];
+  if (key === undefined) return undefined;
+  if (typeof key !== "string" || !PRINTABLE.test(key)) {
+    faults.push({ pointer: "/header/Idempotency-Key", detail: "must be 1 to 255 printable ASCII characters" });
+    return undefined;
+  }
+  const path = route.path.replaceAll(/:(\w+)/g, (_, name: string) => encodeURIComponent(String(request.params[name])));
+  return { scope: `${route.method.toUpperCase()} ${path}`, key, bodyHash: hash("sha256", raw, "hex") };
+}
+
+function notJson(request: Request): ProblemError {
+  const type = request.headers["content-type"];
+  return httpProblem(
+    "unsupported_media_type",
+    type === undefined
+      ? "The body has no Content-Type. Send JSON in UTF-8 as application/json."
+      : "The Content-Type is not application/json in UTF-8, which is all that is read here.",
+    { headers: { Accept: "application/json" } },
+  );
+}

@@ -1,0 +1,200 @@
+import type { Job } from "bullmq";
+import { z } from "zod";
+import { UnavailableError } from "../core/errors.ts";
+import { notFound, ProblemError } from "../core/problem.ts";
+import { refusalOf } from "../core/refusals.ts";
+import { route, type Route } from "../core/route.ts";
+import type { Queues } from "../queues/index.ts";
+import { messageJobSchema } from "../queues/jobs.ts";
+import { withRedis } from "../queues/redis.ts";
+import { messageSchema, messageView } from "../store/message-view.ts";
+import type { Store } from "../store/store.ts";
+
+const statsSchema = z.object({
+  name: z.string(),
+  waiting: z.number().int().describe("Prioritised jobs included"),
+  active: z.number().int(),
+  completed: z.number().int(),
+  failed: z.number().int(),
+  delayed: z.number().int(),
+  prioritized: z.number().int(),
+  paused: z.boolean(),
+});
+
+const jobSchema = z.object({
+  jobId: z.string(),
+  queue: z.string(),
+  name: z.string(),
+  state: z.string(),
+  progress: z.unknown(),
+  attempts: z.number().int().describe("Tries that have ended"),
+  maxAttempts: z.number().int(),
+  errors: z.array(z.string()).describe("Why tries failed, the last one last"),
+  result: z.unknown(),
+  createdAt: z.string(),
+  startedAt: z.string().nullable(),
+  finishedAt: z.string().nullable(),
+});
+
+/** What operators and callers ask about queues, jobs and single messages. */
+export function jobRoutes({ queues, store }: { queues: Queues; store: Store }): Route[] {
+  const queueOf = (name: string) => {
+    const queue = queues.get(name);
+    if (!queue) throw notFound("queue", name);
+    return queue;
+  };
+  const jobOf = async (queueName: string, jobId: string): Promise<Job> => {
+    const queue = queueOf(queueName);
+    const job = await withRedis("a job", () => queue.getJob(jobId));
+    if (!job) throw notFound(`job in queue ${queueName}`, jobId);
+    return job;
+  };
+  const inQueue = z.object({ queue: z.string().min(1).max(100) });
+  const inJob = inQueue.extend({ jobId: z.string().min(1).max(200) });
+
+  return [
+    route({
+      method: "get",
+      path: "/api/queues/stats",
+      tag: "Queues",
+      summary: "All queues at a glance",
+      responses: { 200: { description: "One entry a queue.", schema: z.object({ queues: z.array(statsSchema) }) } },
+      async handle() {
+        return { status: 200, body: { queues: await Promise.all(queues.all.map((queue) => queues.stats(queue))) } };
+      },
+    }),
+    route({
+      method: "get",
+      path: "/api/queues/:queue/stats",
+      tag: "Queues",
+      summary: "One queue at a glance",
+      params: inQueue,
+      responses: {
+        200: { description: "Its jobs by state.", schema: statsSchema },
+        404: { description: "There is no such queue." },
+      },
+      async handle({ params }) {
+        return { status: 200, body: await queues.stats(queueOf(params.queue)) };
+      },
+    }),
+    route({
+      method: "get",
+      path: "/api/jobs/:queue/:jobId",
+      tag: "Queues",
+      summary: "One job",
+      description: "A message's job has the message's id; a hunt's job is in the queue `hunt`. Finished jobs are kept for a while.",
+      params: inJob,
+      responses: {
+        200: { description: "The job now.", schema: jobSchema },
+        404: { description: "There is no such queue or job." },
+      },
+      async handle({ params }) {
+        const job = await jobOf(params.queue, params.jobId);
+        const state = await withRedis("a job's state", () => job.getState());
+        return { status: 200, body: jobView(params.queue, job, state) };
+      },
+    }),
+    route({
+      method: "post",
+      path: "/api/jobs/:queue/:jobId/retry",
+      tag: "Queues",
+      summary: "Try a failed message again",
+      description: "Only where the provider has proven that it did not accept the message, so that nobody is contacted twice.",
+      idempotent: true,
+      params: inJob,
+      responses: {
+        202: {
+          description: "Queued again.",
+          schema: z.object({ jobId: z.string(), queue: z.string(), messageId: z.string() }),
+        },
+        404: { description: "There is no such queue or job." },
+        409: { description: "`not_retryable`: it has not failed, it may have been sent, or there is no credit left." },
+      },
+      async handle({ params, idempotency }) {
+        const queue = queueOf(params.queue);
+        const response = { jobId: params.jobId, queue: params.queue, messageId: params.jobId };
+        if (!z.uuid().safeParse(params.jobId).success) {
+          await jobOf(params.queue, params.jobId);
+          throw notRetryable("This job is not a message's job.");
+        }
+        const message = await store.message(params.jobId);
+        if (!message || message.queue !== params.queue) {
+          await jobOf(params.queue, params.jobId);
+          throw notRetryable("The ledger does not know this job's message, so it cannot tell whether sending is safe.");
+        }
+        const answer = await store.retryMessage(params.jobId, response, idempotency);
+        switch (answer.result) {
+          case "accepted":
+            // The ended job would block its own id. If Redis is away now, the sweeper does the same later.
+            await requeue(queues, queue, params.jobId).catch((error: unknown) => {
+              if (!(error instanceof UnavailableError)) throw error;
+            });
+            return { status: 202, body: answer.response };
+          case "replay":
+            return { status: 202, body: answer.response };
+          case "conflict":
+            throw refusalOf("conflict", "");
+          case "missing":
+            throw notFound(`job in queue ${params.queue}`, params.jobId);
+          case "not_failed":
+            throw notRetryable(`The message is ${answer.status}: only a failed one can be tried again.`);
+          case "not_safe":
+            throw notRetryable("The provider accepted the message before it failed: trying again could send it twice.");
+          case "no_credit":
+            throw notRetryable("The account has no credit left on this channel.");
+        }
+      },
+    }),
+    route({
+      method: "get",
+      path: "/api/messages/:messageId",
+      tag: "Messages",
+      summary: "What became of a message",
+      params: z.object({ messageId: z.string().min(1).max(200) }),
+      responses: {
+        200: { description: "The message now.", schema: messageSchema },
+        404: { description: "There is no such message." },
+      },
+      async handle({ params: { messageId } }) {
+        const message = z.uuid().safeParse(messageId).success ? await store.message(messageId) : undefined;
+        if (!message) throw notFound("message", messageId);
+        return { status: 200, body: messageView(message) };
+      },
+    }),
+  ];
+}
+
+async function requeue(queues: Queues, queue: { getJob(id: string): Promise<Job | undefined>; name: string }, id: string): Promise<void> {
+  const job = await withRedis("a job", () => queue.getJob(id));
+  const data = messageJobSchema.safeParse(job?.data);
+  if (!job || !data.success) return;
+  const { outcome: _outcome, ...fresh } = data.data;
+  await withRedis("removing a failed job", () => job.remove());
+  await queues.addMessages([{ queue: queue.name, data: fresh, priority: job.opts.priority ?? 0 }]);
+}
+
+function notRetryable(detail: string): ProblemError {
+  return new ProblemError({ status: 409, code: "not_retryable", title: "This cannot be tried again", detail });
+}
+
+function jobView(queue: string, job: Job, state: string): z.output<typeof jobSchema> {
+  return {
+    jobId: job.id ?? "",
+    queue,
+    name: job.name,
+    state,
+    progress: job.progress,
+    attempts: job.attemptsMade,
+    maxAttempts: job.opts.attempts ?? 1,
+    // BullMQ keeps a stack a try; its first line is the error, the rest is nobody's business outside.
+    errors: (job.stacktrace?.length ? job.stacktrace : [job.failedReason ?? ""]).map(firstLine).filter(Boolean),
+    result: job.returnvalue ?? null,
+    createdAt: new Date(job.timestamp).toISOString(),
+    startedAt: job.processedOn ? new Date(job.processedOn).toISOString() : null,
+    finishedAt: job.finishedOn ? new Date(job.finishedOn).toISOString() : null,
+  };
+}
+
+function firstLine(text: string): string {
+  return text.split("\n", 1)[0] ?? "";
+}

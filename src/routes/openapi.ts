@@ -1,0 +1,239 @@
+import { z } from "zod";
+import type { Route, RouteResponse } from "../core/route.ts";
+import { HTTP_PROBLEMS } from "./problems.ts";
+import type { HttpProblemCode } from "./problems.ts";
+
+/** As much of JSON Schema (2020-12) as zod writes and the docs page reads. */
+export interface JsonSchema {
+  [keyword: string]: unknown;
+  $ref?: string;
+  type?: string | string[];
+  properties?: Record<string, JsonSchema>;
+  required?: string[];
+  items?: JsonSchema;
+  description?: string;
+}
+
+export interface OpenApiParameter {
+  name: string;
+  in: "path" | "query" | "header";
+  required: boolean;
+  description?: string;
+  schema: JsonSchema;
+}
+
+export interface OpenApiResponse {
+  $ref?: string;
+  description?: string;
+  headers?: Record<string, unknown>;
+  content?: Record<string, { schema: JsonSchema; example?: unknown }>;
+  "x-problem-codes"?: Record<string, string>;
+}
+
+export interface OpenApiOperation {
+  operationId: string;
+  tags: string[];
+  summary: string;
+  description?: string;
+  security?: Record<string, string[]>[];
+  parameters?: OpenApiParameter[];
+  requestBody?: { required: boolean; content: Record<string, { schema: JsonSchema; example?: unknown }> };
+  responses: Record<string, OpenApiResponse>;
+}
+
+export interface OpenApiDocument {
+  openapi: "3.1.0";
+  info: { title: string; version: string; description: string };
+  tags: { name: string }[];
+  security: Record<string, string[]>[];
+  paths: Record<string, Record<string, OpenApiOperation>>;
+  components: {
+    securitySchemes: Record<string, unknown>;
+    schemas: Record<string, JsonSchema>;
+    responses: Record<string, OpenApiResponse>;
+  };
+}
+
+const PROBLEM_TYPE = "application/problem+json";
+
+/** The OpenAPI 3.1 description of the very schemas that requests are checked with. */
+export function openApiDocument(routes: readonly Route[], info: { title: string; version: string }): OpenApiDocument {
+  const schemas: Record<string, JsonSchema> = { Problem: PROBLEM_SCHEMA };
+  const paths: OpenApiDocument["paths"] = {};
+  for (const route of routes) {
+    const path = route.path.replaceAll(/:(\w+)/g, "{$1}");
+    (paths[path] ??= {})[route.method] = operation(route, schemas);
+  }
+  return {
+    openapi: "3.1.0",
+    info: { ...info, description: DESCRIPTION },
+    tags: [...new Set(routes.map((route) => route.tag))].map((name) => ({ name })),
+    security: [{ bearer: [] }],
+    paths,
+    components: {
+      securitySchemes: { bearer: { type: "http", scheme: "bearer", description: "The API secret." } },
+      schemas,
+      responses: COMMON_RESPONSES,
+    },
+  };
+}
+
+const DESCRIPTION =
+  "JSON in and out. Errors are application/problem+json (RFC 9457) and list every fault at once. " +
+  "A POST that enqueues takes an Idempotency-Key: the same key with the same body gives the same answer for 24 hours.";
+
+const PROBLEM_SCHEMA: JsonSchema = {
+  type: "object",
+  description: "What went wrong (RFC 9457).",
+  required: ["type", "title", "status", "detail", "code", "requestId"],
+  properties: {
+    type: { type: "string", format: "uri-reference", description: "Where the code is explained." },
+    title: { type: "string" },
+    status: { type: "integer" },
+    detail: { type: "string", description: "What happened, what it means, what to do." },
+    code: { type: "string", description: "Stable and machine readable." },
+    requestId: { type: "string", description: "Also in the X-Request-Id header, and in the log." },
+    errors: {
+      type: "array",
+      description: "Every fault of the request.",
+      items: {
+        type: "object",
+        required: ["pointer", "detail"],
+        properties: {
+          pointer: { type: "string", description: "JSON pointer into the body, or /query/…, /path/…, /header/…" },
+          detail: { type: "string" },
+        },
+      },
+    },
+  },
+};
+
+/** Answers that routes share, by status; each names the codes it comes with. */
+const COMMON: Record<number, { name: string; codes: HttpProblemCode[] }> = {
+  400: { name: "InvalidRequest", codes: ["invalid_request", "malformed_json", "malformed_request"] },
+  401: { name: "Unauthorized", codes: ["unauthorized"] },
+  404: { name: "UnknownPath", codes: ["unknown_route"] },
+  405: { name: "MethodNotAllowed", codes: ["method_not_allowed"] },
+  413: { name: "BodyTooLarge", codes: ["body_too_large"] },
+  415: { name: "UnsupportedMediaType", codes: ["unsupported_media_type"] },
+  500: { name: "InternalError", codes: ["internal_error"] },
+  503: { name: "Unavailable", codes: ["database_unavailable", "redis_unavailable"] },
+};
+
+const COMMON_RESPONSES: Record<string, OpenApiResponse> = Object.fromEntries(
+  Object.values(COMMON).map(({ name, codes }) => [
+    name,
+    {
+      description: codes.map((code) => HTTP_PROBLEMS[code].title).join(", or: "),
+      content: { [PROBLEM_TYPE]: { schema: { $ref: "#/components/schemas/Problem" } } },
+      "x-problem-codes": Object.fromEntries(codes.map((code) => [code, HTTP_PROBLEMS[code].meaning])),
+    },
+  ]),
+);
+
+function operation(route: Route, schemas: Record<string, JsonSchema>): OpenApiOperation {
+  const parameters = [
+    ...parametersOf(route.params, "path", schemas),
+    ...parametersOf(route.query, "query", schemas),
+    ...(route.idempotent ? [IDEMPOTENCY_KEY] : []),
+  ];
+  // Before the answers: where a schema differs as input and as output, the input keeps its plain name.
+  const requestBody = route.body === undefined ? {} : { requestBody: requestBodyOf(route, schemas) };
+  const responses: Record<string, OpenApiResponse> = {};
+  for (const status of commonStatuses(route)) {
+    responses[status] = { $ref: `#/components/responses/${COMMON[status]!.name}` };
+  }
+  for (const [status, response] of Object.entries(route.responses)) responses[status] = responseOf(status, response, schemas);
+  return {
+    operationId: `${route.method}${route.path.replaceAll(/[^A-Za-z0-9]+(\w)/g, (_, first: string) => first.toUpperCase())}`,
+    tags: [route.tag],
+    summary: route.summary,
+    ...(route.description === undefined ? {} : { description: route.description }),
+    ...(route.public ? { security: [] } : {}),
+    ...(parameters.length === 0 ? {} : { parameters }),
+    ...requestBody,
+    responses,
+  };
+}
+
+function commonStatuses(route: Route): number[] {
+  const takesInput = route.params ?? route.query ?? route.body;
+  return [
+    ...(takesInput !== undefined || route.idempotent ? [400] : []),
+    ...(route.public ? [] : [401]),
+    ...(route.body === undefined ? [] : [413, 415]),
+    500,
+    503,
+  ];
+}
+
+const IDEMPOTENCY_KEY: OpenApiParameter = {
+  name: "Idempotency-Key",
+  in: "header",
+  required: false,
+  description:
+    "Makes it safe to send the request again: the same key with the same body gets the same answer for 24 hours, with another body a 409.",
+  schema: { type: "string", minLength: 1, maxLength: 255, pattern: "^[\\x20-\\x7e]+$" },
+};
+
+function parametersOf(
+  object: z.ZodObject | undefined,
+  place: "path" | "query",
+  schemas: Record<string, JsonSchema>,
+): OpenApiParameter[] {
+  if (object === undefined) return [];
+  const { properties = {}, required = [] } = jsonSchema(object, "input", schemas);
+  return Object.entries(properties).map(([name, { description, ...schema }]) => ({
+    name,
+    in: place,
+    required: place === "path" || required.includes(name),
+    ...(description === undefined ? {} : { description }),
+    schema,
+  }));
+}
+
+function requestBodyOf(route: Route, schemas: Record<string, JsonSchema>): NonNullable<OpenApiOperation["requestBody"]> {
+  const body = route.body!;
+  const schema = jsonSchema(body, "input", schemas);
+  const example = route.bodyExample === undefined ? {} : { example: route.bodyExample };
+  return { required: !body.safeParse(undefined).success, content: { "application/json": { schema, ...example } } };
+}
+
+function responseOf(status: string, response: RouteResponse, schemas: Record<string, JsonSchema>): OpenApiResponse {
+  const { description, schema, example, codes } = response;
+  const isProblem = Number(status) >= 400 && schema === undefined;
+  const content = isProblem
+    ? { [PROBLEM_TYPE]: { schema: { $ref: "#/components/schemas/Problem" }, ...(example === undefined ? {} : { example }) } }
+    : schema && {
+        "application/json": { schema: jsonSchema(schema, "output", schemas), ...(example === undefined ? {} : { example }) },
+      };
+  return {
+    description,
+    ...(content === undefined ? {} : { content }),
+    ...(codes === undefined ? {} : { "x-problem-codes": codes }),
+  };
+}
+
+/** Moves the definitions of schemas with an `id` to the shared components. */
+function jsonSchema(schema: z.ZodType, io: "input" | "output", schemas: Record<string, JsonSchema>): JsonSchema {
+  const { $schema: _, $defs = {}, ...root } = z.toJSONSchema(schema, { io, unrepresentable: "any" }) as JsonSchema & {
+    $defs?: Record<string, JsonSchema>;
+  };
+  const names = new Map<string, string>();
+  for (const [id, definition] of Object.entries($defs)) {
+    const known = schemas[id];
+    // What goes in and what comes out of one schema may differ, by defaults and transforms.
+    const clashes = known !== undefined && JSON.stringify(known) !== JSON.stringify(relink(definition, new Map()));
+    names.set(id, clashes ? `${id}${io === "input" ? "Input" : "Output"}` : id);
+  }
+  for (const [id, definition] of Object.entries($defs)) schemas[names.get(id)!] = relink(definition, names);
+  return relink(root, names);
+}
+
+function relink(schema: JsonSchema, names: ReadonlyMap<string, string>): JsonSchema {
+  return JSON.parse(JSON.stringify(schema), (key, value: unknown) => {
+    if (key !== "$ref" || typeof value !== "string" || !value.startsWith("#/$defs/")) return value;
+    const id = value.slice("#/$defs/".length);
+    return `#/components/schemas/${names.get(id) ?? id}`;
+  }) as JsonSchema;
+}

@@ -1,0 +1,112 @@
+import { z } from "zod";
+import type { Clock } from "../core/clock.ts";
+import { messageOf } from "../core/errors.ts";
+import { route, type Route } from "../core/route.ts";
+import type { Queues } from "../queues/index.ts";
+import type { Store } from "../store/store.ts";
+import type { Progress } from "../workers/progress.ts";
+
+export interface OpsRoutesDeps {
+  store: Pick<Store, "ping">;
+  queues: Queues;
+  pingRedis(): Promise<unknown>;
+  progress: readonly Progress[];
+  isStopping(): boolean;
+  version: string;
+  clock: Clock;
+  /** A worker that moves nothing for so long while jobs wait is stuck, milliseconds. */
+  stuckAfterMs: number;
+}
+
+/** For how long an answer of a dependency is good: probes must not become load, milliseconds. */
+const FRESH_MS = 1000;
+const CHECK_TIMEOUT_MS = 3000;
+
+const checkSchema = z.object({ ok: z.boolean(), detail: z.string().optional() });
+const readySchema = z.object({ ready: z.boolean(), checks: z.record(z.string(), checkSchema) });
+type Check = z.output<typeof checkSchema>;
+
+export function opsRoutes(deps: OpsRoutesDeps): Route[] {
+  const startedAt = deps.clock.monotonic();
+  let last: { at: number; checks: Promise<Record<string, Check>> } | undefined;
+  const checks = (): Promise<Record<string, Check>> => {
+    const now = deps.clock.monotonic();
+    if (!last || now - last.at > FRESH_MS) last = { at: now, checks: runChecks(deps) };
+    return last.checks;
+  };
+
+  return [
+    route({
+      method: "get",
+      path: "/health",
+      tag: "Operations",
+      summary: "Is the process alive?",
+      public: true,
+      responses: {
+        200: {
+          description: "It answers.",
+          schema: z.object({ status: z.literal("ok"), version: z.string(), uptimeSeconds: z.number() }),
+        },
+      },
+      async handle() {
+        const uptimeSeconds = Math.floor((deps.clock.monotonic() - startedAt) / 1000);
+        return { status: 200, body: { status: "ok", version: deps.version, uptimeSeconds } };
+      },
+    }),
+    route({
+      method: "get",
+      path: "/ready",
+      tag: "Operations",
+      summary: "Can it do its work?",
+      description: "Redis, the database, and each worker by its progress: one that moves nothing while jobs wait is not ready.",
+      public: true,
+      responses: {
+        200: { description: "Every check is well.", schema: readySchema },
+        503: { description: "The same shape, as plain JSON: the check that fails says why.", schema: readySchema },
+      },
+      async handle() {
+        const found = deps.isStopping()
+          ? { process: { ok: false, detail: "The service is stopping." } }
+          : await checks();
+        const ready = Object.values(found).every(({ ok }) => ok);
+        return { status: ready ? 200 : 503, body: { ready, checks: found } };
+      },
+    }),
+  ];
+}
+
+async function runChecks({ store, queues, pingRedis, progress, stuckAfterMs }: OpsRoutesDeps): Promise<Record<string, Check>> {
+  const [redis, database] = await Promise.all([
+    attempt("Redis", pingRedis),
+    attempt("The database", () => store.ping()),
+  ]);
+  const workers = await Promise.all(
+    progress.map(async (worker): Promise<[string, Check]> => {
+      const name = `worker:${worker.queue}`;
+      if (!redis.ok) return [name, { ok: false, detail: "Its progress cannot be seen without Redis." }];
+      const queue = queues.get(worker.queue);
+      const stats = queue && (await queues.stats(queue).catch(() => undefined));
+      if (!stats) return [name, { ok: false, detail: "Its queue cannot be read." }];
+      const stuckForMs = stats.paused ? undefined : worker.stuckForMs(stats.waiting);
+      if (stuckForMs === undefined || stuckForMs < stuckAfterMs) return [name, { ok: true }];
+      const seconds = Math.round(stuckForMs / 1000);
+      return [name, { ok: false, detail: `${stats.waiting} jobs wait and none has moved for ${seconds} s.` }];
+    }),
+  );
+  return { redis, database, ...Object.fromEntries(workers) };
+}
+
+async function attempt(what: string, check: () => Promise<unknown>): Promise<Check> {
+  let timer: NodeJS.Timeout | undefined;
+  const overdue = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer within ${CHECK_TIMEOUT_MS / 1000} s`)), CHECK_TIMEOUT_MS);
+  });
+  try {
+    await Promise.race([check(), overdue]);
+    return { ok: true };
+  } catch (error) {
+    return { ok: false, detail: `${what} does not answer: ${messageOf(error)}` };
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,198 @@
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { Logger } from "pino";
+import type { Inbound, Provider } from "./channels/channel.ts";
+import { singleRoute } from "./channels/single.routes.ts";
+import { isStop } from "./channels/stop-words.ts";
+import type { ChannelConfig, Config } from "./config.ts";
+import { systemClock, type Clock } from "./core/clock.ts";
+import { createLogger } from "./core/logger.ts";
+import { huntRoutes } from "./hunt/hunt.routes.ts";
+import { toJob } from "./hunt/hunt.worker.ts";
+import { QUEUE_NAMES } from "./modules.ts";
+import { createQueues } from "./queues/index.ts";
+import { connectRedis } from "./queues/redis.ts";
+import { createApp } from "./routes/index.ts";
+import { jobRoutes } from "./routes/jobs.routes.ts";
+import { opsRoutes } from "./routes/ops.routes.ts";
+import type { Store } from "./store/store.ts";
+import { createSupabaseStore } from "./store/supabase.ts";
+import { startWorkers } from "./workers/index.ts";
+import type { ActiveChannel } from "./workers/run-job.ts";
+import { startSweeper } from "./workers/sweeper.ts";
+
+/** What may be put in place of the real thing, by whoever composes the service otherwise. */
+export interface Overrides {
+  clock?: Clock;
+  log?: Logger;
+  version?: string;
+  /** By channel, instead of the configured provider. */
+  providers?: Record<string, Provider>;
+}
+
+export interface Service {
+  /** Where it listens, e.g. `http://127.0.0.1:3000`. */
+  readonly url: string;
+  /**
+   * Drains: no new work in, running work finished and recorded, connections closed. Resolves true; or false when
+   * `deadline` aborted first and running work was handed back. Calling it again gives the same promise.
+   */
+  stop(deadline?: AbortSignal): Promise<boolean>;
+}
+
+/** A worker that moves nothing for so long while jobs wait is not ready, milliseconds. */
+const STUCK_AFTER_MS = 30_000;
+
+/** Puts the service together and starts it. Resolves when it listens; Redis and the database may come later. */
+export async function startService(config: Config, overrides: Overrides = {}): Promise<Service> {
+  const clock = overrides.clock ?? systemClock;
+  const log = overrides.log ?? createLogger({ level: config.logLevel });
+  const version = overrides.version ?? "0.0.0";
+
+  const store = createSupabaseStore({
+    ...config.database,
+    onRetry: (operation, error, items) => log.warn({ err: error, operation, items }, "waiting for the database"),
+  });
+  const redis = connectRedis(config.redis.url, "api");
+  const workerRedis = connectRedis(config.redis.url, "worker");
+  for (const connection of [redis, workerRedis]) {
+    connection.on("error", (error) => log.debug({ err: error }, "redis connection error"));
+  }
+  const queues = createQueues({ redis, prefix: config.redis.prefix, names: QUEUE_NAMES, ...config.jobs });
+
+  const inbound = createInbound(store, log);
+  const channels = new Map<string, ActiveChannel>();
+  for (const chosen of config.channels) {
+    const provider = overrides.providers?.[chosen.channel.name] ?? (await createProvider(chosen, { clock, log, inbound }));
+    channels.set(chosen.channel.name, { channel: chosen.channel, provider });
+  }
+  const definitions = new Map(config.channels.map(({ channel }) => [channel.name, channel]));
+
+  const workers = startWorkers({
+    redis: workerRedis,
+    prefix: config.redis.prefix,
+    ...config.workers,
+    store,
+    channels,
+    hunt: {
+      store,
+      queues,
+      channels: new Map([...channels].map(([name, { channel, provider }]) => [name, { channel, on: Boolean(provider) }])),
+    },
+    clock,
+    log,
+  });
+  const sweeper = startSweeper({ store, queues, log, intervalMs: config.workers.sweepMs });
+
+  let stopping: Promise<boolean> | undefined;
+  const isStopping = (): boolean => stopping !== undefined;
+  const app = createApp({
+    routes: [
+      ...opsRoutes({
+        store,
+        queues,
+        pingRedis: () => redis.ping(),
+        progress: workers.progress,
+        isStopping,
+        version,
+        clock,
+        stuckAfterMs: STUCK_AFTER_MS,
+      }),
+      ...huntRoutes({ store, queues, channels: definitions, log }),
+      ...config.channels.map(({ channel, provider, offBecause }) =>
+        singleRoute(channel, {
+          store,
+          enqueue: (message) => queues.addMessages([toJob(message)]),
+          offBecause: () => (provider || overrides.providers?.[channel.name] ? undefined : offBecause),
+          log,
+        }),
+      ),
+      ...jobRoutes({ queues, store }),
+    ],
+    apiSecrets: config.http.apiSecrets,
+    maxBodyBytes: config.http.maxBodyBytes,
+    trustProxy: config.http.trustProxy || false,
+    log,
+    clock,
+    queues: queues.all,
+    limiterStore: { client: redis, keyPrefix: `${config.redis.prefix}:login` },
+    isStopping,
+    info: { title: "Auto-Prospect worker", version },
+  });
+  const server = createServer(app);
+  await listen(server, config.http);
+
+  const stop = async (deadline: AbortSignal): Promise<boolean> => {
+    log.info("stopping: no new work is taken");
+    const [drained] = await Promise.all([workers.drain(deadline), sweeper.stop()]);
+    await Promise.all([...channels.values()].map(({ provider }) => provider?.close?.()));
+    await store.close(deadline);
+    const closed = await closeServer(server, deadline);
+    await queues.close().catch((error: unknown) => log.warn({ err: error }, "closing the queues failed"));
+    for (const connection of [redis, workerRedis]) connection.disconnect();
+    log.info({ drained }, drained ? "stopped" : "stopped at the deadline: running work was handed back");
+    return drained && closed;
+  };
+
+  return {
+    url: urlOf(server, config.http.host),
+    stop: (deadline = new AbortController().signal) => (stopping ??= stop(deadline)),
+  };
+}
+
+async function createProvider(
+  { channel, provider, offBecause }: ChannelConfig,
+  deps: { clock: Clock; log: Logger; inbound: Inbound },
+): Promise<Provider | undefined> {
+  if (!provider) {
+    deps.log.warn({ channel: channel.name }, `channel off: ${offBecause}`);
+    return undefined;
+  }
+  const { definition, env } = provider;
+  deps.log.info({ channel: channel.name, provider: definition.name }, "channel on");
+  return definition.create(env, { ...deps, log: deps.log.child({ provider: definition.name }) });
+}
+
+/** Takes what providers deliver later into the ledger. The store waits for the database by itself. */
+function createInbound(store: Store, log: Logger): Inbound {
+  const kept = (what: string, write: Promise<void>): void => {
+    write.catch((error: unknown) => log.error({ err: error }, `could not record a ${what}`));
+  };
+  return {
+    receipt: (receipt) => kept("receipt", store.recordReceipt(receipt)),
+    reply: (reply) => kept("reply", store.recordReply({ ...reply, stop: isStop(reply.text) })),
+  };
+}
+
+function listen(server: Server, { host, port }: { host: string; port: number }): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(port, host, () => {
+      server.off("error", reject);
+      resolve();
+    });
+  });
+}
+
+/** Idle connections close at once, busy ones when they have been answered; at the deadline all of them. */
+async function closeServer(server: Server, deadline: AbortSignal): Promise<boolean> {
+  let closed = true;
+  const force = (): void => {
+    closed = false;
+    server.closeAllConnections();
+  };
+  await new Promise<void>((resolve) => {
+    server.close(() => resolve());
+    server.closeIdleConnections();
+    if (deadline.aborted) force();
+    else deadline.addEventListener("abort", force, { once: true });
+  });
+  deadline.removeEventListener("abort", force);
+  return closed;
+}
+
+function urlOf(server: Server, host: string): string {
+  const { port } = server.address() as AddressInfo;
+  const reachable = host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host;
+  return `http://${reachable.includes(":") ? `[${reachable}]` : reachable}:${port}`;
+}

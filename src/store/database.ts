@@ -1,0 +1,71 @@
+import { createClient, type SupabaseClient } from "@supabase/supabase-js";
+import { UnavailableError } from "../core/errors.ts";
+
+/** A refusal of the database itself, e.g. a violated constraint: trying the same again will not help. */
+export class DatabaseError extends Error {
+  override readonly name = "DatabaseError";
+  readonly code: string;
+
+  constructor(operation: string, code: string, message: string) {
+    super(`${operation}: ${message} (${code})`);
+    this.code = code;
+  }
+}
+
+interface Answer<T> {
+  data: T;
+  error: { code?: string; message: string } | null;
+  status: number;
+}
+
+/**
+ * Codes of a database that is there but cannot serve now: connection, resource, shutdown, serialization and deadlock
+ * classes of PostgreSQL, and PostgREST's own for a lost connection or pool. Everything else is a refusal.
+ */
+const PASSING = /^(08|53|57P|40001|40P01|55P03|PGRST00)/;
+
+export interface DatabaseOptions {
+  url: string;
+  serviceKey: string;
+  /** For one request, milliseconds. */
+  timeoutMs: number;
+}
+
+/** The one place that talks to Supabase: runs a request and sorts its failures into "later" and "never". */
+export class Database {
+  readonly client: SupabaseClient;
+
+  constructor({ url, serviceKey, timeoutMs }: DatabaseOptions) {
+    this.client = createClient(url, serviceKey, {
+      auth: { persistSession: false, autoRefreshToken: false, detectSessionInUrl: false },
+      global: {
+        fetch: (input, init) => {
+          const timeout = AbortSignal.timeout(timeoutMs);
+          return fetch(input, { ...init, signal: init?.signal ? AbortSignal.any([init.signal, timeout]) : timeout });
+        },
+      },
+    });
+  }
+
+  /** Calls a function of the database. Rejects with `UnavailableError` or `DatabaseError`. */
+  async rpc<T>(name: string, args: Record<string, unknown> = {}): Promise<T> {
+    return this.run(name, this.client.rpc(name, args).retry(false) as PromiseLike<Answer<T>>);
+  }
+
+  /** Awaits any other request. Rejects with `UnavailableError` or `DatabaseError`. */
+  async run<T>(operation: string, request: PromiseLike<Answer<T>>): Promise<T> {
+    let answer: Answer<T>;
+    try {
+      answer = await request;
+    } catch (error) {
+      throw new UnavailableError("database", `The database did not answer (${operation}).`, error);
+    }
+    const { error, status, data } = answer;
+    if (!error) return data;
+    const code = error.code ?? "";
+    if (PASSING.test(code) || status === 0 || status === 429 || (status >= 500 && !/^[0-9A-Z]{5}$/.test(code))) {
+      throw new UnavailableError("database", `The database cannot serve ${operation} now (${code || status}).`, error);
+    }
+    throw new DatabaseError(operation, code || String(status), error.message);
+  }
+}

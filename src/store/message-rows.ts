@@ -1,0 +1,72 @@
+import type { Database } from "./database.ts";
+import type { MessagePage, MessageStatus, StoredMessage } from "./store.ts";
+
+export const MESSAGE_COLUMNS =
+  "id, seq, account_id, hunt_id, ad_id, channel, queue, recipient, sender, status, code, detail, provider, " +
+  "provider_message_id, attempts, created_at, sent_at, delivered_at, read_at, updated_at";
+
+export interface MessageRow {
+  id: string;
+  seq: number;
+  account_id: string | null;
+  hunt_id: string | null;
+  ad_id: string | null;
+  channel: string;
+  queue: string;
+  recipient: string;
+  sender: string | null;
+  status: MessageStatus;
+  code: string | null;
+  detail: string | null;
+  provider: string | null;
+  provider_message_id: string | null;
+  attempts: number;
+  created_at: string;
+  sent_at: string | null;
+  delivered_at: string | null;
+  read_at: string | null;
+  updated_at: string;
+}
+
+export function toStoredMessage(row: MessageRow): StoredMessage {
+  return {
+    messageId: row.id,
+    accountId: row.account_id,
+    huntId: row.hunt_id,
+    adId: row.ad_id,
+    channel: row.channel,
+    queue: row.queue,
+    recipientPhone: row.recipient,
+    senderPhone: row.sender,
+    status: row.status,
+    code: row.code,
+    detail: row.detail,
+    provider: row.provider,
+    providerMessageId: row.provider_message_id,
+    attempts: row.attempts,
+    createdAt: row.created_at,
+    sentAt: row.sent_at,
+    deliveredAt: row.delivered_at,
+    readAt: row.read_at,
+    updatedAt: row.updated_at,
+  };
+}
+
+/** One page of a hunt's messages in the order of planning. The cursor is the last row's `seq`, opaque to callers. */
+export async function pageOfMessages(
+  database: Database,
+  huntId: string,
+  { status, cursor, limit }: { status: MessageStatus | undefined; cursor: string | undefined; limit: number },
+): Promise<MessagePage> {
+  let query = database.client.from("messages").select(MESSAGE_COLUMNS).eq("hunt_id", huntId);
+  if (status) query = query.eq("status", status);
+  if (cursor) query = query.gt("seq", Number(cursor));
+  // One more than asked for tells whether there is a next page.
+  const ordered = query.order("seq").limit(limit + 1).overrideTypes<MessageRow[], { merge: false }>();
+  const rows = (await database.run("hunt messages", ordered)) ?? [];
+  const page = rows.slice(0, limit);
+  return {
+    messages: page.map(toStoredMessage),
+    nextCursor: rows.length > limit ? String(page.at(-1)?.seq) : undefined,
+  };
+}

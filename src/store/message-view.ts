@@ -1,0 +1,33 @@
+import { z } from "zod";
+import { MESSAGE_STATUSES, type StoredMessage } from "./store.ts";
+
+const time = z.string().nullable();
+
+/** A message as the API shows it. */
+export const messageSchema = z.object({
+  messageId: z.uuid(),
+  accountId: z.string().nullable(),
+  huntId: z.string().nullable(),
+  adId: z.string().nullable(),
+  channel: z.string(),
+  recipientPhone: z.string().describe("E.164, or what was given where that is not a number"),
+  senderPhone: z.string().nullable(),
+  status: z.enum(MESSAGE_STATUSES),
+  reason: z.string().nullable().describe("Why it was skipped: `invalid_number`, `duplicate`, `suppressed`, `no_credit`, …"),
+  code: z.string().nullable().describe("With what code it failed or became unknown, e.g. `twilio_21211`"),
+  detail: z.string().nullable().describe("The reason or code in words"),
+  provider: z.string().nullable(),
+  providerMessageId: z.string().nullable(),
+  attempts: z.number().int().describe("Calls of a provider"),
+  createdAt: time,
+  sentAt: time,
+  deliveredAt: time,
+  readAt: time,
+  updatedAt: time,
+});
+
+export function messageView(message: StoredMessage): z.output<typeof messageSchema> {
+  const { queue: _queue, code, ...rest } = message;
+  const skipped = message.status === "skipped";
+  return { ...rest, reason: skipped ? code : null, code: skipped ? null : code };
+}

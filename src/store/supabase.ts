@@ -1,0 +1,280 @@
+import type { Receipt, Reply } from "../channels/channel.ts";
+import type { Idempotency } from "../core/route.ts";
+import { Batcher } from "./batcher.ts";
+import { Database, type DatabaseOptions } from "./database.ts";
+import { pageOfMessages, toStoredMessage, MESSAGE_COLUMNS, type MessageRow } from "./message-rows.ts";
+import type {
+  Acceptance,
+  Chunk,
+  HuntStatus,
+  MessageStatus,
+  NewAttempt,
+  OpenMessage,
+  Outcome,
+  PlannedMessage,
+  RetryAnswer,
+  Store,
+  Verdict,
+} from "./store.ts";
+
+export interface SupabaseStoreOptions extends DatabaseOptions {
+  /** Told each time that a batch has to wait for the database. */
+  onRetry?(operation: string, error: unknown, items: number): void;
+}
+
+/** Contacts that one request carries at the most when a submission is staged. */
+const STAGED_CONTACTS = 5000;
+
+/** Around a provider's call: as many as one request carries well, two requests so that one fills while one runs. */
+const MESSAGES = { maxSize: 250, maxConcurrent: 2, maxWaitMs: 2 };
+
+/** The store on Supabase (PostgREST before Postgres), with the per-message writes in batches. */
+export function createSupabaseStore(options: SupabaseStoreOptions): Store {
+  const database = new Database(options);
+  const rpc = database.rpc.bind(database);
+  const waitFor = (operation: string) => ({
+    waitForDatabase: true,
+    onRetry: (error: unknown, items: number) => options.onRetry?.(operation, error, items),
+  });
+
+  const accepts = new Batcher<object, Acceptance<never>>({
+    flush: (items) => rpc("accept_messages", { p_items: items }),
+    // A caller waits for each of these: small batches, at once.
+    maxSize: 100,
+    maxConcurrent: 4,
+    maxWaitMs: 1,
+    waitForDatabase: false,
+  });
+  const begins = new Batcher<NewAttempt, Verdict>({
+    flush: async (attempts) => {
+      const items = attempts.map(toAttemptRow);
+      const rows = await rpc<VerdictRow[]>("begin_attempts", { p_items: items });
+      const byId = new Map(rows.map((row) => [row.id, row]));
+      return attempts.map(({ messageId }) => toVerdict(byId.get(messageId)));
+    },
+    ...MESSAGES,
+    ...waitFor("begin_attempts"),
+  });
+  const outcomes = new Batcher<Outcome, boolean>({
+    flush: async (items) => {
+      const applied = new Set(await rpc<string[]>("record_outcomes", { p_items: items.map(toOutcomeRow) }));
+      return items.map(({ messageId }) => applied.has(messageId));
+    },
+    ...MESSAGES,
+    ...waitFor("record_outcomes"),
+  });
+  const receipts = new Batcher<Receipt, void>({
+    flush: async (items) => {
+      await rpc("record_receipts", { p_items: items.map(toReceiptRow) });
+      return items.map(() => undefined);
+    },
+    // Nobody waits for a receipt: fewer, fuller batches leave the database to the senders.
+    maxSize: 500,
+    maxConcurrent: 1,
+    maxWaitMs: 50,
+    ...waitFor("record_receipts"),
+  });
+  const replies = new Batcher<Parameters<Store["recordReply"]>[0], void>({
+    flush: async (items) => {
+      for (const item of items) await rpc("record_reply", { p_reply: toReplyRow(item) });
+      return items.map(() => undefined);
+    },
+    // One at a time, because a reply that is written again would be there twice.
+    maxSize: 1,
+    maxConcurrent: 4,
+    maxWaitMs: 0,
+    ...waitFor("record_reply"),
+  });
+  const batchers = [accepts, begins, outcomes, receipts, replies];
+
+  return {
+    async ping() {
+      await rpc("ping");
+    },
+
+    async account(id) {
+      const query = database.client.from("accounts").select("status, default_country").eq("id", id).maybeSingle();
+      const row = await database.run("account", query);
+      return row ? { status: row.status, defaultCountry: row.default_country } : undefined;
+    },
+
+    acceptMessage: <R>(message: PlannedMessage, response: R, idempotency: Idempotency | undefined) =>
+      accepts.add({ row: toMessageRow(message), response, idempotency }) as Promise<Acceptance<R>>,
+
+    async acceptHunt(hunt, jobId, chunks, response, idempotency) {
+      const contacts = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+      const parts = inParts(chunks.map((chunk, no) => ({ no, contacts: chunk })));
+      const last = parts.pop();
+      for (const part of parts) await rpc("stage_chunks", { p_job_id: jobId, p_chunks: part });
+      return rpc("accept_hunt", {
+        p_hunt: { id: hunt.id, account_id: hunt.accountId, priority: hunt.priority, expires_at: hunt.expiresAt },
+        p_job_id: jobId,
+        p_contacts: contacts,
+        p_chunks: last,
+        p_idempotency: idempotency ?? null,
+        p_response: response,
+      });
+    },
+
+    async readChunk(jobId, no) {
+      return (await rpc<Chunk | null>("read_chunk", { p_job_id: jobId, p_no: no })) ?? undefined;
+    },
+
+    async planChunk(jobId, no, huntId, messages) {
+      const rows = messages.map(toMessageRow);
+      return new Set(
+        await rpc<string[]>("plan_chunk", { p_job_id: jobId, p_no: no, p_hunt_id: huntId, p_rows: rows }),
+      );
+    },
+
+    finishSubmission: (jobId) => rpc("finish_submission", { p_job_id: jobId }),
+
+    beginAttempt: (attempt) => begins.add(attempt),
+    recordOutcome: (outcome) => outcomes.add(outcome),
+    recordReceipt: (receipt) => receipts.add(receipt),
+
+    recordReply: (reply) => replies.add(reply),
+
+    async huntStatus(jobId) {
+      return (await rpc<HuntStatus | null>("hunt_status", { p_job_id: jobId })) ?? undefined;
+    },
+
+    async huntExists(huntId) {
+      const query = database.client.from("hunts").select("id").eq("id", huntId).maybeSingle();
+      return (await database.run("hunt", query)) !== null;
+    },
+
+    huntMessages: (huntId, filter) => pageOfMessages(database, huntId, filter),
+
+    async message(id) {
+      const query = database.client.from("messages").select(MESSAGE_COLUMNS).eq("id", id).maybeSingle<MessageRow>();
+      const row = await database.run("message", query);
+      return row ? toStoredMessage(row) : undefined;
+    },
+
+    retryMessage: <R>(id: string, response: R, idempotency: Idempotency | undefined) =>
+      rpc<RetryAnswer<R>>("retry_message", { p_id: id, p_idempotency: idempotency ?? null, p_response: response }),
+
+    async openMessages(after, limit, olderThanMs) {
+      const args = { p_after: after, p_limit: limit, p_older_than_ms: olderThanMs };
+      const rows = await rpc<OpenMessageRow[]>("open_messages", args);
+      return rows.map(({ account_id, hunt_id, ad_id, retry_in_ms, ...row }) => ({
+        ...row,
+        accountId: account_id,
+        huntId: hunt_id,
+        adId: ad_id,
+        retryInMs: retry_in_ms ?? 0,
+      }));
+    },
+
+    openSubmissions: (olderThanMs) => rpc("open_submissions", { p_older_than_ms: olderThanMs }),
+    tidy: () => rpc("tidy"),
+
+    async close(signal) {
+      const drained = Promise.all(batchers.map((batcher) => batcher.drained()));
+      await Promise.race([drained, aborted(signal)]);
+      for (const batcher of batchers) batcher.close();
+    },
+  };
+}
+
+type OpenMessageRow = Omit<OpenMessage, "accountId" | "huntId" | "adId" | "retryInMs"> & {
+  account_id: string | null;
+  hunt_id: string | null;
+  ad_id: string | null;
+  retry_in_ms: number | null;
+};
+
+interface VerdictRow {
+  id: string;
+  verdict: Verdict["verdict"];
+  status: MessageStatus;
+  code: string | null;
+  attempt_id: string;
+  attempts: number;
+  started_at: string;
+  retry_in_ms: number;
+}
+
+function toVerdict(row: VerdictRow | undefined): Verdict {
+  switch (row?.verdict) {
+    case "go":
+      return { verdict: "go", attempts: row.attempts };
+    case "wait":
+      return { verdict: "wait", retryInMs: row.retry_in_ms };
+    case "reconcile":
+      return {
+        verdict: "reconcile",
+        attemptId: row.attempt_id,
+        attempts: row.attempts,
+        startedAt: Date.parse(row.started_at),
+      };
+    case "skipped":
+      return { verdict: "skipped", code: row.code ?? "skipped" };
+    case "settled":
+      return { verdict: "settled", status: row.status, code: row.code ?? undefined };
+    default:
+      return { verdict: "missing" };
+  }
+}
+
+const toAttemptRow = ({ messageId, attemptId, provider, holdMs }: NewAttempt): object => ({
+  id: messageId,
+  attempt_id: attemptId,
+  provider,
+  hold_ms: holdMs,
+});
+
+const toOutcomeRow = ({ messageId, attemptId, providerMessageId, holdMs, ...rest }: Outcome): object => ({
+  id: messageId,
+  attempt_id: attemptId,
+  provider_message_id: providerMessageId,
+  hold_ms: holdMs,
+  ...rest,
+});
+
+const toReceiptRow = ({ provider, providerMessageId, status, code, at }: Receipt): object => ({
+  provider,
+  provider_message_id: providerMessageId,
+  status,
+  code,
+  at: new Date(at).toISOString(),
+});
+
+const toReplyRow = ({ provider, providerMessageId, from, text, at, stop }: Reply & { stop: boolean }): object => ({
+  provider,
+  provider_message_id: providerMessageId,
+  phone: from,
+  text,
+  at: new Date(at).toISOString(),
+  stop,
+});
+
+const toMessageRow = ({ accountId, huntId, adId, expiresAt, ...rest }: PlannedMessage): object => ({
+  account_id: accountId,
+  hunt_id: huntId,
+  ad_id: adId,
+  expires_at: expiresAt,
+  ...rest,
+});
+
+function inParts(chunks: { no: number; contacts: unknown[] }[]): { no: number; contacts: unknown[] }[][] {
+  const parts: { no: number; contacts: unknown[] }[][] = [[]];
+  let contacts = 0;
+  for (const chunk of chunks) {
+    if (contacts > 0 && contacts + chunk.contacts.length > STAGED_CONTACTS) {
+      parts.push([]);
+      contacts = 0;
+    }
+    parts.at(-1)?.push(chunk);
+    contacts += chunk.contacts.length;
+  }
+  return parts;
+}
+
+function aborted(signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal?.aborted) resolve();
+    signal?.addEventListener("abort", () => resolve(), { once: true });
+  });
+}

@@ -1,0 +1,118 @@
+import type { Logger } from "pino";
+import type { OpenAttempt, Provider, SendRequest } from "../channels/channel.ts";
+import { PermanentError, ProviderError, TransientError } from "../core/errors.ts";
+import type { Outcome } from "../store/store.ts";
+import { decide, type Decision, type Tries } from "./retry.ts";
+
+/**
+ * The longest between asking the ledger for an attempt and calling the provider, milliseconds. A worker that was
+ * frozen for longer (a blocked event loop, a suspended machine) does not call any more: by then another may have
+ * taken the message over.
+ */
+export const START_BUDGET_MS = 4000;
+/** Room for timers that fire late, milliseconds. */
+const MARGIN_MS = 1000;
+
+/** For how long an attempt belongs to the worker that began it: after that its call is over, one way or the other. */
+export const holdMs = (provider: Provider): number => START_BUDGET_MS + provider.timeoutMs + MARGIN_MS;
+
+/** One call of a provider, what it came to, and what the queue is to do about it. */
+export type Attempt =
+  | { outcome: Outcome; then: "done" }
+  | { outcome: Outcome; then: Decision["then"]; delayMs: number; error: unknown };
+
+/** Calls the provider once. Never rejects: each failure is an outcome too. */
+export async function attemptOnce(
+  provider: Provider,
+  send: SendRequest,
+  tries: Tries,
+  handBack: AbortSignal,
+): Promise<Attempt> {
+  const base = outcomeOf(send.messageId, send.attemptId);
+  try {
+    const { providerMessageId } = await call(provider, send, handBack);
+    return { outcome: { ...base, result: "sent", providerMessageId }, then: "done" };
+  } catch (error) {
+    const decision = decide(error, tries);
+    const outcome: Outcome = {
+      ...base,
+      result: decision.result,
+      code: codeOf(error),
+      detail: error instanceof ProviderError ? error.message : undefined,
+      suppress: error instanceof PermanentError && error.suppress,
+      holdMs: provider.reconcileAfterMs,
+    };
+    const delayMs = decision.then === "delay" ? decision.delayMs : provider.reconcileAfterMs;
+    return { outcome, then: decision.then, delayMs, error };
+  }
+}
+
+/** Asks the provider what became of an abandoned attempt; in doubt a person decides, never a second call. */
+export async function reconcile(provider: Provider, open: OpenAttempt, claim: string, log: Logger): Promise<Outcome> {
+  const base = { ...outcomeOf(open.messageId, open.attemptId), claim };
+  const answer = await provider.reconcile?.(open).catch((error: unknown) => {
+    log.warn({ err: error, messageId: open.messageId }, "the provider could not be asked about an attempt");
+    return undefined;
+  });
+  switch (answer?.result) {
+    case "accepted":
+      return { ...base, result: "sent", providerMessageId: answer.providerMessageId };
+    case "not_accepted":
+      return { ...base, result: "not_sent", code: "not_accepted" };
+    default:
+      return {
+        ...base,
+        result: "unknown",
+        code: "ambiguous",
+        detail: "The provider may or may not have accepted it; it is not sent again by itself.",
+      };
+  }
+}
+
+/** An outcome to be completed; without an attempt it can only be a failure that came before any. */
+export function outcomeOf(messageId: string, attemptId?: string): Outcome {
+  return {
+    messageId,
+    attemptId,
+    claim: undefined,
+    result: "failed",
+    code: undefined,
+    detail: undefined,
+    providerMessageId: undefined,
+    suppress: false,
+  };
+}
+
+export function codeOf(error: unknown): string {
+  return error instanceof ProviderError ? error.code : "unexpected_error";
+}
+
+/** Makes sure that the call ends in time even where the provider does not. */
+async function call(
+  provider: Provider,
+  send: SendRequest,
+  handBack: AbortSignal,
+): Promise<{ providerMessageId: string }> {
+  const signal = AbortSignal.any([handBack, AbortSignal.timeout(provider.timeoutMs + MARGIN_MS / 2)]);
+  try {
+    return await unlessAborted(provider.send(send, signal), signal);
+  } catch (error) {
+    if (error instanceof ProviderError || !signal.aborted) throw error;
+    throw new TransientError("The call was given up before the provider answered.", {
+      code: "timeout",
+      provider: provider.name,
+      delivery: "unknown",
+      cause: error,
+    });
+  }
+}
+
+/** Rejects when the signal aborts first; the work goes on unwatched. */
+export function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(signal.reason as Error);
+    if (signal.aborted) abort();
+    else signal.addEventListener("abort", abort, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+  });
+}

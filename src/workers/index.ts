@@ -1,0 +1,99 @@
+import { Worker, type Job, type WorkerOptions } from "bullmq";
+import type { Redis } from "ioredis";
+import type { Logger } from "pino";
+import type { Clock } from "../core/clock.ts";
+import { messageOf } from "../core/errors.ts";
+import { runHuntJob, type HuntWorkerDeps } from "../hunt/hunt.worker.ts";
+import { HUNT_QUEUE } from "../queues/index.ts";
+import type { Store } from "../store/store.ts";
+import { outcomeOf } from "./attempt.ts";
+import { watchProgress, type Progress } from "./progress.ts";
+import { runJob, type RunJobDeps } from "./run-job.ts";
+
+export interface WorkersOptions {
+  redis: Redis;
+  prefix: string;
+  concurrency: number;
+  huntConcurrency: number;
+  lockMs: number;
+  stalledCheckMs: number;
+  store: Store;
+  channels: RunJobDeps["channels"];
+  hunt: HuntWorkerDeps;
+  clock: Clock;
+  log: Logger;
+}
+
+export interface Workers {
+  readonly progress: readonly Progress[];
+  /**
+   * Takes no new jobs and resolves when the running ones are done and recorded: true. When `deadline` aborts first,
+   * they are handed back: false.
+   */
+  drain(deadline: AbortSignal): Promise<boolean>;
+}
+
+/**
+ * Times that a job may lose its worker before BullMQ gives it up. High, because the ledger makes taking over safe, and
+ * a deploy that goes wrong a few times must not cost a message.
+ */
+const MAX_STALLED = 50;
+/** How long handed-back jobs may take to find their way into Redis, milliseconds. */
+const HAND_BACK_TIMEOUT_MS = 2000;
+
+/** One worker a channel queue, and the hunt worker. */
+export function startWorkers(options: WorkersOptions): Workers {
+  const { store, clock, redis, prefix } = options;
+  const handBack = new AbortController();
+  const shared: WorkerOptions = {
+    connection: redis,
+    prefix,
+    lockDuration: options.lockMs,
+    stalledInterval: options.stalledCheckMs,
+    maxStalledCount: MAX_STALLED,
+  };
+
+  const workers: Worker[] = [];
+  const start = (queue: string, concurrency: number, run: (job: Job<unknown>, token?: string) => Promise<unknown>): Worker => {
+    const log = options.log.child({ queue });
+    const worker = new Worker(queue, run, { ...shared, concurrency });
+    worker.on("error", (error) => log.warn({ err: error }, "worker error"));
+    worker.on("failed", (job, error) => log.info({ jobId: job?.id, reason: messageOf(error) }, "job failed"));
+    workers.push(worker);
+    return worker;
+  };
+
+  for (const queue of new Set([...options.channels.values()].map(({ channel }) => channel.queue))) {
+    const deps: RunJobDeps = { ...options, log: options.log.child({ queue }), handBack: handBack.signal };
+    const worker = start(queue, options.concurrency, (job, token) => runJob(job, token, deps));
+    worker.on("failed", (job, error) => {
+      // BullMQ gives up a job whose worker died too often without asking us: its message has to say so.
+      if (!job?.id || !error.message.includes("stalled")) return;
+      const detail = "The process died each time that it took this job.";
+      store.recordOutcome({ ...outcomeOf(job.id), code: "worker_crashed", detail }).catch((cause: unknown) => {
+        options.log.error({ err: cause, jobId: job.id }, "could not record a job that stalled too often");
+      });
+    });
+  }
+  start(HUNT_QUEUE, options.huntConcurrency, (job) => runHuntJob(job, options.hunt));
+
+  return {
+    progress: workers.map((worker) => watchProgress(worker, clock)),
+    async drain(deadline) {
+      const closed = Promise.all(workers.map((worker) => worker.close())).then(() => true);
+      const drained = await Promise.race([closed, aborted(deadline)]);
+      if (drained) return true;
+      handBack.abort(new Error("The service is stopping."));
+      const timeout = AbortSignal.timeout(HAND_BACK_TIMEOUT_MS);
+      await Promise.race([closed, aborted(timeout)]);
+      return false;
+    },
+  };
+}
+
+function aborted(signal: AbortSignal): Promise<false> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve(false);
+    else signal.addEventListener("abort", () => resolve(false), { once: true });
+  });
+}

@@ -1,0 +1,45 @@
+import { assertNever, PermanentError, RateLimitedError, TransientError } from "../core/errors.ts";
+
+/**
+ * Calls of a provider that a message may cost in all. Being rate-limited does not use up the job's attempts, so
+ * something else has to end a message that is put off for ever.
+ */
+const MAX_CALLS = 50;
+
+/** What a failed call means for the ledger (`result`) and for the job (`then`). */
+export type Decision =
+  | { result: "failed"; then: "fail" }
+  | { result: "not_sent"; then: "retry" }
+  | { result: "not_sent"; then: "delay"; delayMs: number }
+  | { result: "ambiguous"; then: "reconcile" };
+
+export interface Tries {
+  /** The job's, this one included. */
+  attempt: number;
+  maxAttempts: number;
+  /** Calls of the provider for this message, this one included. */
+  calls: number;
+}
+
+/** The one place where the error taxonomy becomes behaviour of the queue. */
+export function decide(error: unknown, { attempt, maxAttempts, calls }: Tries): Decision {
+  if (error instanceof PermanentError) return { result: "failed", then: "fail" };
+  if (error instanceof RateLimitedError) {
+    if (calls >= MAX_CALLS) return { result: "failed", then: "fail" };
+    return { result: "not_sent", then: "delay", delayMs: error.retryAfterMs };
+  }
+  if (error instanceof TransientError) {
+    switch (error.delivery) {
+      case "unknown":
+        return { result: "ambiguous", then: "reconcile" };
+      case "not_sent":
+        return attempt >= maxAttempts || calls >= MAX_CALLS
+          ? { result: "failed", then: "fail" }
+          : { result: "not_sent", then: "retry" };
+      default:
+        return assertNever(error.delivery);
+    }
+  }
+  // A provider must not throw anything else; until it is mended, assume the worst: the message may have left.
+  return { result: "ambiguous", then: "reconcile" };
+}

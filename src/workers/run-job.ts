@@ -1,0 +1,150 @@
+import { randomUUID } from "node:crypto";
+import { DelayedError, UnrecoverableError, type Job } from "bullmq";
+import type { Logger } from "pino";
+import type { Channel, Provider, SendRequest } from "../channels/channel.ts";
+import type { Clock } from "../core/clock.ts";
+import { messageOf, UnavailableError } from "../core/errors.ts";
+import { messageJobSchema, type MessageJob } from "../queues/jobs.ts";
+import type { Outcome, Store } from "../store/store.ts";
+import { attemptOnce, codeOf, holdMs, outcomeOf, reconcile, START_BUDGET_MS, unlessAborted } from "./attempt.ts";
+
+/** A channel with who carries it; no provider: it is off. */
+export interface ActiveChannel {
+  channel: Channel;
+  provider: Provider | undefined;
+}
+
+export interface RunJobDeps {
+  store: Store;
+  channels: ReadonlyMap<string, ActiveChannel>;
+  clock: Clock;
+  log: Logger;
+  /** Aborts when the service must stop now: unsent work goes back, a call under way is left to be reconciled. */
+  handBack: AbortSignal;
+}
+
+/** What the job shows for itself once it is done. */
+export interface JobResult {
+  status: string;
+  code?: string | undefined;
+  providerMessageId?: string | undefined;
+}
+
+/** How soon a job that was handed back is tried again, milliseconds. */
+const HAND_BACK_MS = 250;
+
+/**
+ * THE path of a message through a worker: parse → ask the ledger (may it be sent? mark the attempt) → call the
+ * provider → record → done. The ledger's mark is what makes it safe: a provider is called again only when the attempt
+ * that the message carries is proven not to have been accepted.
+ */
+export async function runJob(job: Job<unknown>, token: string | undefined, deps: RunJobDeps): Promise<JobResult> {
+  const { store, clock, log, handBack } = deps;
+  const data = await parse(job, deps);
+  const provider = deps.channels.get(data.channel)?.provider;
+  if (!provider) return refuse(store, data.messageId, "channel_off", `${data.channel} has no provider now.`);
+
+  const later = async (delayMs: number): Promise<never> => {
+    await job.moveToDelayed(Date.now() + Math.max(1, delayMs), token);
+    throw new DelayedError();
+  };
+  const orHandBack = async <T>(work: Promise<T>): Promise<T> => {
+    try {
+      return await unlessAborted(work, handBack);
+    } catch (error) {
+      if (error instanceof UnavailableError || handBack.aborted) return later(HAND_BACK_MS);
+      throw error;
+    }
+  };
+  /** Commits an outcome. A copy stays in the job meanwhile, for whoever continues if this process dies. */
+  const record = async (outcome: Outcome): Promise<void> => {
+    const kept = job.updateData({ ...data, outcome }).catch((error: unknown) => {
+      log.warn({ err: error, jobId: job.id }, "could not keep an outcome in its job");
+    });
+    await orHandBack(store.recordOutcome(outcome));
+    await kept;
+  };
+
+  if (data.outcome) await orHandBack(store.recordOutcome(data.outcome as Outcome));
+
+  const { messageId } = data;
+  const attemptId = randomUUID();
+  for (;;) {
+    const asked = clock.monotonic();
+    const answer = await orHandBack(
+      store.beginAttempt({ messageId, attemptId, provider: provider.name, holdMs: holdMs(provider) }),
+    );
+    switch (answer.verdict) {
+      case "missing":
+        throw new UnrecoverableError("The ledger does not know this message, so nothing was sent.");
+      case "settled":
+        return { status: answer.status, code: answer.code };
+      case "skipped":
+        return { status: "skipped", code: answer.code };
+      case "wait":
+        return later(answer.retryInMs);
+      case "reconcile": {
+        const open = { ...requestOf(data, answer.attemptId, answer.attempts), startedAt: answer.startedAt };
+        const outcome = await reconcile(provider, open, attemptId, log);
+        await record(outcome);
+        if (outcome.result === "not_sent") continue;
+        return { status: outcome.result, code: outcome.code, providerMessageId: outcome.providerMessageId };
+      }
+      case "go": {
+        if (clock.monotonic() - asked > START_BUDGET_MS) {
+          await record({ ...outcomeOf(messageId, attemptId), result: "not_sent", code: "frozen" });
+          return later(HAND_BACK_MS);
+        }
+        const tries = { attempt: job.attemptsMade + 1, maxAttempts: job.opts.attempts ?? 1, calls: answer.attempts };
+        const attempt = await attemptOnce(provider, requestOf(data, attemptId, answer.attempts), tries, handBack);
+        await record(attempt.outcome);
+        switch (attempt.then) {
+          case "done":
+            return { status: "sent", providerMessageId: attempt.outcome.providerMessageId };
+          case "fail":
+            throw new UnrecoverableError(`${codeOf(attempt.error)}: ${messageOf(attempt.error)}`);
+          case "retry":
+            throw attempt.error;
+          case "delay":
+          case "reconcile":
+            return later(attempt.delayMs);
+        }
+      }
+    }
+  }
+}
+
+/** A payload that makes no sense fails alone; its message, if it names its own, says so. */
+async function parse(job: Job<unknown>, { channels, store }: RunJobDeps): Promise<MessageJob> {
+  const parsed = messageJobSchema.safeParse(job.data);
+  const channel = parsed.success ? channels.get(parsed.data.channel)?.channel : undefined;
+  const content = parsed.success ? channel?.content.safeParse(parsed.data.content) : undefined;
+  if (parsed.success && content?.success) return { ...parsed.data, content: content.data };
+
+  const issues = parsed.error?.issues ?? content?.error?.issues ?? [];
+  const words = issues.map(({ path, message }) => `${path.join(".") || "payload"}: ${message}`).join("; ");
+  const detail = `The job's payload is not valid: ${words || "unknown channel"}.`;
+  const id = (job.data as { messageId?: unknown } | null)?.messageId;
+  if (typeof id === "string" && id === job.id) return refuse(store, id, "invalid_job", detail);
+  throw new UnrecoverableError(detail);
+}
+
+/** Ends a message before any attempt. */
+async function refuse(store: Store, messageId: string, code: string, detail: string): Promise<never> {
+  await store.recordOutcome({ ...outcomeOf(messageId), code, detail }).catch((error: unknown) => {
+    // An id that the ledger cannot even read: the failed job stays to be seen, and says what was wrong.
+    if (error instanceof UnavailableError) throw error;
+  });
+  throw new UnrecoverableError(`${code}: ${detail}`);
+}
+
+function requestOf(data: MessageJob, attemptId: string, attemptNumber: number): SendRequest {
+  return {
+    attemptId,
+    messageId: data.messageId,
+    attemptNumber,
+    to: data.to,
+    from: data.from,
+    content: data.content,
+  };
+}

@@ -1,0 +1,328 @@
+-- The two steps around a provider's call, and what comes back later. Each takes many messages at once, may be called
+-- again with the same input, and touches only rows that are still in the state it expects.
+
+-- Releases (or spends) the credits of messages that just settled: [{"account_id", "channel", "spent", "released"}].
+create function settle_credits(p_changes jsonb) returns void
+language plpgsql
+set search_path = public
+as $$
+begin
+  -- One order for all, so that two batches never wait for each other in a circle.
+  perform 1 from credits c
+  where (c.account_id, c.channel) in (
+    select r.account_id, r.channel from jsonb_to_recordset(p_changes) as r (account_id text, channel text)
+  )
+  order by c.account_id, c.channel
+  for update;
+  update credits c set
+    reserved = c.reserved - x.spent - x.released,
+    spent = c.spent + x.spent,
+    balance = c.balance + x.released
+  from (
+    select account_id, channel, sum(spent) as spent, sum(released) as released
+    from jsonb_to_recordset(p_changes) as r (account_id text, channel text, spent bigint, released bigint)
+    group by account_id, channel
+  ) x
+  where c.account_id = x.account_id and c.channel = x.channel;
+end
+$$;
+
+-- May these messages be sent now? [{"id", "attempt_id", "provider", "hold_ms"}] → a verdict for each:
+--   go         the attempt is in the ledger and is the caller's for hold_ms: call the provider
+--   wait       another worker's attempt is under way: ask again in retry_in_ms
+--   reconcile  an attempt of unknown fate (attempt_id, started_at) is the caller's to clear up, for hold_ms
+--   skipped    just now, for the reason in code: suppressed, expired
+--   settled    it has come to its end already (status says to which)
+--   missing    the ledger does not know it
+-- A worker that was taken over gets no further go: its attempt carries a claim by then.
+create function begin_attempts(p_items jsonb)
+returns table (
+  id uuid, verdict text, status text, code text, attempt_id uuid, attempts integer, started_at timestamptz,
+  retry_in_ms integer
+)
+language plpgsql
+set search_path = public
+as $$
+#variable_conflict use_column
+declare
+  v_skipped uuid[];
+  v_credits jsonb;
+begin
+  perform 1 from messages m
+  where m.id in (select r.id from jsonb_to_recordset(p_items) as r (id uuid))
+  order by m.id for update;
+
+  with barred as (
+    select m.id, m.credit, case when m.expires_at <= now() then 'expired' else 'suppressed' end as reason
+    from messages m
+    where m.id in (select r.id from jsonb_to_recordset(p_items) as r (id uuid)) and m.status = 'queued'
+      and (m.expires_at <= now() or exists (
+        select 1 from suppressions s
+        where s.phone = m.recipient and (s.account_id is null or s.account_id = m.account_id)
+      ))
+  ),
+  skipped as (
+    update messages m set
+      status = 'skipped', code = b.reason, settled_at = now(), updated_at = now(),
+      credit = case m.credit when 'reserved' then 'released' else m.credit end
+    from barred b where m.id = b.id
+    returning m.id, m.account_id, m.channel, m.code, b.credit
+  ),
+  events as (
+    insert into message_events (message_id, kind, code) select k.id, 'skipped', k.code from skipped k
+  )
+  select array_agg(k.id), jsonb_agg(jsonb_build_object(
+    'account_id', k.account_id, 'channel', k.channel, 'spent', 0, 'released', 1
+  )) filter (where k.credit = 'reserved')
+  into v_skipped, v_credits
+  from skipped k;
+  if v_credits is not null then
+    perform settle_credits(v_credits);
+  end if;
+
+  return query
+  with judged as (
+    select w.id, w.attempt_id as mine, w.provider, w.hold_ms, m.status, m.code, m.attempt_id as theirs, m.attempts,
+      m.attempt_started_at, m.held_until,
+      case
+        when m.id is null then 'missing'
+        when m.id = any (v_skipped) then 'skipped'
+        when m.status = 'queued' then 'go'
+        when m.status <> 'sending' then 'settled'
+        when m.claim = w.attempt_id then 'reconcile'
+        when m.attempt_id = w.attempt_id and m.claim is null then 'go'
+        when m.held_until > now() then 'wait'
+        else 'reconcile'
+      end as verdict
+    from jsonb_to_recordset(p_items) as w (id uuid, attempt_id uuid, provider text, hold_ms integer)
+    left join messages m on m.id = w.id
+  ),
+  started as (
+    update messages m set
+      status = 'sending', attempts = m.attempts + case m.status when 'queued' then 1 else 0 end,
+      attempt_id = j.mine, attempt_started_at = now(), claim = null, provider = j.provider,
+      held_until = now() + make_interval(secs => j.hold_ms / 1000.0), updated_at = now()
+    from judged j where m.id = j.id and j.verdict = 'go'
+  ),
+  claimed as (
+    update messages m set
+      claim = j.mine, held_until = now() + make_interval(secs => j.hold_ms / 1000.0), updated_at = now()
+    from judged j where m.id = j.id and j.verdict = 'reconcile'
+  )
+  select j.id, j.verdict, j.status, j.code,
+    case j.verdict when 'go' then j.mine else j.theirs end,
+    case when j.verdict = 'go' and j.status = 'queued' then j.attempts + 1 else j.attempts end,
+    j.attempt_started_at,
+    case j.verdict when 'wait' then ceil(extract(epoch from j.held_until - now()) * 1000)::integer end
+  from judged j;
+end
+$$;
+
+-- What attempts came to: [{"id", "attempt_id", "claim", "result", "code", "detail", "provider_message_id", "suppress"}],
+-- result: sent, failed, unknown, not_sent (proven; the message goes back to queued) or ambiguous (stays in sending and
+-- is held for hold_ms, then it is to be reconciled). Without an attempt_id only a message that is still queued can fail. Messages, events, leads, credits and suppressions change in one transaction.
+-- Answers the ids that changed; a result that was recorded before changes nothing.
+create function record_outcomes(p_items jsonb) returns setof uuid
+language plpgsql
+set search_path = public
+as $$
+#variable_conflict use_column
+declare
+  v_applied jsonb;
+  v_credits jsonb;
+  v_receipts jsonb;
+begin
+  perform 1 from messages m
+  where m.id in (select r.id from jsonb_to_recordset(p_items) as r (id uuid))
+  order by m.id for update;
+
+  with items as (
+    select * from jsonb_to_recordset(p_items) as r (
+      id uuid, attempt_id uuid, claim uuid, result text, code text, detail text, provider_message_id text,
+      suppress boolean, hold_ms integer
+    )
+  ),
+  applicable as (
+    select i.*, m.credit, m.account_id, m.channel, m.ad_id, m.recipient, m.provider
+    from items i join messages m on m.id = i.id
+    where case
+      when i.attempt_id is null then m.status = 'queued' and i.result = 'failed'
+      -- An accepted attempt is a fact, whoever reports it and however late.
+      when i.result = 'sent' then m.attempt_id = i.attempt_id and m.status in ('sending', 'unknown')
+      else m.attempt_id = i.attempt_id and m.status = 'sending' and m.claim is not distinct from i.claim
+    end
+  ),
+  updated as (
+    update messages m set
+      status = case a.result when 'not_sent' then 'queued' when 'ambiguous' then 'sending' else a.result end,
+      code = a.code, detail = a.detail,
+      provider_message_id = coalesce(a.provider_message_id, m.provider_message_id),
+      retryable = a.result = 'failed',
+      attempt_id = case a.result when 'not_sent' then null else m.attempt_id end,
+      claim = null,
+      held_until = case a.result
+        when 'not_sent' then null
+        when 'ambiguous' then now() + make_interval(secs => a.hold_ms / 1000.0)
+        else m.held_until
+      end,
+      credit = case
+        when m.credit <> 'reserved' then m.credit
+        when a.result = 'sent' then 'spent'
+        when a.result = 'failed' then 'released'
+        else m.credit
+      end,
+      sent_at = case a.result when 'sent' then now() else m.sent_at end,
+      settled_at = case when a.result in ('not_sent', 'ambiguous') then null else now() end,
+      updated_at = now()
+    from applicable a where m.id = a.id
+  ),
+  events as (
+    insert into message_events (message_id, kind, code, attempt_id)
+    select a.id, case a.result when 'not_sent' then 'retry' else a.result end, a.code, a.attempt_id from applicable a
+  ),
+  contacted as (
+    update leads l set stage = 'contacted', contacted_at = coalesce(l.contacted_at, now())
+    from (select distinct account_id, ad_id from applicable where result = 'sent' and ad_id is not null) a
+    where l.account_id = a.account_id and l.ad_id = a.ad_id and l.stage = 'new'
+  ),
+  suppressed as (
+    insert into suppressions (account_id, phone, reason, message_id)
+    select a.account_id, a.recipient, 'carrier', a.id from applicable a where a.suppress
+    on conflict do nothing
+  )
+  select
+    jsonb_agg(jsonb_build_object('id', a.id, 'provider', a.provider, 'provider_message_id', a.provider_message_id)),
+    jsonb_agg(jsonb_build_object(
+      'account_id', a.account_id, 'channel', a.channel,
+      'spent', case a.result when 'sent' then 1 else 0 end, 'released', case a.result when 'failed' then 1 else 0 end
+    )) filter (where a.credit = 'reserved' and a.result in ('sent', 'failed'))
+  into v_applied, v_credits
+  from applicable a;
+  if v_credits is not null then
+    perform settle_credits(v_credits);
+  end if;
+
+  if v_applied is null then
+    return;
+  end if;
+
+  -- Receipts that were faster than this call.
+  with early as (
+    delete from pending_receipts p
+    using jsonb_to_recordset(v_applied) as a (provider text, provider_message_id text)
+    where p.provider = a.provider and p.provider_message_id = a.provider_message_id
+    returning p.*
+  )
+  select jsonb_agg(to_jsonb(e)) into v_receipts from early e;
+  if v_receipts is not null then
+    perform record_receipts(v_receipts);
+  end if;
+
+  return query select a.id from jsonb_to_recordset(v_applied) as a (id uuid);
+end
+$$;
+
+-- Delivery reports: [{"provider", "provider_message_id", "status", "code", "at"}], status: delivered, read, failed. One
+-- that comes before the message knows its provider's id is kept until it does; late and repeated ones change nothing.
+create function record_receipts(p_items jsonb) returns void
+language plpgsql
+set search_path = public
+as $$
+#variable_conflict use_column
+declare
+  v_credits jsonb;
+begin
+  perform 1 from messages m
+  join jsonb_to_recordset(p_items) as r (provider text, provider_message_id text)
+    on m.provider = r.provider and m.provider_message_id = r.provider_message_id
+  order by m.id for update of m;
+
+  with items as (
+    select provider, provider_message_id, max(code) as code,
+      min(at) filter (where status in ('delivered', 'read')) as delivered_at,
+      min(at) filter (where status = 'read') as read_at,
+      min(at) as at,
+      case max(array_position(array['failed', 'delivered', 'read'], status))
+        when 3 then 'read' when 2 then 'delivered' else 'failed' end as status
+    from jsonb_to_recordset(p_items) as r (
+      provider text, provider_message_id text, status text, code text, at timestamptz
+    )
+    group by provider, provider_message_id
+  ),
+  applicable as (
+    select i.*, m.id, m.account_id, m.channel, m.credit
+    from items i
+    join messages m on m.provider = i.provider and m.provider_message_id = i.provider_message_id
+    where m.status <> i.status and m.status in ('sent', 'delivered', 'unknown')
+      and message_may_become(m.status, i.status, false)
+  ),
+  updated as (
+    update messages m set
+      status = a.status,
+      code = case a.status when 'failed' then a.code end,
+      detail = case a.status
+        when 'failed' then 'The provider accepted it and reported later that it was not delivered.'
+      end,
+      delivered_at = coalesce(m.delivered_at, a.delivered_at),
+      read_at = coalesce(m.read_at, a.read_at),
+      retryable = false,
+      -- Still reserved: its fate was unknown until this receipt proved that it was accepted.
+      credit = case m.credit when 'reserved' then 'spent' else m.credit end,
+      updated_at = now()
+    from applicable a where m.id = a.id
+  ),
+  events as (
+    insert into message_events (message_id, kind, code, at) select id, status, code, at from applicable
+  ),
+  early as (
+    insert into pending_receipts (provider, provider_message_id, status, code, at)
+    select i.provider, i.provider_message_id, i.status, i.code, i.at from items i
+    where not exists (
+      select 1 from messages m where m.provider = i.provider and m.provider_message_id = i.provider_message_id
+    )
+    on conflict do nothing
+  )
+  select jsonb_agg(jsonb_build_object(
+    'account_id', a.account_id, 'channel', a.channel, 'spent', 1, 'released', 0
+  )) into v_credits
+  from applicable a where a.credit = 'reserved';
+  if v_credits is not null then
+    perform settle_credits(v_credits);
+  end if;
+end
+$$;
+
+-- Something that a person wrote back: {"provider", "provider_message_id", "phone", "text", "at", "stop"}. It belongs to
+-- the message it answers, else to the last one sent to that number. A stop suppresses the number for that account, or
+-- for everybody when no account is known.
+create function record_reply(p_reply jsonb) returns void
+language plpgsql
+set search_path = public
+as $$
+declare
+  v_message messages;
+begin
+  select * into v_message from messages m
+  where m.provider = p_reply ->> 'provider' and m.provider_message_id = p_reply ->> 'provider_message_id';
+  if not found then
+    select * into v_message from messages m
+    where m.recipient = p_reply ->> 'phone' and m.sent_at is not null
+    order by m.sent_at desc limit 1;
+  end if;
+  insert into replies (message_id, account_id, phone, provider, text, at)
+  values (
+    v_message.id, v_message.account_id, p_reply ->> 'phone', p_reply ->> 'provider', p_reply ->> 'text',
+    (p_reply ->> 'at')::timestamptz
+  );
+  if v_message.id is not null then
+    insert into message_events (message_id, kind) values (v_message.id, 'reply');
+    update leads set stage = 'replied', replied_at = coalesce(replied_at, now())
+    where account_id = v_message.account_id and ad_id = v_message.ad_id;
+  end if;
+  if (p_reply ->> 'stop')::boolean then
+    insert into suppressions (account_id, phone, reason, message_id)
+    values (v_message.account_id, p_reply ->> 'phone', 'stop', v_message.id)
+    on conflict do nothing;
+  end if;
+end
+$$;

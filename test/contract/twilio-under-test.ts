@@ -1,0 +1,37 @@
+import { pino } from "pino";
+import type { Provider } from "../../src/channels/channel.ts";
+import { twilioProvider } from "../../src/channels/sms/providers/twilio/twilio.provider.ts";
+import type { TextContent } from "../../src/channels/text.ts";
+import { type Clock, systemClock } from "../../src/core/clock.ts";
+import { FakeTwilio } from "../fakes/twilio/fake-twilio.ts";
+
+type TwilioValues = Parameters<typeof twilioProvider.create>[0];
+
+/** The values of a complete Twilio group. The time-out is far below what the schema allows: tests wait for it. */
+export const TWILIO_VALUES: TwilioValues = {
+  TWILIO_ACCOUNT_SID: FakeTwilio.ACCOUNT_SID,
+  TWILIO_AUTH_TOKEN: FakeTwilio.AUTH_TOKEN,
+  TWILIO_FROM: "+33987650000",
+  TWILIO_API_BASE_URL: "https://api.twilio.com",
+  TWILIO_TIMEOUT_MS: 300,
+};
+
+/** The Twilio provider, through the official SDK, talking to `url`. */
+export function twilioAt(
+  url: string,
+  values: Partial<TwilioValues> = {},
+  clock: Clock = systemClock,
+): Promise<Provider<TextContent>> {
+  const inbound = {
+    receipt: () => expectNothing("receipt"),
+    reply: () => expectNothing("reply"),
+  };
+  return twilioProvider.create(
+    { ...TWILIO_VALUES, TWILIO_API_BASE_URL: url, ...values },
+    { clock, log: pino({ enabled: false }), inbound },
+  );
+}
+
+function expectNothing(what: string): never {
+  throw new Error(`Twilio's ${what}s come by webhook, not from the provider.`);
+}

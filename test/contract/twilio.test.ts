@@ -1,0 +1,48 @@
+import { type FakeTwilio, type TwilioAnswer, startFakeTwilio } from "../fakes/twilio/fake-twilio.ts";
+import { type ProviderUnderTest, type Situation, describeProvider } from "./provider-contract.ts";
+import { TWILIO_VALUES, twilioAt } from "./twilio-under-test.ts";
+
+const TO = "+33612348899";
+
+const ANSWERS = {
+  accepts: { kind: "accept" },
+  refuses_for_good: {
+    kind: "error",
+    status: 400,
+    code: 21211,
+    message: `The 'To' number ${TO} is not a valid phone number.`,
+  },
+  limits_rate: { kind: "error", status: 429, code: 20429 },
+  fails_before_accepting: { kind: "error", status: 400, code: 30500, message: `Failed: ${TO}` },
+  never_answers: { kind: "hang" },
+  times_out_unresolvably: { kind: "hang" },
+  breaks_off_after_accepting: { kind: "reset", accept: true },
+  times_out_after_accepting: { kind: "hang", accept: true },
+} satisfies Partial<Record<Situation, TwilioAnswer>>;
+
+async function arrange(fake: FakeTwilio, situation: Situation): Promise<string> {
+  if (situation === "is_unreachable") await fake[Symbol.asyncDispose]();
+  else fake.script(TO, ANSWERS[situation]);
+  return TO;
+}
+
+async function startTwilio(): Promise<ProviderUnderTest> {
+  const fake = await startFakeTwilio();
+  const provider = await twilioAt(fake.url);
+  return {
+    provider,
+    recipientFor: (situation) => arrange(fake, situation),
+    acceptedFor: (to) => fake.acceptedFor(to).length,
+    secrets: [
+      fake.authToken,
+      Buffer.from(`${fake.accountSid}:${fake.authToken}`).toString("base64"),
+      TWILIO_VALUES.TWILIO_FROM ?? "",
+    ],
+    async [Symbol.asyncDispose]() {
+      await provider.close?.();
+      await fake[Symbol.asyncDispose]();
+    },
+  };
+}
+
+describeProvider("Twilio", ["is_unreachable", ...(Object.keys(ANSWERS) as Situation[])], startTwilio);

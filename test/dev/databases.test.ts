@@ -1,0 +1,154 @@
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createClient } from "@supabase/supabase-js";
+import pg from "pg";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createTemplate, openTestDatabase, type TestStack } from "../../dev/stack/databases.ts";
+import { type Stack, startStack } from "../../dev/stack/index.ts";
+import { migrate } from "../../dev/stack/migrate.ts";
+import { freePort } from "../../dev/stack/ports.ts";
+import { startRestProxy } from "../../dev/stack/rest-proxy.ts";
+import { recorded } from "../../dev/stack/run-directory.ts";
+
+const FIRST = `-- One table; the semicolon here; ends nothing.
+create table notes (id int primary key, word text not null);
+alter table notes enable row level security;
+create function shout(word text) returns text language plpgsql as $body$
+begin
+  return upper(word) || '; it''s loud';
+end
+$body$;
+`;
+
+let base: string;
+let migrationsDir: string;
+let stack: Stack;
+let tests: TestStack;
+
+beforeAll(async () => {
+  base = mkdtempSync(join(tmpdir(), "auto-prospect-test-"));
+  migrationsDir = join(base, "migrations");
+  mkdirSync(migrationsDir);
+  writeFileSync(join(migrationsDir, "20260101000000_notes.sql"), FIRST);
+  stack = await startStack({ migrationsDir: join(base, "missing") });
+  tests = await createTemplate(stack, migrationsDir);
+});
+
+afterAll(async () => {
+  await stack.stop();
+  rmSync(base, { recursive: true, force: true });
+});
+
+describe("openTestDatabase", () => {
+  it("gives each caller a database of its own, which only the service role can read", async () => {
+    await using one = await openTestDatabase(tests);
+    await using two = await openTestDatabase(tests);
+    const service = createClient(one.supabaseUrl, one.supabaseServiceKey);
+    expect((await service.from("notes").insert({ id: 1, word: "émoi" })).error).toBeNull();
+    expect((await service.from("notes").select()).data).toEqual([{ id: 1, word: "émoi" }]);
+    expect((await service.rpc("shout", { word: "émoi" })).data).toBe(`ÉMOI; it's loud`);
+
+    const anonymous = createClient(one.supabaseUrl, one.supabaseAnonKey);
+    expect((await anonymous.from("notes").select()).data).toEqual([]);
+    const other = createClient(two.supabaseUrl, two.supabaseServiceKey);
+    expect((await other.from("notes").select()).data).toEqual([]);
+  });
+
+  it("refuses connections during a pause, and answers at the same address after it", async () => {
+    await using database = await openTestDatabase(tests);
+    const read = () =>
+      fetch(`${database.supabaseUrl}/rest/v1/notes`, {
+        headers: { authorization: `Bearer ${database.supabaseServiceKey}` },
+      });
+    expect((await read()).status).toBe(200);
+    await database.pausePostgrest();
+    await expect(read()).rejects.toThrow("fetch failed");
+    expect((await database.sql.query("select 1 as up")).rows).toEqual([{ up: 1 }]);
+    await database.resumePostgrest();
+    expect(await (await read()).json()).toEqual([]);
+  });
+
+  it("leaves neither a database nor a process behind", async () => {
+    const database = await openTestDatabase(tests);
+    const name = new URL(database.databaseUrl).pathname.slice(1);
+    expect(await traces(name)).toEqual({ databases: 1, processes: 1 });
+    await database.drop();
+    expect(await traces(name)).toEqual({ databases: 0, processes: 0 });
+  });
+});
+
+describe("migrate", () => {
+  it("applies a file once, and records it as the Supabase CLI does", async () => {
+    await using database = await openTestDatabase(tests);
+    const { databaseUrl } = database;
+    writeFileSync(join(migrationsDir, "20260102000000_more_notes.sql"), "alter table notes add column at timestamptz;");
+    const [one, two] = await Promise.all([
+      migrate({ databaseUrl, migrationsDir }),
+      migrate({ databaseUrl, migrationsDir }),
+    ]);
+    expect([...one, ...two]).toEqual(["20260102000000_more_notes.sql"]);
+    const { rows } = await database.sql.query("select * from supabase_migrations.schema_migrations order by version");
+    expect(rows.map(({ version, name }) => [version, name])).toEqual([
+      ["20260101000000", "notes"],
+      ["20260102000000", "more_notes"],
+    ]);
+    expect(rows.map(({ statements }) => statements.length)).toEqual([3, 1]);
+    // PostgREST hears of it without a restart.
+    const client = createClient(database.supabaseUrl, database.supabaseServiceKey);
+    await expect.poll(async () => (await client.from("notes").select("at")).error).toBeNull();
+  });
+
+  it.each([
+    ["a fault of syntax", "create table a ();\n\ncreate tabel b ();\n", 3],
+    ["an unknown column", "create table a (x int);\ncreate view b as\n  select x,\n    y\n  from a;\n", 4],
+    ["a fault of the data", "create table a (x int primary key);\n/* two; */\ninsert into a values (1), (1);\n", 3],
+  ])("names the file and the line of %s, and applies nothing of the file", async (_, sql, line) => {
+    await using database = await openTestDatabase(tests);
+    const directory = mkdtempSync(join(base, "faulty-"));
+    writeFileSync(join(directory, "20260103000000_faulty.sql"), sql);
+    const migration = migrate({ databaseUrl: database.databaseUrl, migrationsDir: directory });
+    await expect(migration).rejects.toThrow(`migration 20260103000000_faulty.sql, line ${line}: `);
+    expect((await database.sql.query(`select to_regclass('a') as a`)).rows).toEqual([{ a: null }]);
+  });
+});
+
+describe("the /rest/v1 proxy", () => {
+  it("answers 503 in JSON while PostgREST is away, and 404 beside its prefix", async () => {
+    const proxy = await startRestProxy({ upstreamPort: await freePort(), port: 0 });
+    const url = `http://127.0.0.1:${proxy.port}`;
+    const away = await fetch(`${url}/rest/v1/notes`, { method: "POST", body: "x".repeat(5_000_000) });
+    expect([away.status, await away.json()]).toMatchObject([503, { message: expect.stringContaining("ECONNREFUSED") }]);
+    expect((await fetch(`${url}/auth/v1/user`)).status).toBe(404);
+    expect((await fetch(`${url}/rest/v10`)).status).toBe(404);
+    await proxy.stop();
+  });
+
+  it("passes path, headers and megabytes of body both ways", async () => {
+    const echo = createServer((request, response) => {
+      response.setHeader("x-path", request.url ?? "");
+      request.pipe(response);
+    }).listen(0, "127.0.0.1");
+    await once(echo, "listening");
+    const proxy = await startRestProxy({ upstreamPort: (echo.address() as AddressInfo).port, port: 0 });
+    const body = "0123456789".repeat(800_000);
+    const answer = await fetch(`http://127.0.0.1:${proxy.port}/rest/v1/notes?id=eq.1`, { method: "POST", body });
+    expect(answer.headers.get("x-path")).toBe("/notes?id=eq.1");
+    expect((await answer.text()) === body).toBe(true);
+    await proxy.stop();
+    echo.closeAllConnections();
+    echo.close();
+  });
+});
+
+async function traces(name: string): Promise<{ databases: number; processes: number }> {
+  const admin = new pg.Client({ connectionString: tests.adminDatabaseUrl });
+  await admin.connect();
+  const { rowCount } = await admin.query("select from pg_database where datname = $1", [name]);
+  await admin.end();
+  const processes = recorded(tests.run.directory).filter((record) => record.name.includes(name)).length;
+  return { databases: rowCount ?? 0, processes };
+}

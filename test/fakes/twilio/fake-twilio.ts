@@ -1,0 +1,230 @@
+import { createHash, randomUUID } from "node:crypto";
+import { once } from "node:events";
+import http from "node:http";
+import https from "node:https";
+import type { AddressInfo } from "node:net";
+
+/** How the fake answers one POST of a message. */
+export type TwilioAnswer =
+  | { kind: "accept" }
+  | { kind: "error"; status: number; code?: number; message?: string; headers?: Record<string, string> }
+  /** Never answers; with `accept`, after having taken the message. */
+  | { kind: "hang"; accept?: boolean }
+  | { kind: "reset"; accept?: boolean }
+  /** 201 with half a JSON document, or with `body`. */
+  | { kind: "malformed"; accept?: boolean; body?: string }
+  | { kind: "slow"; delayMs: number };
+
+export interface FakeTwilioMessage {
+  sid: string;
+  to: string;
+  from: string | null;
+  messagingServiceSid: string | null;
+  body: string;
+  direction: string;
+  dateCreated: Date;
+}
+
+export interface FakeTwilioRequest {
+  method: string;
+  path: string;
+  query: Record<string, string>;
+  form: Record<string, string>;
+  headers: http.IncomingHttpHeaders;
+}
+
+export interface FakeTwilioOptions {
+  port?: number;
+  accountSid?: string;
+  authToken?: string;
+  /** Speaks HTTPS with this key and certificate. */
+  tls?: { key: string; cert: string };
+}
+
+/** Twilio's Messages resource over real HTTP on loopback: create, list, Basic auth, and whatever failure is asked for. */
+export class FakeTwilio implements AsyncDisposable {
+  static readonly ACCOUNT_SID = `AC${"a1".repeat(16)}`;
+  static readonly AUTH_TOKEN = "5ecretf4ke7oken0000000000000000a";
+
+  readonly accountSid: string;
+  readonly authToken: string;
+  readonly requests: FakeTwilioRequest[] = [];
+  /** Every message that was taken, in order: who is in here twice was texted twice. */
+  readonly accepted: FakeTwilioMessage[] = [];
+  readonly #scheme: "http" | "https";
+  readonly #server: http.Server;
+  readonly #byRecipient = new Map<string, TwilioAnswer[]>();
+  #next: TwilioAnswer[] = [];
+  #otherwise: TwilioAnswer = { kind: "accept" };
+  url = "";
+
+  constructor({ accountSid = FakeTwilio.ACCOUNT_SID, authToken = FakeTwilio.AUTH_TOKEN, tls }: FakeTwilioOptions) {
+    this.accountSid = accountSid;
+    this.authToken = authToken;
+    this.#scheme = tls === undefined ? "http" : "https";
+    const handle = (request: http.IncomingMessage, response: http.ServerResponse) => {
+      // A client that goes away in the middle of its body is one of the situations under test.
+      this.#handle(request, response).catch(() => response.destroy());
+    };
+    this.#server = tls === undefined ? http.createServer(handle) : https.createServer(tls, handle);
+  }
+
+  async listen(port = 0): Promise<void> {
+    this.#server.listen(port, "127.0.0.1");
+    await once(this.#server, "listening");
+    this.url = `${this.#scheme}://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  /** The answers of the next messages to this recipient, whatever `next` says. */
+  script(to: string, ...answers: TwilioAnswer[]): void {
+    this.#byRecipient.set(to, [...(this.#byRecipient.get(to) ?? []), ...answers]);
+  }
+
+  /** The answers of the next messages to anybody. */
+  next(...answers: TwilioAnswer[]): void {
+    this.#next.push(...answers);
+  }
+
+  /** The answer of all messages that nothing else is scripted for. */
+  otherwise(answer: TwilioAnswer): void {
+    this.#otherwise = answer;
+  }
+
+  /** How often a message to this recipient was posted, taken or not. */
+  posted(to: string): number {
+    return this.requests.filter(({ method, form }) => method === "POST" && form["To"] === to).length;
+  }
+
+  acceptedFor(to: string): FakeTwilioMessage[] {
+    return this.accepted.filter((message) => message.to === to);
+  }
+
+  /** Adds a message to the list as if somebody else had sent it. */
+  add(message: Partial<FakeTwilioMessage> & { to: string; body: string }): FakeTwilioMessage {
+    const sid = `SM${createHash("md5").update(randomUUID()).digest("hex")}`;
+    const defaults = { from: null, messagingServiceSid: null, direction: "outbound-api", dateCreated: new Date() };
+    const full = { sid, ...defaults, ...message };
+    this.accepted.push(full);
+    return full;
+  }
+
+  /** Stops listening: from now on connections are refused. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#server.listening) return;
+    const closed = once(this.#server, "close");
+    this.#server.close();
+    this.#server.closeAllConnections();
+    await closed;
+  }
+
+  async #handle(incoming: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
+    const chunks: Buffer[] = [];
+    for await (const chunk of incoming) chunks.push(chunk as Buffer);
+    const url = new URL(incoming.url ?? "/", this.url);
+    const request: FakeTwilioRequest = {
+      method: incoming.method ?? "",
+      path: url.pathname,
+      query: Object.fromEntries(url.searchParams),
+      form: Object.fromEntries(new URLSearchParams(Buffer.concat(chunks).toString("utf8"))),
+      headers: incoming.headers,
+    };
+    this.requests.push(request);
+    const credentials = Buffer.from(`${this.accountSid}:${this.authToken}`).toString("base64");
+    if (request.headers.authorization !== `Basic ${credentials}`) {
+      return refuse(response, { kind: "error", status: 401, code: 20003, message: "Authenticate" });
+    }
+    if (request.path !== `/2010-04-01/Accounts/${this.accountSid}/Messages.json`) {
+      return refuse(response, {
+        kind: "error",
+        status: 404,
+        code: 20404,
+        message: "The requested resource was not found",
+      });
+    }
+    if (request.method === "GET") return this.#list(request, response);
+    await this.#create(request, response);
+  }
+
+  async #create({ form }: FakeTwilioRequest, response: http.ServerResponse): Promise<void> {
+    const to = form["To"] ?? "";
+    const answer = this.#byRecipient.get(to)?.shift() ?? this.#next.shift() ?? this.#otherwise;
+    const accept = () => {
+      const { From, MessagingServiceSid, Body } = form;
+      return this.add({ to, from: From ?? null, messagingServiceSid: MessagingServiceSid ?? null, body: Body ?? "" });
+    };
+    switch (answer.kind) {
+      case "error":
+        return refuse(response, answer);
+      case "slow":
+        await new Promise((resolve) => setTimeout(resolve, answer.delayMs));
+        return json(response, 201, resource(this.accountSid, accept()));
+      case "accept":
+        return json(response, 201, resource(this.accountSid, accept()));
+      case "hang":
+        if (answer.accept) accept();
+        return;
+      case "reset":
+        if (answer.accept) accept();
+        response.socket?.resetAndDestroy();
+        return;
+      case "malformed": {
+        const body = answer.accept ? JSON.stringify(resource(this.accountSid, accept())).slice(0, 60) : '{"to": "';
+        response.writeHead(201, { "content-type": "application/json" }).end(answer.body ?? body);
+      }
+    }
+  }
+
+  /** Most recent first, as Twilio lists them. */
+  #list({ query }: FakeTwilioRequest, response: http.ServerResponse): void {
+    const size = Number(query["PageSize"] ?? 50);
+    const messages = this.accepted
+      .filter(({ to, from }) => (query["To"] ?? to) === to && (query["From"] ?? from) === from)
+      .reverse()
+      .slice(0, size)
+      .map((message) => resource(this.accountSid, message));
+    json(response, 200, { messages, page: 0, page_size: size, next_page_uri: null });
+  }
+}
+
+/** Starts a fake Twilio on a free port of loopback. */
+export async function startFakeTwilio(options: FakeTwilioOptions = {}): Promise<FakeTwilio> {
+  const fake = new FakeTwilio(options);
+  await fake.listen(options.port);
+  return fake;
+}
+
+/** A message as Twilio writes it: times in RFC 2822 with whole seconds, `date_sent` null while it is queued. */
+function resource(accountSid: string, message: FakeTwilioMessage): Record<string, unknown> {
+  return {
+    sid: message.sid,
+    account_sid: accountSid,
+    to: message.to,
+    from: message.from,
+    messaging_service_sid: message.messagingServiceSid,
+    body: message.body,
+    direction: message.direction,
+    status: "queued",
+    date_created: message.dateCreated.toUTCString().replace("GMT", "+0000"),
+    date_updated: message.dateCreated.toUTCString().replace("GMT", "+0000"),
+    date_sent: null,
+    error_code: null,
+    error_message: null,
+    num_segments: "1",
+    api_version: "2010-04-01",
+  };
+}
+
+function json(
+  response: http.ServerResponse,
+  status: number,
+  body: unknown,
+  headers: Record<string, string> = {},
+): void {
+  response.writeHead(status, { "content-type": "application/json", ...headers }).end(JSON.stringify(body));
+}
+
+function refuse(response: http.ServerResponse, answer: Extract<TwilioAnswer, { kind: "error" }>): void {
+  const { status, code, message = "Refused", headers } = answer;
+  const moreInfo = code === undefined ? {} : { code, more_info: `https://www.twilio.com/docs/errors/${code}` };
+  json(response, status, { ...moreInfo, message, status }, headers);
+}
