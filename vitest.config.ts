@@ -3,6 +3,7 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     globalSetup: "test/helpers/global-setup.ts",
+    reporters: ["default", "./test/helpers/summary-reporter.ts"],
     include: ["test/**/*.test.ts"],
     // Two cores: one file drives the service while another waits for it.
     maxWorkers: 3,

@@ -63,9 +63,9 @@ function whenParentDies(stop: () => void): void {
 
 /** Settles when the command is asked to stop. */
 export function untilStopped(stopping: AbortSignal): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  if (stopping.aborted) resolve();
-  stopping.addEventListener("abort", () => resolve(), { once: true });
+  const { promise, resolve: settle } = Promise.withResolvers<void>();
+  if (stopping.aborted) settle();
+  stopping.addEventListener("abort", () => settle(), { once: true });
   return promise;
 }
 

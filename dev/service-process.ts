@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
-import { forget, record, type Run, SERVICE } from "./stack/run-directory.ts";
-import { StackError, wordsOf } from "./stack/stack-error.ts";
+import { forget, remember, type Run, SERVICE } from "./stack/run-directory.ts";
+import { codeOf, StackError, wordsOf } from "./stack/stack-error.ts";
 
 /** Longer than the service's own deadline for the jobs in hand. */
 const DRAIN_TIMEOUT_MS = 40_000;
@@ -40,7 +40,7 @@ export async function startServiceProcess(options: ServiceProcessOptions): Promi
     throw new StackError(`cannot start the service: ${wordsOf(error)}`);
   });
   const pid = child.pid ?? 0;
-  record(run, SERVICE, pid, "SIGTERM");
+  remember(run, SERVICE, pid, "SIGTERM");
   const exited = new Promise<void>((resolve) => {
     child.once("exit", () => {
       forget(run, SERVICE, pid);
@@ -65,7 +65,7 @@ function signalGroup(leader: number, signal: NodeJS.Signals): void {
   try {
     process.kill(-leader, signal);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+    if (codeOf(error) !== "ESRCH") throw error;
   }
 }
 

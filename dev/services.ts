@@ -7,6 +7,10 @@ import { startStack } from "./stack/index.ts";
 const USAGE = "usage: npm run services [-- --env-file PATH]   (data in DATA_DIR, default .data)";
 
 const envFile = readArguments();
+if (envFile === undefined) {
+  say(USAGE);
+  process.exit(2);
+}
 await runCommand(async (stopping) => {
   const redisUrl = process.env["REDIS_URL"] || undefined;
   const dataDir = dataDirectory(process.env);
@@ -18,7 +22,7 @@ await runCommand(async (stopping) => {
     `SUPABASE_SERVICE_KEY=${stack.supabaseServiceKey}`,
     `DATABASE_URL=${stack.databaseUrl}`,
   ];
-  if (envFile !== undefined) {
+  if (envFile !== "") {
     writeFileSync(envFile, `${lines.join("\n")}\n`, { mode: 0o600 });
     // The mode above counts only for a new file.
     chmodSync(envFile, 0o600);
@@ -27,12 +31,11 @@ await runCommand(async (stopping) => {
   await untilStopped(stopping);
 });
 
+/** The file to write the variables to, empty for none; undefined when the arguments make no sense. */
 function readArguments(): string | undefined {
   try {
-    const { values } = parseArgs({ options: { "env-file": { type: "string" } }, strict: true });
-    return values["env-file"];
+    return parseArgs({ options: { "env-file": { type: "string", default: "" } } }).values["env-file"];
   } catch {
-    say(USAGE);
-    process.exit(2);
+    return undefined;
   }
 }

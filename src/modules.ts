@@ -2,7 +2,7 @@ import type { Channel } from "./channels/channel.ts";
 import { smsChannel } from "./channels/sms/sms.channel.ts";
 import { voiceChannel } from "./channels/voice/voice.channel.ts";
 import { whatsappChannel } from "./channels/whatsapp/whatsapp.channel.ts";
-import { HUNT_QUEUE } from "./queues/index.ts";
+import { HUNT_QUEUE } from "./hunt/hunt.jobs.ts";
 
 /** Every way to reach a person: routes, queues, workers, hunts, configuration and documents iterate this list. */
 export const CHANNELS: readonly Channel[] = [whatsappChannel, smsChannel, voiceChannel];

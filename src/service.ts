@@ -1,16 +1,16 @@
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Logger } from "pino";
-import type { Inbound, Provider } from "./channels/channel.ts";
+import type { Provider } from "./channels/channel.ts";
 import { singleRoute } from "./channels/single.routes.ts";
 import { isStop } from "./channels/stop-words.ts";
 import type { ChannelConfig, Config } from "./config.ts";
 import { systemClock, type Clock } from "./core/clock.ts";
+import type { Inbound } from "./core/inbound.ts";
 import { createLogger } from "./core/logger.ts";
 import { huntRoutes } from "./hunt/hunt.routes.ts";
-import { toJob } from "./hunt/hunt.worker.ts";
 import { QUEUE_NAMES } from "./modules.ts";
-import { createQueues } from "./queues/index.ts";
+import { createQueues, jobOf } from "./queues/index.ts";
 import { connectRedis } from "./queues/redis.ts";
 import { createApp } from "./routes/index.ts";
 import { jobRoutes } from "./routes/jobs.routes.ts";
@@ -76,13 +76,14 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     channels,
     hunt: {
       store,
-      queues,
+      enqueue: (messages) => queues.addMessages(messages.map(jobOf)),
       channels: new Map([...channels].map(([name, { channel, provider }]) => [name, { channel, on: Boolean(provider) }])),
     },
     clock,
     log,
   });
   const sweeper = startSweeper({ store, queues, log, intervalMs: config.workers.sweepMs });
+  redis.on("ready", () => sweeper.hurry());
 
   let stopping: Promise<boolean> | undefined;
   const isStopping = (): boolean => stopping !== undefined;
@@ -98,11 +99,11 @@ export async function startService(config: Config, overrides: Overrides = {}): P
         clock,
         stuckAfterMs: STUCK_AFTER_MS,
       }),
-      ...huntRoutes({ store, queues, channels: definitions, log }),
+      ...huntRoutes({ store, enqueueHunt: queues.addHunt, channels: definitions, log }),
       ...config.channels.map(({ channel, provider, offBecause }) =>
         singleRoute(channel, {
           store,
-          enqueue: (message) => queues.addMessages([toJob(message)]),
+          enqueue: (message) => queues.addMessages([jobOf(message)]),
           offBecause: () => (provider || overrides.providers?.[channel.name] ? undefined : offBecause),
           log,
         }),
@@ -125,7 +126,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   const stop = async (deadline: AbortSignal): Promise<boolean> => {
     log.info("stopping: no new work is taken");
     const [drained] = await Promise.all([workers.drain(deadline), sweeper.stop()]);
-    await Promise.all([...channels.values()].map(({ provider }) => provider?.close?.()));
+    for (const { provider } of channels.values()) await provider?.close?.();
     await store.close(deadline);
     const closed = await closeServer(server, deadline);
     await queues.close().catch((error: unknown) => log.warn({ err: error }, "closing the queues failed"));

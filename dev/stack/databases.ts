@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
-import pg from "pg";
+import { Client, Pool } from "pg";
 import type { Stack } from "./index.ts";
 import { migrate } from "./migrate.ts";
 import { startPostgrest } from "./postgrest.ts";
@@ -29,7 +29,7 @@ export interface TestDatabase extends AsyncDisposable {
   readonly supabaseServiceKey: string;
   readonly supabaseAnonKey: string;
   /** Connections of the superuser, to arrange and to look; at most 4. */
-  readonly sql: pg.Pool;
+  readonly sql: Pool;
   /** An outage: `supabaseUrl` refuses connections and cuts the open ones. The database itself stays up. */
   pausePostgrest(): Promise<void>;
   /** Ends the outage, at the same address. */
@@ -83,7 +83,7 @@ export async function openTestDatabase(stack: TestStack, options: TestDatabaseOp
     ...options,
   });
   undo.defer(() => api.stop());
-  const sql = new pg.Pool({ connectionString: databaseUrl, max: 4 });
+  const sql = new Pool({ connectionString: databaseUrl, max: 4 });
   // An idle connection that breaks, as when the stack stops first, is no fault of the test.
   sql.on("error", () => {});
   undo.defer(() => sql.end());
@@ -111,7 +111,7 @@ function onDatabase(databaseUrl: string, name: string): string {
 }
 
 async function query(databaseUrl: string, sql: string): Promise<void> {
-  const client = new pg.Client({ connectionString: databaseUrl });
+  const client = new Client({ connectionString: databaseUrl });
   await client.connect();
   try {
     await client.query(sql);

@@ -8,7 +8,7 @@ import { startPostgres } from "./postgres.ts";
 import type { PostgresSearch } from "./postgres-binaries.ts";
 import { startPostgrest } from "./postgrest.ts";
 import { redisAnswers, type RedisSearch, startRedis } from "./redis.ts";
-import { claimRun, releaseRun, type Run } from "./run-directory.ts";
+import { claimRun, releaseRun, type Run, stopRecorded } from "./run-directory.ts";
 import { StackError } from "./stack-error.ts";
 import { startWatchdog } from "./watchdog.ts";
 
@@ -71,6 +71,8 @@ async function startOnce(options: StackOptions): Promise<Stack> {
   const run = await claimRun(join(dataDir, "run"), log);
   undo.defer(() => releaseRun(run));
   undo.defer(startWatchdog(run, temporary));
+  // What a test database has left running: its test may have died before it could drop it.
+  undo.defer(async () => void (await stopRecorded(run.directory, (record) => record.runId === run.id)));
   const logDirectory = freshLogDirectory(dataDir);
   const redisUrl = externalRedis(dataDir, options.redisUrl);
   const ports = await choosePorts(dataDir, options.ports);

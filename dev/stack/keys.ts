@@ -1,6 +1,7 @@
 import { createHmac, randomBytes } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { codeOf } from "./stack-error.ts";
 
 /** 2100-01-01, in seconds: a fixed date makes the same key at each start, so an env file stays valid. */
 const EXPIRES_AT_S = 4_102_444_800;
@@ -23,9 +24,10 @@ export function apiKey(role: "service_role" | "anon", jwtSecret: string): string
 export function loadSecrets(dataDir: string): Secrets {
   const file = join(dataDir, "secrets.json");
   try {
-    return JSON.parse(readFileSync(file, "utf8")) as Secrets;
+    const secrets: Secrets = JSON.parse(readFileSync(file, "utf8"));
+    return secrets;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    if (codeOf(error) !== "ENOENT") throw error;
   }
   const secrets = { jwtSecret: randomText(32), databasePassword: randomText(18) };
   writeFileSync(file, `${JSON.stringify(secrets)}\n`, { mode: 0o600 });

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import pg from "pg";
+import { Client, DatabaseError } from "pg";
 import { lineAt, splitStatements, type Statement } from "./sql-statements.ts";
 import { StackError, wordsOf } from "./stack-error.ts";
 
@@ -28,7 +28,7 @@ export interface MigrateOptions {
 export async function migrate(options: MigrateOptions): Promise<string[]> {
   const directory = options.migrationsDir ?? MIGRATIONS_DIR;
   const files = existsSync(directory) ? readdirSync(directory).filter((file) => file.endsWith(".sql")) : [];
-  const client = new pg.Client({ connectionString: options.databaseUrl });
+  const client = new Client({ connectionString: options.databaseUrl });
   await client.connect();
   try {
     await client.query("select pg_advisory_lock($1)", [LOCK]);
@@ -44,7 +44,7 @@ export async function migrate(options: MigrateOptions): Promise<string[]> {
   }
 }
 
-async function prepareDatabase(client: pg.Client, password: string): Promise<void> {
+async function prepareDatabase(client: Client, password: string): Promise<void> {
   await inTransaction(client, async () => {
     await client.query(`set local client_min_messages = warning`);
     await client.query(`select set_config('stack.password', $1, true)`, [password]);
@@ -52,7 +52,7 @@ async function prepareDatabase(client: pg.Client, password: string): Promise<voi
   });
 }
 
-async function apply(client: pg.Client, file: string, sql: string): Promise<void> {
+async function apply(client: Client, file: string, sql: string): Promise<void> {
   const statements = splitStatements(sql);
   const { version, name } = partsOf(file);
   await inTransaction(client, async () => {
@@ -73,7 +73,7 @@ async function apply(client: pg.Client, file: string, sql: string): Promise<void
   await client.query("reset all");
 }
 
-async function inTransaction(client: pg.Client, work: () => Promise<void>): Promise<void> {
+async function inTransaction(client: Client, work: () => Promise<void>): Promise<void> {
   await client.query("begin");
   try {
     await work();
@@ -91,6 +91,6 @@ function partsOf(file: string): { version: string; name: string } {
 }
 
 function lineOf(statement: Statement, error: unknown): number {
-  const position = Number((error as { position?: string }).position ?? 1);
+  const position = error instanceof DatabaseError && error.position !== undefined ? Number(error.position) : 1;
   return statement.line + lineAt(statement.text, position - 1) - 1;
 }

@@ -1,6 +1,6 @@
 import { randomInt } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
+import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { PortTakenError, StackError } from "./stack-error.ts";
 
@@ -30,7 +30,7 @@ export async function freePort(): Promise<number> {
  */
 export async function choosePorts(dataDir: string, asked: Partial<Ports> = {}): Promise<Ports> {
   const last = rememberedPorts(dataDir);
-  const ports: Partial<Ports> = {};
+  const ports: Ports = { redis: 0, postgres: 0, postgrest: 0, supabase: 0 };
   for (const name of NAMES) {
     const wanted = asked[name] ?? last[name];
     if (wanted !== undefined && (await isFree(wanted))) ports[name] = wanted;
@@ -38,7 +38,7 @@ export async function choosePorts(dataDir: string, asked: Partial<Ports> = {}): 
     else throw new StackError(`port ${wanted} for ${name} is taken by another program: free it or choose another one`);
   }
   writeFileSync(join(dataDir, "ports.json"), `${JSON.stringify(ports)}\n`);
-  return ports as Ports;
+  return ports;
 }
 
 /** Runs a start that chooses its ports anew each time, up to three times while another program is quicker to take one. */
@@ -55,10 +55,17 @@ export async function withFreshPorts<T>(start: () => Promise<T>): Promise<T> {
 /** The ports of the last start on this directory; empty before the first one. */
 export function rememberedPorts(dataDir: string): Partial<Ports> {
   try {
-    return JSON.parse(readFileSync(join(dataDir, "ports.json"), "utf8")) as Partial<Ports>;
+    const ports: Partial<Ports> = JSON.parse(readFileSync(join(dataDir, "ports.json"), "utf8"));
+    return ports;
   } catch {
     return {};
   }
+}
+
+/** The TCP port that a server listens on; 0 when it does not. */
+export function portOf(server: Server): number {
+  const address = server.address();
+  return address === null || typeof address === "string" ? 0 : address.port;
 }
 
 /** Whether a TCP port can be listened on at 127.0.0.1. */

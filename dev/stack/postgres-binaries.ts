@@ -85,7 +85,7 @@ function embedded(directory: string, account: Account | undefined, log: (line: s
 function linkLibraries(native: string): boolean {
   const list = join(native, "pg-symlinks.json");
   if (!existsSync(list)) return true;
-  const links = JSON.parse(readFileSync(list, "utf8")) as { source: string; target: string }[];
+  const links: { source: string; target: string }[] = JSON.parse(readFileSync(list, "utf8"));
   try {
     for (const { source, target } of links) {
       const [from, to] = [join(native, "..", source), join(native, "..", target)];
@@ -113,7 +113,7 @@ function copyNative(native: string, copy: string): void {
 }
 
 function copyOf(directory: string): string {
-  const { version } = JSON.parse(readFileSync(join(directory, "package.json"), "utf8")) as { version: string };
+  const { version }: { version: string } = JSON.parse(readFileSync(join(directory, "package.json"), "utf8"));
   const cache = process.getuid?.() === 0 ? "/var/cache" : join(homedir(), ".cache");
   return join(cache, "auto-prospect", `postgres-${basename(directory)}-${version}`);
 }

@@ -16,7 +16,7 @@ import { promisify } from "node:util";
 import { type Account, canWrite } from "./account.ts";
 import type { PostgresBinaries } from "./postgres-binaries.ts";
 import { minimalEnvironment } from "./processes.ts";
-import { StackError } from "./stack-error.ts";
+import { StackError, wordsOf } from "./stack-error.ts";
 
 const execute = promisify(execFile);
 
@@ -96,9 +96,8 @@ async function createCluster(cluster: string, { binaries, account, password }: C
       ...account,
     });
   } catch (error) {
-    throw new StackError(`initdb failed: ${String((error as { stderr?: string }).stderr ?? error).trim()}`, {
-      cause: error,
-    });
+    // Its message ends with what initdb has written to standard error.
+    throw new StackError(`initdb failed: ${wordsOf(error).trim()}`, { cause: error });
   } finally {
     rmSync(passwordFile, { force: true });
   }

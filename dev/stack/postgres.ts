@@ -1,13 +1,13 @@
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import pg from "pg";
+import { Client } from "pg";
 import { type Account, postgresAccount } from "./account.ts";
 import { commandLineOf, identityOf } from "./identity.ts";
 import { findPostgres, type PostgresSearch } from "./postgres-binaries.ts";
 import { openCluster } from "./postgres-cluster.ts";
 import { type Child, launch, untilReady } from "./processes.ts";
 import { type Run, stopPid } from "./run-directory.ts";
-import { StackError } from "./stack-error.ts";
+import { codeOf, StackError } from "./stack-error.ts";
 import { type Service, supervised } from "./supervise.ts";
 
 export interface PostgresOptions {
@@ -101,14 +101,13 @@ async function stopStrayPostmaster(cluster: string, log: (line: string) => void)
 }
 
 async function answers(databaseUrl: string): Promise<boolean> {
-  const client = new pg.Client({ connectionString: databaseUrl, connectionTimeoutMillis: 2_000 });
+  const client = new Client({ connectionString: databaseUrl, connectionTimeoutMillis: 2_000 });
   client.on("error", () => {});
   try {
     await client.connect();
     return true;
   } catch (error) {
-    const { code } = error as { code?: string };
-    if (code !== "28P01") return false;
+    if (codeOf(error) !== "28P01") return false;
     throw new StackError("the password in secrets.json is not the one of this database: remove the data directory", {
       cause: error,
     });

@@ -4,7 +4,7 @@ import { basename } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Account } from "./account.ts";
 import { identityOf } from "./identity.ts";
-import { forget, record, type Run, stopPid } from "./run-directory.ts";
+import { forget, remember, type Run, stopPid } from "./run-directory.ts";
 import { PortTakenError, StackError, wordsOf } from "./stack-error.ts";
 
 const POLL_MS = 10;
@@ -66,7 +66,7 @@ export async function launch(options: LaunchOptions): Promise<Child> {
   }
   const pid = child.pid ?? 0;
   const identity = identityOf(pid);
-  record(run, name, pid, stopSignal);
+  remember(run, name, pid, stopSignal);
   let alive = true;
   const exited = new Promise<string>((resolve) => {
     child.once("exit", (code, signal) => {

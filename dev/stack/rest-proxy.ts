@@ -1,6 +1,6 @@
 import { Agent, createServer, request, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
 import { pipeline } from "node:stream";
+import { portOf } from "./ports.ts";
 
 const PREFIX = "/rest/v1";
 /** Less than the 30 s after which PostgREST closes an idle connection: a request must not meet one that is closing. */
@@ -46,7 +46,7 @@ export async function startRestProxy(options: { upstreamPort: number; port: numb
   }
 
   await listen(options.port);
-  const { port } = server.address() as AddressInfo;
+  const port = portOf(server);
   return {
     port,
     pause: close,

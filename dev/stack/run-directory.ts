@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { identityOf } from "./identity.ts";
-import { StackError } from "./stack-error.ts";
+import { codeOf, StackError } from "./stack-error.ts";
 
 /** The name that the service under development is recorded under. */
 export const SERVICE = "service";
@@ -36,7 +36,7 @@ export async function claimRun(directory: string, log: (line: string) => void): 
   mkdirSync(directory, { recursive: true });
   const run = { directory, id: randomBytes(6).toString("hex") };
   takeLock(run);
-  for (const record of await stopRecorded(directory, (record) => record.runId !== run.id)) {
+  for (const record of await stopRecorded(directory, (found) => found.runId !== run.id)) {
     log(`stopped ${record.name} (pid ${record.pid}), left behind by an earlier launcher`);
   }
   return run;
@@ -49,7 +49,7 @@ export function releaseRun(run: Run): void {
 }
 
 /** Records a live process, so that the watchdog or the next launcher can stop it. */
-export function record(run: Run, name: string, pid: number, stopSignal: NodeJS.Signals): void {
+export function remember(run: Run, name: string, pid: number, stopSignal: NodeJS.Signals): void {
   const identity = identityOf(pid);
   if (identity === undefined) return;
   const entry: ProcessRecord = { name, pid, identity, runId: run.id, stopSignal };
@@ -107,7 +107,7 @@ function sendSignal(pid: number, identity: string, signal: NodeJS.Signals): void
     // Every recorded process leads a group; at last, what it has started goes with it.
     process.kill(signal === "SIGKILL" ? -pid : pid, signal);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+    if (codeOf(error) !== "ESRCH") throw error;
   }
 }
 
@@ -119,7 +119,7 @@ function takeLock(run: Run): void {
     try {
       return writeFileSync(lock, JSON.stringify(entry), { flag: "wx" });
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+      if (codeOf(error) !== "EEXIST") throw error;
     }
     const holder = readRecord(lock);
     if (holder !== undefined && identityOf(holder.pid) === holder.identity) {
@@ -138,7 +138,7 @@ function dropStaleLock(lock: string, runId: string): void {
   try {
     renameSync(lock, aside);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    if (codeOf(error) !== "ENOENT") throw error;
     return;
   }
   const taken = readRecord(aside);
@@ -149,7 +149,8 @@ function dropStaleLock(lock: string, runId: string): void {
 
 function readRecord(file: string): ProcessRecord | undefined {
   try {
-    return JSON.parse(readFileSync(file, "utf8")) as ProcessRecord;
+    const record: ProcessRecord = JSON.parse(readFileSync(file, "utf8"));
+    return record;
   } catch {
     return undefined;
   }

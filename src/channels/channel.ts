@@ -1,6 +1,7 @@
 import type { Logger } from "pino";
 import type { z } from "zod";
 import type { Clock } from "../core/clock.ts";
+import type { Inbound } from "../core/inbound.ts";
 import type { Fault } from "../core/problem.ts";
 
 /** What a provider is asked to carry. One call of `send` is one attempt. */
@@ -32,34 +33,6 @@ export type Reconciliation =
   /** Only with conclusive evidence: the message will be sent again. */
   | { result: "not_accepted" }
   | { result: "inconclusive" };
-
-/** A delivery report. `providerMessageId` is the one that `send` returned. */
-export interface Receipt {
-  provider: string;
-  providerMessageId: string;
-  status: "delivered" | "read" | "failed";
-  /** For `failed`: why, as the provider says it. */
-  code?: string;
-  /** Milliseconds since the epoch. */
-  at: number;
-}
-
-/** Something that a recipient wrote back. */
-export interface Reply {
-  provider: string;
-  /** The message that it answers, where the provider knows. */
-  providerMessageId?: string;
-  from: string;
-  to?: string;
-  text: string;
-  at: number;
-}
-
-/** Where a provider delivers what comes back later. Neither rejects: the store keeps trying. */
-export interface Inbound {
-  receipt(receipt: Receipt): void;
-  reply(reply: Reply): void;
-}
 
 /**
  * Who carries messages. `send` resolves when the provider has accepted the message and throws nothing but the

@@ -1,14 +1,7 @@
 import { z } from "zod";
 import type { Clock } from "../core/clock.ts";
-import type {
-  Inbound,
-  OpenAttempt,
-  Provider,
-  ProviderDefinition,
-  Reconciliation,
-  SendRequest,
-  SendResult,
-} from "./channel.ts";
+import type { Inbound } from "../core/inbound.ts";
+import type { OpenAttempt, Provider, ProviderDefinition, Reconciliation, SendRequest, SendResult } from "./channel.ts";
 import { NAME, aborted, fenced, refusalOf } from "./sandbox-errors.ts";
 import { AttemptLog } from "./sandbox-log.ts";
 

@@ -63,9 +63,10 @@ export function singleRoute(channel: Channel, { store, enqueue, offBecause, log 
       const country = account?.defaultCountry ?? DEFAULT_COUNTRY;
       const recipient = parsePhone(given.recipientPhone, country as CountryCode);
       const content = channel.contentOf(channel.single.input(given));
-      const faults: Fault[] = "faults" in content ? [...content.faults] : [];
+      const faults: Fault[] = channel.single.check?.(given) ?? [];
+      if (faults.length === 0 && "faults" in content) faults.push(...content.faults);
       if (!recipient.ok) faults.unshift({ pointer: "/recipientPhone", detail: recipient.detail });
-      if (!recipient.ok || "faults" in content) throw invalidRequest(faults);
+      if (!recipient.ok || "faults" in content || faults.length > 0) throw invalidRequest(faults);
 
       const id = randomUUID();
       const message: PlannedMessage = {

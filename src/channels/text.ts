@@ -1,4 +1,7 @@
 import { z } from "zod";
+import type { Fault } from "../core/problem.ts";
+
+const NOT_TEXT = "Give the message as text.";
 
 /**
  * What is wrong with a text to send, or undefined. Hand-written because a hunt asks it 100,000 times; `textSchema`
@@ -7,7 +10,7 @@ import { z } from "zod";
  * @param maxLength in UTF-16 code units, as vendors and `String.length` count them.
  */
 export function textFault(value: unknown, maxLength: number): string | undefined {
-  if (typeof value !== "string") return "Give the message as text.";
+  if (typeof value !== "string") return NOT_TEXT;
   if (value.length > maxLength) return `The message has ${value.length} characters; at most ${maxLength} are allowed.`;
   if (value.trim() === "") return "The message is empty.";
   return unstorable(value) ? UNSTORABLE : undefined;
@@ -34,4 +37,16 @@ export function textSchema(maxLength: number) {
 /** Content of a channel that carries plain text. */
 export interface TextContent {
   text: string;
+}
+
+/** The content of a contact's `message`, or what is wrong with it. */
+export function textContentOf(message: unknown, maxLength: number): { content: TextContent } | { faults: Fault[] } {
+  const detail = textFault(message, maxLength);
+  if (typeof message === "string" && detail === undefined) return { content: { text: message } };
+  return { faults: [{ pointer: "/message", detail: detail ?? NOT_TEXT }] };
+}
+
+/** A field of a body that its schema has already checked. */
+export function optionalText(value: unknown): string | undefined {
+  return typeof value === "string" ? value : undefined;
 }

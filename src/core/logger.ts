@@ -101,6 +101,7 @@ export function createLogger({ level, destination }: LoggerOptions): Logger {
   };
   const logger: Logger = destination === undefined ? pino(options) : pino(options, destination);
   // pino runs no formatter over the bindings of children. A child inherits this from its parent.
+  // oxlint-disable-next-line typescript/unbound-method -- called below with the logger that it was asked of
   const { child } = logger;
   logger.child = function redactedChild(this: Logger, bindings: Record<string, unknown>, childOptions?: object) {
     return child.call(this, redact(bindings) as Record<string, unknown>, childOptions);

@@ -5,24 +5,25 @@ import { UnavailableError } from "../core/errors.ts";
 import { invalidRequest, notFound, ProblemError, type Fault } from "../core/problem.ts";
 import { refusalOf, REFUSALS } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
-import type { Queues } from "../queues/index.ts";
 import type { Store } from "../store/store.ts";
 import { MESSAGE_STATUSES } from "../store/store.ts";
 import { messageSchema, messageView } from "../store/message-view.ts";
 import { contactSchema, readContacts, type ChannelDirectory, type Contact } from "./contacts.ts";
+import type { HuntJob } from "./hunt.jobs.ts";
 import { statusSchema, summarise } from "./hunt.status.ts";
 import { CHUNK_SIZE } from "./plan.ts";
 
 export interface HuntRoutesDeps {
   store: Store;
-  queues: Pick<Queues, "addHunt">;
+  /** Queues an accepted submission. Rejects with `UnavailableError` while Redis is away. */
+  enqueueHunt(hunt: HuntJob): Promise<void>;
   channels: ChannelDirectory;
   log: Logger;
 }
 
 const huntId = z.string().min(1).max(200).regex(/^[^\p{Cc}]+$/u, "must not contain control characters");
 
-export function huntRoutes({ store, queues, channels, log }: HuntRoutesDeps): Route[] {
+export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps): Route[] {
   const head = z.object({
     huntId: huntId.describe("The hunt, in the web app's own words. Giving it again adds contacts to it"),
     accountId: z.string().min(1).max(200),
@@ -85,7 +86,7 @@ export function huntRoutes({ store, queues, channels, log }: HuntRoutesDeps): Ro
         const answer = await store.acceptHunt({ id, accountId, priority, expiresAt }, jobId, chunks, response, idempotency);
         if (answer.result !== "accepted" && answer.result !== "replay") throw refusalOf(answer.result, "/accountId");
         if (answer.result === "accepted") {
-          await queues.addHunt({ jobId, huntId: id, chunks: chunks.length }).catch((error: unknown) => {
+          await enqueueHunt({ jobId, huntId: id, chunks: chunks.length }).catch((error: unknown) => {
             // It is in the ledger: the sweeper queues it when Redis is back.
             if (!(error instanceof UnavailableError)) throw error;
             log.warn({ err: error, jobId, huntId: id }, "hunt accepted while Redis is away");

@@ -1,13 +1,13 @@
 import { UnrecoverableError, type Job } from "bullmq";
-import { huntJobSchema, planJobSchema, type PlanJob } from "../queues/jobs.ts";
-import type { NewMessageJob, Queues } from "../queues/index.ts";
 import type { PlannedMessage, Store } from "../store/store.ts";
 import type { Contact } from "./contacts.ts";
+import { huntJobSchema, planJobSchema, type PlanJob } from "./hunt.jobs.ts";
 import { planChunk, type PlanChannels } from "./plan.ts";
 
 export interface HuntWorkerDeps {
   store: Store;
-  queues: Pick<Queues, "addMessages">;
+  /** Puts messages into their channels' queues; one that is there already stays as it is. */
+  enqueue(messages: readonly PlannedMessage[]): Promise<void>;
   channels: PlanChannels;
 }
 
@@ -19,24 +19,14 @@ export async function runHuntJob(job: Job<unknown>, deps: HuntWorkerDeps): Promi
   return undefined;
 }
 
-async function runPlan({ jobId, no }: PlanJob, { store, queues, channels }: HuntWorkerDeps): Promise<{ queued: number }> {
+async function runPlan({ jobId, no }: PlanJob, { store, enqueue, channels }: HuntWorkerDeps): Promise<{ queued: number }> {
   const chunk = await store.readChunk(jobId, no);
   if (!chunk) throw new UnrecoverableError("The ledger does not know this submission, so nothing was planned.");
   if (!chunk.contacts) return { queued: 0 };
   const messages = planChunk(chunk, no, chunk.contacts as Contact[], channels);
   const queued = await store.planChunk(jobId, no, chunk.huntId, messages);
-  await queues.addMessages(messages.filter(({ id }) => queued.has(id)).map(toJob));
+  await enqueue(messages.filter(({ id }) => queued.has(id)));
   return { queued: queued.size };
-}
-
-/** A ledger row's job. */
-export function toJob(message: PlannedMessage): NewMessageJob {
-  const { id, queue, priority, accountId, huntId, adId, channel, recipient, sender, content } = message;
-  return {
-    queue,
-    priority,
-    data: { messageId: id, accountId, huntId, adId, channel, to: recipient, from: sender, content },
-  };
 }
 
 function parse<T>(schema: { safeParse(data: unknown): { success: boolean; data?: T } }, job: Job<unknown>): T {

@@ -1,6 +1,9 @@
 import { FlowProducer, Queue, type JobsOptions, type QueueOptions } from "bullmq";
 import type { Redis } from "ioredis";
-import type { HuntJob, MessageJob, PlanJob } from "./jobs.ts";
+import type { MessageJob } from "../channels/message-job.ts";
+import { UnavailableError } from "../core/errors.ts";
+import { HUNT_QUEUE, type HuntJob, type PlanJob } from "../hunt/hunt.jobs.ts";
+import type { PlannedMessage } from "../store/store.ts";
 import { withRedis } from "./redis.ts";
 
 export interface QueuesOptions {
@@ -49,11 +52,14 @@ export interface Queues {
   addMessages(jobs: readonly NewMessageJob[]): Promise<void>;
   /** The whole submission at once: one job a chunk, and one that is done when all of them are. */
   addHunt(hunt: HuntJob): Promise<void>;
+  /** Of these jobs, the ids of those that will not run (any more) by themselves: there is none, or it has ended. */
+  idle(queue: string, jobIds: readonly string[]): Promise<{ missing: string[]; ended: string[] }>;
+  remove(queue: string, jobId: string): Promise<void>;
+  /** Removes what is left of a submission's jobs, so that it can be added again. */
+  removeHunt(jobId: string, chunks: number): Promise<void>;
   stats(queue: Queue): Promise<QueueStats>;
   close(): Promise<void>;
 }
-
-export const HUNT_QUEUE = "hunt";
 
 /**
  * The jobs of plan and hunt are tried until they succeed: contacts were accepted, so giving up is not an answer. They
@@ -130,13 +136,43 @@ export function createQueues(options: QueuesOptions): Queues {
       );
     },
 
+    async remove(name, jobId) {
+      await withRedis("removing a job", () => queueOf(name).remove(jobId));
+    },
+
+    async removeHunt(jobId, chunks) {
+      const queue = queueOf(HUNT_QUEUE);
+      const ids = [...Array.from({ length: chunks }, (_, no) => `${jobId}-${no}`), jobId];
+      await withRedis("removing a hunt", () => Promise.all(ids.map((id) => queue.remove(id))));
+    },
+
+    async idle(name, jobIds) {
+      const queue = queueOf(name);
+      // One field that every job has, one that only an ended one has: two reads a job, no script, one round trip.
+      const answers = await withRedis("looking for jobs", async () => {
+        const pipeline = redis.pipeline();
+        for (const id of jobIds) pipeline.hmget(queue.toKey(id), "timestamp", "finishedOn");
+        return (await pipeline.exec()) ?? [];
+      });
+      const missing: string[] = [];
+      const ended: string[] = [];
+      answers.forEach(([error, fields], i) => {
+        if (error) throw new UnavailableError("redis", "Redis cannot look for jobs now.", error);
+        const [timestamp, finishedOn] = fields as (string | null)[];
+        const id = jobIds[i] as string;
+        if (timestamp === null) missing.push(id);
+        else if (finishedOn !== null) ended.push(id);
+      });
+      return { missing, ended };
+    },
+
     stats: (queue) =>
       withRedis(`the statistics of ${queue.name}`, async () => {
         const [counts, paused] = await Promise.all([queue.getJobCounts(), queue.isPaused()]);
         const count = (state: string): number => counts[state] ?? 0;
         return {
           name: queue.name,
-          waiting: count("waiting") + count("prioritized") + count("paused"),
+          waiting: count("waiting") + count("prioritized"),
           active: count("active"),
           completed: count("completed"),
           failed: count("failed"),
@@ -149,5 +185,15 @@ export function createQueues(options: QueuesOptions): Queues {
     async close() {
       await Promise.all([flows.close(), ...[...queues.values()].map((queue) => queue.close())]);
     },
+  };
+}
+
+/** A ledger row's job. */
+export function jobOf(message: PlannedMessage): NewMessageJob {
+  const { id, queue, priority, accountId, huntId, adId, channel, recipient, sender, content } = message;
+  return {
+    queue,
+    priority,
+    data: { messageId: id, accountId, huntId, adId, channel, to: recipient, from: sender, content },
   };
 }

@@ -16,7 +16,6 @@ export interface Sessions {
  */
 export function createSessions(apiSecrets: readonly string[], clock: Clock): Sessions {
   const keys = apiSecrets.map((secret) => createHmac("sha256", secret).update("auto-prospect admin session, v1").digest());
-  const sign = (key: Buffer, signed: string): Buffer => createHmac("sha256", key).update(signed).digest();
   return {
     issue(secretIndex) {
       const expiresAt = Math.floor(clock.now() / 1_000) + SESSION_SECONDS;
@@ -24,15 +23,18 @@ export function createSessions(apiSecrets: readonly string[], clock: Clock): Ses
       return `${signed}.${sign(keys[secretIndex]!, signed).toString("base64url")}`;
     },
     isValid(token) {
-      const parts = /^(([0-9a-z]{1,11})\.[\w-]{22})\.([\w-]{43})$/.exec(token);
-      if (parts === null) return false;
-      const [, signed, expiry, mac] = parts as unknown as [string, string, string, string];
+      const [, signed, expiry, mac] = /^(([0-9a-z]{1,11})\.[\w-]{22})\.([\w-]{43})$/.exec(token) ?? [];
+      if (signed === undefined || expiry === undefined || mac === undefined) return false;
       const given = Buffer.from(mac, "base64url");
       let known = false;
       for (const key of keys) known = timingSafeEqual(given, sign(key, signed)) || known;
       return known && Number.parseInt(expiry, 36) * 1_000 > clock.now();
     },
   };
+}
+
+function sign(key: Buffer, signed: string): Buffer {
+  return createHmac("sha256", key).update(signed).digest();
 }
 
 /** The value of a cookie in a `Cookie` header. */

@@ -49,7 +49,6 @@ function compile(route: Route, { secrets, maxBodyBytes }: DispatchOptions) {
   const wantsBody = route.body !== undefined || route.parseBody !== undefined;
   const bodyOptional = route.parseBody === undefined && route.body?.safeParse(undefined).success === true;
   const knownQuery = new Set(Object.keys(route.query?.shape ?? {}));
-  const handle = route.handle as (request: unknown) => ReturnType<Route["handle"]>;
 
   async function readBodyOf(request: Request): Promise<Buffer> {
     if (!hasBody(request) || route.method === "get") return EMPTY;
@@ -89,7 +88,8 @@ function compile(route: Route, { secrets, maxBodyBytes }: DispatchOptions) {
     const idempotency = route.idempotent ? idempotencyOf(route, request, raw, faults) : undefined;
     const body = await bodyOf(raw, faults);
     if (faults.length > 0) throw invalidRequest(faults);
-    const reply = await handle({ params, query, body, idempotency, requestId, log });
+    const checkedRequest = { params, query, body, idempotency, requestId, log };
+    const reply = await route.handle(checkedRequest as never);
     send(response, reply.status, reply.body, reply.headers);
   };
 }

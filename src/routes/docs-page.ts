@@ -115,7 +115,7 @@ function problemsHtml(operations: readonly OpenApiOperation[]): string {
     }
   }
   return [...meanings]
-    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .toSorted(([a], [b]) => (a < b ? -1 : 1))
     .map(([code, meaning]) => `<dt class="target" id="problem-${e(code)}">${e(code)}</dt><dd>${prose(meaning)}</dd>`)
     .join("\n");
 }

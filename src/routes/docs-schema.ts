@@ -57,22 +57,23 @@ function limits(schema: JsonSchema): string {
   const parts = [
     range(schema.minLength, schema.maxLength, "characters"),
     range(schema.minItems, schema.maxItems, "items"),
-    range(schema.minimum, safeInteger(schema.maximum), ""),
+    range(schema.minimum, schema.maximum, ""),
     schema.default === undefined ? "" : `default ${JSON.stringify(schema.default)}`,
   ].filter((part) => part !== "");
   return parts.length === 0 ? "" : `, ${parts.join(", ")}`;
 }
 
-/** zod bounds every whole number by what JavaScript can count, which tells the reader nothing. */
-function safeInteger(value: unknown): unknown {
-  return value === Number.MAX_SAFE_INTEGER ? undefined : value;
+function range(from: unknown, to: unknown, unit: string): string {
+  const low = bound(from);
+  const high = bound(to);
+  if (low === undefined && high === undefined) return "";
+  const text = low === undefined ? `≤ ${high}` : high === undefined ? `≥ ${low}` : `${low}–${high}`;
+  return unit === "" ? text : `${text} ${unit}`;
 }
 
-function range(from: unknown, to: unknown, unit: string): string {
-  const low = from === -Number.MAX_SAFE_INTEGER ? undefined : from;
-  if (low === undefined && to === undefined) return "";
-  const text = low === undefined ? `≤ ${String(to)}` : to === undefined ? `≥ ${String(low)}` : `${String(low)}–${String(to)}`;
-  return unit === "" ? text : `${text} ${unit}`;
+/** zod bounds every whole number by what JavaScript can count, which tells the reader nothing. */
+function bound(value: unknown): number | undefined {
+  return typeof value === "number" && Math.abs(value) !== Number.MAX_SAFE_INTEGER ? value : undefined;
 }
 
 /** Follows a `$ref` into the components; what stands beside it (a description) wins. */

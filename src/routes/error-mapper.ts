@@ -31,16 +31,11 @@ function problemOf(error: unknown): ProblemError {
   if (error instanceof ProblemError) return error;
   if (error instanceof UnavailableError) return unavailable(error);
   // What Express itself and the body parser of Bull Board throw: `status` says that it is the caller's fault.
-  switch (statusOf(error)) {
-    case 400:
-      return httpProblem("malformed_request", "The path or the body cannot be decoded.");
-    case 413:
-      return httpProblem("body_too_large", "The body is larger than what is allowed here.");
-    case 415:
-      return httpProblem("unsupported_media_type", "The body's encoding or character set is not supported.");
-    default:
-      return httpProblem("internal_error", "The request failed for a reason of ours. The log has it under this requestId.");
-  }
+  const status = statusOf(error);
+  if (status === 400) return httpProblem("malformed_request", "The path or the body cannot be decoded.");
+  if (status === 413) return httpProblem("body_too_large", "The body is larger than what is allowed here.");
+  if (status === 415) return httpProblem("unsupported_media_type", "The body's encoding or character set is not supported.");
+  return httpProblem("internal_error", "The request failed for a reason of ours. The log has it under this requestId.");
 }
 
 function unavailable({ dependency }: UnavailableError): ProblemError {
@@ -50,9 +45,8 @@ function unavailable({ dependency }: UnavailableError): ProblemError {
     : httpProblem("redis_unavailable", "The job queue does not answer right now. Send the request again later.", { headers });
 }
 
-function statusOf(error: unknown): number | undefined {
-  const status = (error as { status?: unknown } | null)?.status;
-  return typeof status === "number" && (error as { expose?: unknown }).expose !== false ? status : undefined;
+function statusOf(error: unknown): unknown {
+  return error instanceof Error && "status" in error ? error.status : undefined;
 }
 
 /** For errors that come through Express: a path that cannot be decoded, Bull Board, the gates. */

@@ -81,6 +81,8 @@ export function wording(issue: RawIssue): string {
       return "has unknown fields";
     case "invalid_key":
       return "has a key that is not allowed";
+    case "invalid_element":
+    case "custom":
     default:
       return "is not valid";
   }

@@ -69,7 +69,7 @@ function noSuchRoute(request: Request, response: Response, _next: NextFunction):
   if (allowed === undefined) {
     throw httpProblem("unknown_route", "There is nothing at this path. /docs lists what there is.");
   }
-  const headers = { Allow: [...allowed, "OPTIONS"].sort().join(", ") };
+  const headers = { Allow: [...allowed, "OPTIONS"].toSorted().join(", ") };
   if (request.method === "OPTIONS") return send(response, 204, undefined, headers);
   throw httpProblem("method_not_allowed", `This path answers ${headers.Allow}.`, { headers });
 }

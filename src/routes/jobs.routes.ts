@@ -5,7 +5,7 @@ import { notFound, ProblemError } from "../core/problem.ts";
 import { refusalOf } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
 import type { Queues } from "../queues/index.ts";
-import { messageJobSchema } from "../queues/jobs.ts";
+import { messageJobSchema } from "../channels/message-job.ts";
 import { withRedis } from "../queues/redis.ts";
 import { messageSchema, messageView } from "../store/message-view.ts";
 import type { Store } from "../store/store.ts";

@@ -1,6 +1,7 @@
 const SPACE = /[ \t\n\r]*/y;
 const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
 // Unrolled, because an alternation under a star overflows the stack of the regular expressions on a long text.
+// oxlint-disable-next-line no-control-regex -- JSON forbids them within a text
 const STRING = /"[^"\\\u0000-\u001f]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\u0000-\u001f]*)*"/y;
 const WORD = /true|false|null/y;
 

@@ -76,7 +76,7 @@ function prepare(response: Response, status: number, headers: Record<string, str
 function payloadOf(response: Response, body: unknown): string | Buffer {
   if (body === undefined || response.statusCode === 204) return "";
   const asItIs = response.hasHeader("Content-Type") && (typeof body === "string" || Buffer.isBuffer(body));
-  const payload = asItIs ? (body as string | Buffer) : JSON.stringify(body);
+  const payload = asItIs ? body : JSON.stringify(body);
   if (!asItIs) response.setHeader("Content-Type", "application/json; charset=utf-8");
   response.setHeader("Content-Length", Buffer.byteLength(payload));
   return payload;

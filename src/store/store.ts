@@ -1,4 +1,4 @@
-import type { Receipt, Reply } from "../channels/channel.ts";
+import type { Receipt, Reply } from "../core/inbound.ts";
 import type { Idempotency } from "../core/route.ts";
 
 export const MESSAGE_STATUSES = [

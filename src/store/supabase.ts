@@ -1,4 +1,4 @@
-import type { Receipt, Reply } from "../channels/channel.ts";
+import type { Receipt, Reply } from "../core/inbound.ts";
 import type { Idempotency } from "../core/route.ts";
 import { Batcher } from "./batcher.ts";
 import { Database, type DatabaseOptions } from "./database.ts";
@@ -99,7 +99,7 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     },
 
     acceptMessage: <R>(message: PlannedMessage, response: R, idempotency: Idempotency | undefined) =>
-      accepts.add({ row: toMessageRow(message), response, idempotency }) as Promise<Acceptance<R>>,
+      accepts.add({ row: toMessageRow(message), response, idempotency }),
 
     async acceptHunt(hunt, jobId, chunks, response, idempotency) {
       const contacts = chunks.reduce((sum, chunk) => sum + chunk.length, 0);

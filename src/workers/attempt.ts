@@ -1,5 +1,6 @@
 import type { Logger } from "pino";
 import type { OpenAttempt, Provider, SendRequest } from "../channels/channel.ts";
+import type { Clock } from "../core/clock.ts";
 import { PermanentError, ProviderError, TransientError } from "../core/errors.ts";
 import type { Outcome } from "../store/store.ts";
 import { decide, type Decision, type Tries } from "./retry.ts";
@@ -18,8 +19,8 @@ export const holdMs = (provider: Provider): number => START_BUDGET_MS + provider
 
 /** One call of a provider, what it came to, and what the queue is to do about it. */
 export type Attempt =
-  | { outcome: Outcome; then: "done" }
-  | { outcome: Outcome; then: Decision["then"]; delayMs: number; error: unknown };
+  | { outcome: Outcome; next: "done" }
+  | { outcome: Outcome; next: Decision["next"]; delayMs: number; error: unknown };
 
 /** Calls the provider once. Never rejects: each failure is an outcome too. */
 export async function attemptOnce(
@@ -31,7 +32,7 @@ export async function attemptOnce(
   const base = outcomeOf(send.messageId, send.attemptId);
   try {
     const { providerMessageId } = await call(provider, send, handBack);
-    return { outcome: { ...base, result: "sent", providerMessageId }, then: "done" };
+    return { outcome: { ...base, result: "sent", providerMessageId }, next: "done" };
   } catch (error) {
     const decision = decide(error, tries);
     const outcome: Outcome = {
@@ -42,30 +43,43 @@ export async function attemptOnce(
       suppress: error instanceof PermanentError && error.suppress,
       holdMs: provider.reconcileAfterMs,
     };
-    const delayMs = decision.then === "delay" ? decision.delayMs : provider.reconcileAfterMs;
-    return { outcome, then: decision.then, delayMs, error };
+    const delayMs = decision.next === "delay" ? decision.delayMs : provider.reconcileAfterMs;
+    return { outcome, next: decision.next, delayMs, error };
   }
 }
 
-/** Asks the provider what became of an abandoned attempt; in doubt a person decides, never a second call. */
-export async function reconcile(provider: Provider, open: OpenAttempt, claim: string, log: Logger): Promise<Outcome> {
+/** For how long a provider that does not answer is asked about an attempt, before a person has to decide. */
+const ASK_FOR_MS = 15 * 60_000;
+/** Between two times of asking. */
+const ASK_AGAIN_MS = 10_000;
+
+/**
+ * Asks the provider what became of an abandoned attempt; in doubt a person decides, never a second call. When the
+ * provider itself cannot be asked, that proves nothing: `ambiguous`, to be asked again.
+ */
+export async function reconcile(
+  provider: Provider,
+  open: OpenAttempt,
+  claim: string,
+  { clock, log }: { clock: Clock; log: Logger },
+): Promise<Outcome> {
   const base = { ...outcomeOf(open.messageId, open.attemptId), claim };
-  const answer = await provider.reconcile?.(open).catch((error: unknown) => {
+  const unknown = (detail: string): Outcome => ({ ...base, result: "unknown", code: "ambiguous", detail });
+  if (!provider.reconcile) return unknown("The provider may have accepted it and cannot be asked.");
+  try {
+    const answer = await provider.reconcile(open);
+    switch (answer.result) {
+      case "accepted":
+        return { ...base, result: "sent", providerMessageId: answer.providerMessageId };
+      case "not_accepted":
+        return { ...base, result: "not_sent", code: "not_accepted" };
+      case "inconclusive":
+        return unknown("The provider may or may not have accepted it; it is not sent again by itself.");
+    }
+  } catch (error) {
     log.warn({ err: error, messageId: open.messageId }, "the provider could not be asked about an attempt");
-    return undefined;
-  });
-  switch (answer?.result) {
-    case "accepted":
-      return { ...base, result: "sent", providerMessageId: answer.providerMessageId };
-    case "not_accepted":
-      return { ...base, result: "not_sent", code: "not_accepted" };
-    default:
-      return {
-        ...base,
-        result: "unknown",
-        code: "ambiguous",
-        detail: "The provider may or may not have accepted it; it is not sent again by itself.",
-      };
+    if (clock.now() - open.startedAt > ASK_FOR_MS) return unknown("The provider could not be asked what became of it.");
+    return { ...base, result: "ambiguous", code: codeOf(error), holdMs: ASK_AGAIN_MS };
   }
 }
 

@@ -4,7 +4,7 @@ import type { Logger } from "pino";
 import type { Clock } from "../core/clock.ts";
 import { messageOf } from "../core/errors.ts";
 import { runHuntJob, type HuntWorkerDeps } from "../hunt/hunt.worker.ts";
-import { HUNT_QUEUE } from "../queues/index.ts";
+import { HUNT_QUEUE } from "../hunt/hunt.jobs.ts";
 import type { Store } from "../store/store.ts";
 import { outcomeOf } from "./attempt.ts";
 import { watchProgress, type Progress } from "./progress.ts";

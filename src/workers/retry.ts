@@ -6,12 +6,12 @@ import { assertNever, PermanentError, RateLimitedError, TransientError } from ".
  */
 const MAX_CALLS = 50;
 
-/** What a failed call means for the ledger (`result`) and for the job (`then`). */
+/** What a failed call means for the ledger (`result`) and for the job (`next`). */
 export type Decision =
-  | { result: "failed"; then: "fail" }
-  | { result: "not_sent"; then: "retry" }
-  | { result: "not_sent"; then: "delay"; delayMs: number }
-  | { result: "ambiguous"; then: "reconcile" };
+  | { result: "failed"; next: "fail" }
+  | { result: "not_sent"; next: "retry" }
+  | { result: "not_sent"; next: "delay"; delayMs: number }
+  | { result: "ambiguous"; next: "reconcile" };
 
 export interface Tries {
   /** The job's, this one included. */
@@ -23,23 +23,23 @@ export interface Tries {
 
 /** The one place where the error taxonomy becomes behaviour of the queue. */
 export function decide(error: unknown, { attempt, maxAttempts, calls }: Tries): Decision {
-  if (error instanceof PermanentError) return { result: "failed", then: "fail" };
+  if (error instanceof PermanentError) return { result: "failed", next: "fail" };
   if (error instanceof RateLimitedError) {
-    if (calls >= MAX_CALLS) return { result: "failed", then: "fail" };
-    return { result: "not_sent", then: "delay", delayMs: error.retryAfterMs };
+    if (calls >= MAX_CALLS) return { result: "failed", next: "fail" };
+    return { result: "not_sent", next: "delay", delayMs: error.retryAfterMs };
   }
   if (error instanceof TransientError) {
     switch (error.delivery) {
       case "unknown":
-        return { result: "ambiguous", then: "reconcile" };
+        return { result: "ambiguous", next: "reconcile" };
       case "not_sent":
         return attempt >= maxAttempts || calls >= MAX_CALLS
-          ? { result: "failed", then: "fail" }
-          : { result: "not_sent", then: "retry" };
+          ? { result: "failed", next: "fail" }
+          : { result: "not_sent", next: "retry" };
       default:
         return assertNever(error.delivery);
     }
   }
   // A provider must not throw anything else; until it is mended, assume the worst: the message may have left.
-  return { result: "ambiguous", then: "reconcile" };
+  return { result: "ambiguous", next: "reconcile" };
 }

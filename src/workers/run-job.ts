@@ -4,7 +4,7 @@ import type { Logger } from "pino";
 import type { Channel, Provider, SendRequest } from "../channels/channel.ts";
 import type { Clock } from "../core/clock.ts";
 import { messageOf, UnavailableError } from "../core/errors.ts";
-import { messageJobSchema, type MessageJob } from "../queues/jobs.ts";
+import { messageJobSchema, type MessageJob } from "../channels/message-job.ts";
 import type { Outcome, Store } from "../store/store.ts";
 import { attemptOnce, codeOf, holdMs, outcomeOf, reconcile, START_BUDGET_MS, unlessAborted } from "./attempt.ts";
 
@@ -85,9 +85,10 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
         return later(answer.retryInMs);
       case "reconcile": {
         const open = { ...requestOf(data, answer.attemptId, answer.attempts), startedAt: answer.startedAt };
-        const outcome = await reconcile(provider, open, attemptId, log);
+        const outcome = await reconcile(provider, open, attemptId, deps);
         await record(outcome);
         if (outcome.result === "not_sent") continue;
+        if (outcome.result === "ambiguous") return later(outcome.holdMs ?? 0);
         return { status: outcome.result, code: outcome.code, providerMessageId: outcome.providerMessageId };
       }
       case "go": {
@@ -98,7 +99,7 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
         const tries = { attempt: job.attemptsMade + 1, maxAttempts: job.opts.attempts ?? 1, calls: answer.attempts };
         const attempt = await attemptOnce(provider, requestOf(data, attemptId, answer.attempts), tries, handBack);
         await record(attempt.outcome);
-        switch (attempt.then) {
+        switch (attempt.next) {
           case "done":
             return { status: "sent", providerMessageId: attempt.outcome.providerMessageId };
           case "fail":

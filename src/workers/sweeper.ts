@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
 import { UnavailableError } from "../core/errors.ts";
-import { withRedis } from "../queues/redis.ts";
+import { HUNT_QUEUE } from "../hunt/hunt.jobs.ts";
 import type { NewMessageJob, Queues } from "../queues/index.ts";
 import type { OpenMessage, Store } from "../store/store.ts";
 
@@ -15,76 +15,79 @@ export interface SweeperOptions {
 
 /** Messages compared in one go. */
 const PAGE = 1000;
+/** Pages a round: a backlog of any length costs the same small share of a second; it is gone through in turns. */
+const PAGES_A_ROUND = 10;
 /** A message that was touched more recently is still on its way into its queue, milliseconds. */
 const SETTLED_MS = 5000;
-/** States of a job that will run, or is running, by itself. */
-const ALIVE = new Set(["active", "waiting", "delayed", "prioritized", "waiting-children"]);
 
 export interface Sweeper {
-  /** One round: answers how many messages and submissions were put back into their queues. */
-  sweep(): Promise<{ messages: number; submissions: number }>;
+  /** From now on go through the whole backlog without a pause: Redis may have lost something. */
+  hurry(): void;
   stop(): Promise<void>;
 }
 
 /**
  * Finds what the ledger says is to be done and no job does: the process died between ledger and queue, Redis was away
  * when it was accepted, was emptied, or was restored from an older file. Such work is queued again; whether it may
- * still be sent is decided, as always, when its job asks the ledger.
+ * still be sent is decided, as always, when its job asks the ledger. The first round goes through everything.
  */
 export function startSweeper({ store, queues, log, intervalMs }: SweeperOptions): Sweeper {
   const stopping = new AbortController();
+  let after = 0;
+  let hurried = true;
 
   async function sweepMessages(): Promise<number> {
     let requeued = 0;
-    let after = 0;
-    for (;;) {
+    for (let pages = 0; hurried || pages < PAGES_A_ROUND; pages++) {
       const page = await store.openMessages(after, PAGE, SETTLED_MS);
-      const orphans = await withoutJob(page, queues);
-      if (orphans.length > 0) {
-        await queues.addMessages(orphans.map(toJob));
-        requeued += orphans.length;
-      }
+      requeued += await requeueOrphans(page, queues);
       const last = page.at(-1);
-      if (!last || page.length < PAGE || stopping.signal.aborted) return requeued;
+      if (!last || page.length < PAGE) {
+        after = 0;
+        hurried = false;
+        break;
+      }
       after = last.seq;
-    }
-  }
-
-  async function sweepSubmissions(): Promise<number> {
-    let requeued = 0;
-    for (const { jobId, huntId, chunks } of await store.openSubmissions(SETTLED_MS)) {
-      const queue = queues.get("hunt");
-      const parent = await withRedis("looking for a hunt's job", async () => queue?.getJob(jobId));
-      if (parent && ALIVE.has(await parent.getState())) continue;
-      if (parent) await removeFlow(queues, jobId, chunks);
-      await queues.addHunt({ jobId, huntId, chunks });
-      requeued += 1;
+      if (stopping.signal.aborted) break;
     }
     return requeued;
   }
 
-  async function sweep(): Promise<{ messages: number; submissions: number }> {
-    const submissions = await sweepSubmissions();
-    const messages = await sweepMessages();
-    await store.tidy();
-    if (messages + submissions > 0) log.warn({ messages, submissions }, "work without a job was queued again");
-    return { messages, submissions };
+  async function sweepSubmissions(): Promise<number> {
+    const open = await store.openSubmissions(SETTLED_MS);
+    const { missing, ended } = await queues.idle(HUNT_QUEUE, open.map(({ jobId }) => jobId));
+    const orphans = new Set([...missing, ...ended]);
+    for (const { jobId, huntId, chunks } of open.filter((submission) => orphans.has(submission.jobId))) {
+      await queues.removeHunt(jobId, chunks);
+      await queues.addHunt({ jobId, huntId, chunks });
+    }
+    return orphans.size;
+  }
+
+  async function round(): Promise<void> {
+    try {
+      const submissions = await sweepSubmissions();
+      const messages = await sweepMessages();
+      await store.tidy();
+      if (messages + submissions > 0) log.warn({ messages, submissions }, "work without a job was queued again");
+    } catch (error) {
+      if (error instanceof UnavailableError) log.debug({ err: error }, "sweep put off");
+      else log.error({ err: error }, "sweep failed");
+    }
   }
 
   const running = (async () => {
     while (!stopping.signal.aborted) {
-      try {
-        await sweep();
-      } catch (error) {
-        if (error instanceof UnavailableError) log.debug({ err: error }, "sweep put off");
-        else log.error({ err: error }, "sweep failed");
-      }
+      await round();
       await delay(intervalMs, undefined, { signal: stopping.signal }).catch(() => undefined);
     }
   })();
 
   return {
-    sweep,
+    hurry() {
+      after = 0;
+      hurried = true;
+    },
     async stop() {
       stopping.abort();
       await running;
@@ -92,29 +95,18 @@ export function startSweeper({ store, queues, log, intervalMs }: SweeperOptions)
   };
 }
 
-/** Those whose job is gone or has ended. A job that ended while its message is open would block a new one: it goes. */
-async function withoutJob(page: readonly OpenMessage[], queues: Queues): Promise<OpenMessage[]> {
-  return withRedis("comparing ledger and queues", async () => {
-    const checked = await Promise.all(
-      page.map(async (message) => {
-        const queue = queues.get(message.queue);
-        if (!queue) return undefined;
-        const state = await queue.getJobState(message.id);
-        if (ALIVE.has(state)) return undefined;
-        if (state !== "unknown") await queue.remove(message.id);
-        return message;
-      }),
-    );
-    return checked.filter((message) => message !== undefined);
-  });
-}
-
-async function removeFlow(queues: Queues, jobId: string, chunks: number): Promise<void> {
-  await withRedis("removing an ended hunt job", async () => {
-    const queue = queues.get("hunt");
-    for (let no = 0; no < chunks; no++) await queue?.remove(`${jobId}-${no}`);
-    await queue?.remove(jobId);
-  });
+/** A job that ended while its message is open would block a new one of the same id: it goes first. */
+async function requeueOrphans(page: readonly OpenMessage[], queues: Queues): Promise<number> {
+  let requeued = 0;
+  for (const [queue, messages] of Map.groupBy(page, (message) => message.queue)) {
+    if (!queues.get(queue)) continue;
+    const { missing, ended } = await queues.idle(queue, messages.map(({ id }) => id));
+    await Promise.all(ended.map((id) => queues.remove(queue, id)));
+    const orphans = new Set([...missing, ...ended]);
+    await queues.addMessages(messages.filter(({ id }) => orphans.has(id)).map(toJob));
+    requeued += orphans.size;
+  }
+  return requeued;
 }
 
 function toJob(message: OpenMessage): NewMessageJob {

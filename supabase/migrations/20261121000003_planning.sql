@@ -71,10 +71,14 @@ begin
   for update;
 
   with input as (
-    select r.*, row_number() over () as n
-    from jsonb_to_recordset(p_rows) as r (
+    -- n is the place in the input: who comes first is sent to, and funded, first.
+    select r.*
+    from rows from (jsonb_to_recordset(p_rows) as (
       id uuid, account_id text, hunt_id text, ad_id text, copy integer, channel text, queue text, recipient text,
       sender text, content jsonb, priority integer, expires_at timestamptz, skip text, detail text
+    )) with ordinality as r (
+      id, account_id, hunt_id, ad_id, copy, channel, queue, recipient,
+      sender, content, priority, expires_at, skip, detail, n
     )
     where not exists (select 1 from messages m where m.id = r.id)
   ),

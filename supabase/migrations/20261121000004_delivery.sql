@@ -142,9 +142,20 @@ begin
       suppress boolean, hold_ms integer
     )
   ),
+  believable as (
+    -- Reconciling found a provider's message that is another one's here: it proves nothing about this one.
+    select i.id, i.attempt_id, i.claim, i.suppress, i.hold_ms, i.detail,
+      case when taken.id is null then i.result else 'unknown' end as result,
+      case when taken.id is null then i.code else 'ambiguous' end as code,
+      case when taken.id is null then i.provider_message_id end as provider_message_id
+    from items i
+    join messages m on m.id = i.id
+    left join messages taken on i.claim is not null and i.result = 'sent' and taken.id <> i.id
+      and taken.provider = m.provider and taken.provider_message_id = i.provider_message_id
+  ),
   applicable as (
     select i.*, m.credit, m.account_id, m.channel, m.ad_id, m.recipient, m.provider
-    from items i join messages m on m.id = i.id
+    from believable i join messages m on m.id = i.id
     where case
       when i.attempt_id is null then m.status = 'queued' and i.result = 'failed'
       -- An accepted attempt is a fact, whoever reports it and however late.

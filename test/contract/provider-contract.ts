@@ -54,6 +54,13 @@ function attemptTo(to: string): OpenAttempt {
   };
 }
 
+function send(provider: Provider, request: SendRequest, signal = new AbortController().signal) {
+  return provider.send(request, signal).then(
+    (result) => ({ result, error: undefined }),
+    (error: unknown) => ({ result: undefined, error }),
+  );
+}
+
 /**
  * The suite that every provider passes. `situations` are those that this vendor can be brought into: a test is defined
  * for each, and none is skipped.
@@ -63,12 +70,6 @@ export function describeProvider(
   situations: readonly Situation[],
   start: () => Promise<ProviderUnderTest>,
 ): void {
-  const send = (provider: Provider, request: SendRequest, signal = new AbortController().signal) =>
-    provider.send(request, signal).then(
-      (result) => ({ result, error: undefined }),
-      (error: unknown) => ({ result: undefined, error }),
-    );
-
   describe(`${name} keeps the provider contract`, () => {
     test("an accepted message has an id of the provider's, and is taken once", async () => {
       await using subject = await start();

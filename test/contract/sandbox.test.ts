@@ -1,5 +1,5 @@
 import { pino } from "pino";
-import type { Receipt } from "../../src/channels/channel.ts";
+import type { Receipt } from "../../src/core/inbound.ts";
 import { sandboxProvider } from "../../src/channels/sandbox.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { type ProviderUnderTest, type Situation, describeProvider } from "./provider-contract.ts";

@@ -1,16 +1,16 @@
 import { once } from "node:events";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createClient } from "@supabase/supabase-js";
-import pg from "pg";
+import { Client } from "pg";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createTemplate, openTestDatabase, type TestStack } from "../../dev/stack/databases.ts";
+import { identityOf } from "../../dev/stack/identity.ts";
 import { type Stack, startStack } from "../../dev/stack/index.ts";
 import { migrate } from "../../dev/stack/migrate.ts";
-import { freePort } from "../../dev/stack/ports.ts";
+import { freePort, portOf } from "../../dev/stack/ports.ts";
 import { startRestProxy } from "../../dev/stack/rest-proxy.ts";
 import { recorded } from "../../dev/stack/run-directory.ts";
 
@@ -79,6 +79,16 @@ describe("openTestDatabase", () => {
     await database.drop();
     expect(await traces(name)).toEqual({ databases: 0, processes: 0 });
   });
+
+  it("ends with the stack at the latest, whoever forgot to drop it", async () => {
+    const brief = await startStack({ migrationsDir });
+    const forgotten = await openTestDatabase(await createTemplate(brief, migrationsDir));
+    const record = recorded(brief.run.directory).find(({ name }) => name.startsWith("postgrest-test_"));
+    expect(record && identityOf(record.pid)).toBe(record?.identity);
+    await brief.stop();
+    expect(record && identityOf(record.pid)).toBeUndefined();
+    await forgotten.sql.end();
+  });
 });
 
 describe("migrate", () => {
@@ -133,7 +143,7 @@ describe("the /rest/v1 proxy", () => {
       request.pipe(response);
     }).listen(0, "127.0.0.1");
     await once(echo, "listening");
-    const proxy = await startRestProxy({ upstreamPort: (echo.address() as AddressInfo).port, port: 0 });
+    const proxy = await startRestProxy({ upstreamPort: portOf(echo), port: 0 });
     const body = "0123456789".repeat(800_000);
     const answer = await fetch(`http://127.0.0.1:${proxy.port}/rest/v1/notes?id=eq.1`, { method: "POST", body });
     expect(answer.headers.get("x-path")).toBe("/notes?id=eq.1");
@@ -145,7 +155,7 @@ describe("the /rest/v1 proxy", () => {
 });
 
 async function traces(name: string): Promise<{ databases: number; processes: number }> {
-  const admin = new pg.Client({ connectionString: tests.adminDatabaseUrl });
+  const admin = new Client({ connectionString: tests.adminDatabaseUrl });
   await admin.connect();
   const { rowCount } = await admin.query("select from pg_database where datname = $1", [name]);
   await admin.end();

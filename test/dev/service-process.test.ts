@@ -20,11 +20,9 @@ process.on('SIGTERM', () => {
 it("lets the service drain before each reload and at the end", { timeout: 15_000 }, async () => {
   const directory = mkdtempSync(join(tmpdir(), "auto-prospect-test-"));
   try {
-    const [entry, word, drained] = ["index.ts", "word.ts", "drained.txt"].map((file) => join(directory, file)) as [
-      string,
-      string,
-      string,
-    ];
+    const entry = join(directory, "index.ts");
+    const word = join(directory, "word.ts");
+    const drained = join(directory, "drained.txt");
     const port = await freePort();
     const url = `http://127.0.0.1:${port}/`;
     writeFileSync(entry, SERVICE);

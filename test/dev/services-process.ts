@@ -22,7 +22,9 @@ export async function startServices(dataDir: string, args: readonly string[] = [
   const env = { ...process.env, DATA_DIR: dataDir, REDIS_URL: "" };
   const child = spawn(process.execPath, ["--", SCRIPT, ...args], { env, stdio: ["ignore", "pipe", "pipe"] });
   let [stdout, stderr] = ["", ""];
-  const exited = once(child, "exit").then(([code]) => code as number | null);
+  const exited = new Promise<number | null>((resolve) => {
+    child.once("exit", resolve);
+  });
   child.stderr.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
   const ready = new Promise<void>((resolve) => {
     child.stdout.on("data", (chunk: Buffer) => {

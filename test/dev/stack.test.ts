@@ -4,7 +4,7 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, st
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Redis } from "ioredis";
-import pg from "pg";
+import { Client } from "pg";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { commandLineOf, identityOf } from "../../dev/stack/identity.ts";
 import { startStack } from "../../dev/stack/index.ts";
@@ -207,8 +207,8 @@ async function readRedis(env: Record<string, string>): Promise<string | null> {
   }
 }
 
-async function withDatabase(env: Record<string, string>, work: (client: pg.Client) => Promise<void>): Promise<void> {
-  const client = new pg.Client({ connectionString: env["DATABASE_URL"] });
+async function withDatabase(env: Record<string, string>, work: (client: Client) => Promise<void>): Promise<void> {
+  const client = new Client({ connectionString: env["DATABASE_URL"] });
   await client.connect();
   try {
     await work(client);

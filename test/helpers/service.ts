@@ -1,9 +1,11 @@
 import { randomUUID } from "node:crypto";
+import { Queue } from "bullmq";
 import { Redis } from "ioredis";
 import type pg from "pg";
 import { pino } from "pino";
 import { inject } from "vitest";
 import { openTestDatabase, type TestDatabase } from "../../dev/stack/databases.ts";
+import type { Channel } from "../../src/channels/channel.ts";
 import { readConfig } from "../../src/config.ts";
 import { CHANNELS } from "../../src/modules.ts";
 import { startService, type Overrides, type Service } from "../../src/service.ts";
@@ -20,7 +22,10 @@ export interface World extends AsyncDisposable {
   /** An account of its own; further columns as the test needs them. */
   account(columns?: { status?: string; default_country?: string }): Promise<string>;
   credits(accountId: string, channel: string, balance: number): Promise<void>;
-  start(environment?: Record<string, string>, overrides?: Overrides): Promise<TestService>;
+  /** `channels` in place of the registry's, e.g. with another provider. */
+  start(environment?: Record<string, string>, overrides?: Overrides, channels?: readonly Channel[]): Promise<TestService>;
+  /** A queue of the service, for what only an operator or an intruder does: pausing it, putting jobs into it. */
+  queue(name: string): Queue;
 }
 
 export interface TestService extends Service, AsyncDisposable {
@@ -62,6 +67,7 @@ export async function openWorld(): Promise<World> {
     SANDBOX_RECEIPT_DELAY_MS: "20",
   };
   const services: TestService[] = [];
+  const queues = new Map<string, Queue>();
 
   return {
     database,
@@ -80,13 +86,19 @@ export async function openWorld(): Promise<World> {
       const insert = "insert into credits (account_id, channel, balance) values ($1, $2, $3)";
       await database.sql.query(insert, [accountId, channel, balance]);
     },
-    async start(extra = {}, overrides = {}) {
-      const service = await startTestService({ ...environment, ...extra }, overrides);
+    async start(extra = {}, overrides = {}, channels = CHANNELS) {
+      const service = await startTestService({ ...environment, ...extra }, overrides, channels);
       services.push(service);
       return service;
     },
+    queue(name) {
+      const queue = queues.get(name) ?? new Queue(name, { connection: redis, prefix });
+      queues.set(name, queue);
+      return queue;
+    },
     async [Symbol.asyncDispose]() {
       for (const service of services) await service[Symbol.asyncDispose]();
+      for (const queue of queues.values()) await queue.close();
       const keys = await redis.keys(`${prefix}*`);
       if (keys.length > 0) await redis.del(...keys);
       await redis.quit();
@@ -95,10 +107,14 @@ export async function openWorld(): Promise<World> {
   };
 }
 
-async function startTestService(environment: Record<string, string>, overrides: Overrides): Promise<TestService> {
+async function startTestService(
+  environment: Record<string, string>,
+  overrides: Overrides,
+  channels: readonly Channel[],
+): Promise<TestService> {
   const logs: Record<string, unknown>[] = [];
   const log = pino({ level: "debug" }, { write: (line) => void logs.push(JSON.parse(line) as Record<string, unknown>) });
-  const service = await startService(readConfig(environment, CHANNELS), { log, ...overrides });
+  const service = await startService(readConfig(environment, channels), { log, ...overrides });
   const call = async (method: string, path: string, body: unknown, headers: Record<string, string>): Promise<Answer> => {
     const response = await fetch(service.url + path, {
       method,

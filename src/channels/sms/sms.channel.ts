@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { Channel } from "../channel.ts";
 import { sandboxProvider } from "../sandbox.ts";
-import { type TextContent, textFault, textSchema } from "../text.ts";
+import { type TextContent, optionalText, textContentOf, textSchema } from "../text.ts";
 import { twilioProvider } from "./providers/twilio/twilio.provider.ts";
 
 /** Twilio's limit for a body, also what Vonage and others take at most: https://www.twilio.com/docs/api/errors/21617 */
@@ -13,16 +13,12 @@ export const smsChannel: Channel<TextContent> = {
   providerVariable: "SMS_PROVIDER",
   providers: [twilioProvider, sandboxProvider("sms")],
   content: z.strictObject({ text: textSchema(MAX_LENGTH) }),
-  contentOf({ message }) {
-    const detail = textFault(message, MAX_LENGTH);
-    if (detail !== undefined) return { faults: [{ pointer: "/message", detail }] };
-    return { content: { text: message as string } };
-  },
+  contentOf: ({ message }) => textContentOf(message, MAX_LENGTH),
   single: {
     path: "/api/phone/sms",
     summary: "Send one SMS",
     fields: { message: textSchema(MAX_LENGTH).describe("The text to send, 1 to 1600 characters.") },
-    input: (body) => ({ message: body["message"] as string }),
+    input: (body) => ({ message: optionalText(body["message"]) }),
     example: { message: "Bonjour, votre annonce est-elle toujours disponible ?" },
   },
 };

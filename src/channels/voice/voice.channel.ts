@@ -2,10 +2,10 @@ import { z } from "zod";
 import type { Fault } from "../../core/problem.ts";
 import type { Channel, ContentInput } from "../channel.ts";
 import { sandboxProvider } from "../sandbox.ts";
-import { UNSTORABLE, textFault, textSchema, unstorable } from "../text.ts";
+import { UNSTORABLE, optionalText, textContentOf, textSchema, unstorable } from "../text.ts";
 
 /** What is left in the recipient's voicemail: a text to speak or a recording to play. */
-export type VoiceContent = { text: string } | { audioUrl: string };
+type VoiceContent = { text: string } | { audioUrl: string };
 
 /** About three minutes of speech. Our choice; it is no vendor's limit. */
 const MAX_LENGTH = 3000;
@@ -45,8 +45,7 @@ function contentOf({ message, audioUrl }: ContentInput): { content: VoiceContent
   if (message === undefined) {
     return { faults: [{ pointer: "/message", detail: "Give a message to speak or an audioUrl to play." }] };
   }
-  const detail = textFault(message, MAX_LENGTH);
-  return detail === undefined ? { content: { text: message } } : { faults: [{ pointer: "/message", detail }] };
+  return textContentOf(message, MAX_LENGTH);
 }
 
 export const voiceChannel: Channel<VoiceContent> = {
@@ -70,8 +69,8 @@ export const voiceChannel: Channel<VoiceContent> = {
       return [{ pointer: "/text", detail }];
     },
     input: (body) => ({
-      message: body["text"] as string | undefined,
-      audioUrl: body["audioUrl"] as string | undefined,
+      message: optionalText(body["text"]),
+      audioUrl: optionalText(body["audioUrl"]),
     }),
     example: { text: "Bonjour, je vous appelle au sujet de votre annonce." },
   },

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { Channel } from "../channel.ts";
 import { sandboxProvider } from "../sandbox.ts";
-import { type TextContent, textFault, textSchema } from "../text.ts";
+import { type TextContent, optionalText, textContentOf, textSchema } from "../text.ts";
 
 /**
  * The Cloud API's limit for `text.body`: https://developers.facebook.com/docs/whatsapp/cloud-api/messages/text-messages
@@ -16,16 +16,12 @@ export const whatsappChannel: Channel<TextContent> = {
   providerVariable: "WHATSAPP_PROVIDER",
   providers: [sandboxProvider("whatsapp_text")],
   content: z.strictObject({ text: textSchema(MAX_LENGTH) }),
-  contentOf({ message }) {
-    const detail = textFault(message, MAX_LENGTH);
-    if (detail !== undefined) return { faults: [{ pointer: "/message", detail }] };
-    return { content: { text: message as string } };
-  },
+  contentOf: ({ message }) => textContentOf(message, MAX_LENGTH),
   single: {
     path: "/api/whatsapp/text",
     summary: "Send one WhatsApp text",
     fields: { message: textSchema(MAX_LENGTH).describe("The text to send, 1 to 4096 characters.") },
-    input: (body) => ({ message: body["message"] as string }),
+    input: (body) => ({ message: optionalText(body["message"]) }),
     example: { message: "Bonjour, votre annonce est-elle toujours disponible ?" },
   },
 };

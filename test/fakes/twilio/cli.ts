@@ -14,12 +14,14 @@ interface Command {
   accepted?: true;
 }
 
+const print = (answer: object) => process.stdout.write(`${JSON.stringify(answer)}\n`);
+
 await using fake = await startFakeTwilio({ port: Number(process.argv[2] ?? 0) });
-console.log(JSON.stringify({ url: fake.url, accountSid: fake.accountSid, authToken: fake.authToken }));
+print({ url: fake.url, accountSid: fake.accountSid, authToken: fake.authToken });
 for await (const line of createInterface({ input: process.stdin })) {
   const command = JSON.parse(line) as Command;
   if (command.script) fake.script(command.script.to, ...command.script.answers);
   if (command.next) fake.next(...command.next);
   if (command.otherwise) fake.otherwise(command.otherwise);
-  console.log(JSON.stringify(command.accepted ? { accepted: fake.accepted } : { ok: true }));
+  print(command.accepted ? { accepted: fake.accepted } : { ok: true });
 }

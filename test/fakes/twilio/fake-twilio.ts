@@ -25,7 +25,7 @@ export interface FakeTwilioMessage {
   dateCreated: Date;
 }
 
-export interface FakeTwilioRequest {
+interface FakeTwilioRequest {
   method: string;
   path: string;
   query: Record<string, string>;
@@ -33,7 +33,7 @@ export interface FakeTwilioRequest {
   headers: http.IncomingHttpHeaders;
 }
 
-export interface FakeTwilioOptions {
+interface FakeTwilioOptions {
   port?: number;
   accountSid?: string;
   authToken?: string;
@@ -179,7 +179,7 @@ export class FakeTwilio implements AsyncDisposable {
     const size = Number(query["PageSize"] ?? 50);
     const messages = this.accepted
       .filter(({ to, from }) => (query["To"] ?? to) === to && (query["From"] ?? from) === from)
-      .reverse()
+      .toReversed()
       .slice(0, size)
       .map((message) => resource(this.accountSid, message));
     json(response, 200, { messages, page: 0, page_size: size, next_page_uri: null });

@@ -60,17 +60,17 @@ describe("what is sent to Twilio", () => {
   });
 });
 
+const search = async (listed: (Partial<FakeTwilioMessage> & { to: string; body: string })[], values = {}) => {
+  await using fake = await startFakeTwilio();
+  const provider = await twilioAt(fake.url, values);
+  const messages = listed.map((message) => fake.add(message));
+  const result = await provider.reconcile?.(ATTEMPT);
+  await provider.close?.();
+  return { result, messages };
+};
+
 describe("reconciling with Twilio's list", () => {
   const mine = { to: TO, from: FROM, body: TEXT, dateCreated: new Date(START + 1_000) };
-
-  const search = async (listed: (Partial<FakeTwilioMessage> & { to: string; body: string })[], values = {}) => {
-    await using fake = await startFakeTwilio();
-    const provider = await twilioAt(fake.url, values);
-    const messages = listed.map((message) => fake.add(message));
-    const result = await provider.reconcile?.(ATTEMPT);
-    await provider.close?.();
-    return { result, messages };
-  };
 
   test("exactly one message that fits is the attempt's", async () => {
     const { result, messages } = await search([mine]);

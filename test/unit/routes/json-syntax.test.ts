@@ -5,7 +5,7 @@ const VALID = '{"a":[1,-2.5e3,true,null,{"b":"c\\"\\u00e9\\n","d":{}}],"e":[],"f
 
 test("of every valid text cut short it says that it ends too early or where a text is open", () => {
   for (let length = 1; length < VALID.length; length++) {
-    expect(syntaxFault(VALID.slice(0, length)), VALID.slice(0, length)).toMatch(/ends too early|is not closed|breaks at/);
+    expect(syntaxFault(VALID.slice(0, length))).toMatch(/ends too early|is not closed|breaks at/);
   }
 });
 
@@ -14,9 +14,9 @@ test("a fault put anywhere into a valid text is found at or just before that pla
     const broken = `${VALID.slice(0, at)}\u0001${VALID.slice(at)}`;
     expect(() => JSON.parse(broken) as unknown).toThrow(SyntaxError);
     const position = Number(/position (\d+)/.exec(syntaxFault(broken))?.[1] ?? broken.length);
-    expect(position, broken).toBeLessThanOrEqual(at);
+    expect(position).toBeLessThanOrEqual(at);
     const textStart = broken.lastIndexOf('"', at);
-    expect(position, broken).toBeGreaterThanOrEqual(Math.min(at, textStart < 0 ? at : textStart, at) - 12);
+    expect(position).toBeGreaterThanOrEqual(Math.min(at, textStart < 0 ? at : textStart, at) - 12);
   }
 });
 

@@ -1,13 +1,13 @@
 import type twilio from "twilio";
 import type { Clock } from "../../../../core/clock.ts";
-import { type ProviderError, TransientError } from "../../../../core/errors.ts";
+import { ProviderError, TransientError } from "../../../../core/errors.ts";
 import type { OpenAttempt, Provider, Reconciliation, SendRequest, SendResult } from "../../../channel.ts";
 import type { TextContent } from "../../../text.ts";
 import { type Failure, NAME, redacted, retryAfterOf, twilioError } from "./errors.ts";
 import { reconcile } from "./reconcile.ts";
 import { type Exchange, Transport, TransportError } from "./transport.ts";
 
-export interface TwilioConfig {
+interface TwilioConfig {
   accountSid: string;
   authToken: string;
   /** Used when a message names no sender of its own. */
@@ -76,7 +76,8 @@ export class TwilioProvider implements Provider<TextContent> {
       });
     } catch (error) {
       // `not_sent` of the question must not be read as `not_sent` of the message.
-      const { code, message } = error as ProviderError;
+      if (!(error instanceof ProviderError)) throw error;
+      const { code, message } = error;
       throw new TransientError(`Asked what became of an attempt: ${message}`, {
         code,
         provider: NAME,
@@ -110,7 +111,7 @@ export class TwilioProvider implements Provider<TextContent> {
   #failureOf(error: unknown, { status, retryAfter }: Exchange): Failure {
     if (error instanceof TransportError) return { kind: error.kind, left: error.left };
     if (status === undefined || (status >= 200 && status < 300)) return { kind: "unreadable" };
-    const { code } = error as { code?: unknown };
+    const code = error instanceof Error && "code" in error ? error.code : undefined;
     return {
       kind: "answer",
       status,

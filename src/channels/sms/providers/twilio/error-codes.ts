@@ -9,7 +9,7 @@
  * - `failed_later`: accepted, then failed (mostly seen in receipts); another bounded attempt is allowed;
  * - `ambiguous`: it may have been sent.
  */
-export type TwilioCode =
+type TwilioCode =
   | { kind: "permanent" | "suppress" | "content" | "failed_later" | "ambiguous"; words: string }
   /** `scope: "message"` where another recipient may work: one contact must not hold up the sender for all others. */
   | { kind: "configuration"; words: string; scope: "message" | "sender" }

@@ -2,7 +2,7 @@ import type { OpenAttempt, Reconciliation } from "../../../channel.ts";
 import type { TextContent } from "../../../text.ts";
 
 /** What a message in Twilio's list says of itself. */
-export interface ListedMessage {
+interface ListedMessage {
   sid: string;
   to: string;
   body: string;

@@ -27,11 +27,3 @@ export const messageJobSchema = z.object({
   outcome: keptOutcomeSchema.optional(),
 });
 export type MessageJob = z.output<typeof messageJobSchema>;
-
-/** A submission as a whole: done when each of its chunks is planned. */
-export const huntJobSchema = z.object({ jobId: z.uuid(), huntId: z.string(), chunks: z.number().int().positive() });
-export type HuntJob = z.output<typeof huntJobSchema>;
-
-/** One chunk of a submission. */
-export const planJobSchema = z.object({ jobId: z.uuid(), huntId: z.string(), no: z.number().int().nonnegative() });
-export type PlanJob = z.output<typeof planJobSchema>;

@@ -1,0 +1,33 @@
+# syntax=docker/dockerfile:1
+
+FROM node:24-slim AS build
+WORKDIR /app
+COPY package.json package-lock.json ./
+COPY dev/embedded/package.json dev/embedded/
+RUN npm ci
+COPY tsconfig.json tsconfig.build.json ./
+COPY src src
+RUN npm run build
+
+FROM node:24-slim AS dependencies
+WORKDIR /app
+COPY package.json package-lock.json ./
+COPY dev/embedded/package.json dev/embedded/
+# The embedded Redis, Postgres and PostgREST are development dependencies: none of them comes along.
+RUN npm ci --omit=dev && npm cache clean --force
+
+FROM node:24-slim
+# tini is process 1: it passes SIGTERM on to node, which drains, and reaps whatever node leaves behind.
+RUN apt-get update && apt-get install -y --no-install-recommends tini && rm -rf /var/lib/apt/lists/*
+ENV NODE_ENV=production
+WORKDIR /app
+COPY --from=dependencies /app/node_modules node_modules
+COPY --from=build /app/dist dist
+COPY package.json ./
+USER node
+EXPOSE 3000
+HEALTHCHECK --interval=15s --timeout=5s --start-period=20s --retries=3 \
+  CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT || 3000}/health`).then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
+ENTRYPOINT ["tini", "--"]
+# Not npm: it would stand between the signal and the service.
+CMD ["node", "dist/index.js"]

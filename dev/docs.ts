@@ -1,0 +1,82 @@
+import { readFileSync, writeFileSync } from "node:fs";
+import { pathToFileURL } from "node:url";
+import { z } from "zod";
+import { BASE_ENV } from "../src/config.ts";
+import { CHANNELS } from "../src/modules.ts";
+
+/** A variable of the environment as the documents show it. */
+export interface Variable {
+  name: string;
+  /** undefined: there is none. */
+  fallback: string | undefined;
+  required: boolean;
+  description: string;
+}
+
+/** Every variable that the service reads, by group, from the very schemas that read them. */
+export function variables(): { group: string; variables: Variable[] }[] {
+  const groups = [{ group: "Service", variables: fromShape(BASE_ENV) }];
+  const choice = CHANNELS.map(({ name, providerVariable, providers }) => ({
+    name: providerVariable,
+    fallback: undefined,
+    required: false,
+    description: `Who carries \`${name}\`: ${providers.map((provider) => `\`${provider.name}\``).join(" or ")}; default: the one with credentials, else the sandbox outside production`,
+  }));
+  groups.push({ group: "Choice of providers", variables: choice });
+  const definitions = new Map(CHANNELS.flatMap(({ providers }) => providers.map((provider) => [provider.name, provider])));
+  for (const { name, env } of definitions.values()) groups.push({ group: `Provider ${name}`, variables: fromShape(env) });
+  return groups;
+}
+
+function fromShape(shape: z.ZodRawShape): Variable[] {
+  return Object.entries(shape).map(([name, schema]) => {
+    const absent = z.safeParse(schema, undefined);
+    return {
+      name,
+      fallback: absent.success ? (absent.data as string | number | undefined)?.toString() : undefined,
+      required: !absent.success,
+      description: (schema as z.ZodType).description ?? "",
+    };
+  });
+}
+
+/** The text of `.env.example`. */
+export function envExample(): string {
+  const lines = ["# Every variable that the service reads. Empty counts as absent. `npm run docs` writes this file."];
+  for (const { group, variables: list } of variables()) {
+    lines.push("", `# --- ${group} ---`);
+    for (const { name, fallback, required, description } of list) {
+      lines.push("", `# ${description.replaceAll("`", "")}${required ? " (required)" : ""}`);
+      lines.push(required ? `${name}=` : `# ${name}=${fallback ?? ""}`);
+    }
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+/** The README's table of variables. */
+export function envTable(): string {
+  const rows = variables().flatMap(({ variables: list }) =>
+    list.map(({ name, fallback, required, description }) => {
+      const value = required ? "**required**" : fallback === undefined ? "" : `\`${fallback}\``;
+      return `| \`${name}\` | ${value} | ${description.replaceAll("|", "\\|")} |`;
+    }),
+  );
+  return ["| Variable | Default | What it is |", "| --- | --- | --- |", ...rows].join("\n");
+}
+
+const START = "<!-- variables: written by npm run docs -->";
+const END = "<!-- /variables -->";
+
+/** The README with its table as it should be. Throws when the markers are gone. */
+export function withTable(readme: string): string {
+  const start = readme.indexOf(START);
+  const end = readme.indexOf(END);
+  if (start < 0 || end < start) throw new Error(`README.md has lost its markers ${START} … ${END}`);
+  return `${readme.slice(0, start + START.length)}\n\n${envTable()}\n\n${readme.slice(end)}`;
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
+  const at = (name: string): URL => new URL(`../${name}`, import.meta.url);
+  writeFileSync(at(".env.example"), envExample());
+  writeFileSync(at("README.md"), withTable(readFileSync(at("README.md"), "utf8")));
+}

@@ -1,0 +1,12 @@
+import { z } from "zod";
+
+/** The queue of both job kinds below. */
+export const HUNT_QUEUE = "hunt";
+
+/** A submission as a whole: done when each of its chunks is planned. */
+export const huntJobSchema = z.object({ jobId: z.uuid(), huntId: z.string(), chunks: z.number().int().positive() });
+export type HuntJob = z.output<typeof huntJobSchema>;
+
+/** One chunk of a submission. */
+export const planJobSchema = z.object({ jobId: z.uuid(), huntId: z.string(), no: z.number().int().nonnegative() });
+export type PlanJob = z.output<typeof planJobSchema>;
