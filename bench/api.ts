@@ -81,7 +81,7 @@ async function load(url: string, body: string, from: number): Promise<LoadResult
     measureMs: MEASURE_MS,
   };
   await using child = await startChild<LoadTask, LoadResult>("load", task);
-  return child.go();
+  return await child.go();
 }
 
 /** Whatever was measured has to be there. */

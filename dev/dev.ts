@@ -1,6 +1,7 @@
 /** `npm run dev`: the embedded stack and the service, reloaded when a source file changes, until Ctrl-C. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import pg from "pg";
 import { dataDirectory, ROOT, runCommand, say, untilStopped } from "./command.ts";
 import { startServiceProcess, untilAnswers } from "./service-process.ts";
 import { startStack, type Stack } from "./stack/index.ts";
@@ -32,6 +33,7 @@ await runCommand(async (stopping) => {
     log: say,
   });
   if (stopping.aborted) return;
+  await addDemoAccount(stack.databaseUrl);
   if (env["SUPABASE_URL"] && env["SUPABASE_URL"] !== stack.supabaseUrl) {
     say("SUPABASE_URL is not used: npm run dev keeps to its own database; npm start uses yours");
   }
@@ -62,6 +64,14 @@ await runCommand(async (stopping) => {
   if (!stopping.aborted) throw new StackError("the service and its watcher have ended; everything else is stopped too");
 });
 
+/** The account that the README's first call names. */
+async function addDemoAccount(databaseUrl: string): Promise<void> {
+  const client = new pg.Client(databaseUrl);
+  await client.connect();
+  await client.query("insert into accounts (id) values ('demo') on conflict do nothing");
+  await client.end();
+}
+
 function portOf(text: string): number {
   const port = Number(text);
   if (Number.isInteger(port) && port > 0 && port < 65_536) return port;
@@ -83,6 +93,7 @@ function announce(url: string, secret: string, stack: Stack): void {
     ["Docs", `${url}/docs`],
     ["OpenAPI", `${url}/openapi.json`],
     ["Queues", `${url}/admin/queues`],
+    ["Account", "demo"],
     ["Database", `psql ${stack.databaseUrl}`],
     ["Supabase", `${stack.supabaseUrl}/rest/v1`],
     ["Redis", stack.redisUrl],

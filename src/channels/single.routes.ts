@@ -9,6 +9,7 @@ import { refusalOf, REFUSALS } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
 import type { PlannedMessage, Store } from "../store/store.ts";
 import type { Channel } from "./channel.ts";
+import { UNSTORABLE, unstorable } from "./text.ts";
 
 export interface SingleRoutesDeps {
   store: Store;
@@ -23,7 +24,7 @@ const DEFAULT_COUNTRY = "FR";
 
 /** The route that sends one message over a channel, built from what the channel says of itself. */
 export function singleRoute(channel: Channel, { store, enqueue, offBecause, log }: SingleRoutesDeps): Route {
-  const phone = z.string().min(1).max(100);
+  const phone = z.string().min(1).max(100).refine((text) => !unstorable(text), UNSTORABLE);
   return route({
     method: "post",
     path: channel.single.path,
@@ -37,6 +38,7 @@ export function singleRoute(channel: Channel, { store, enqueue, offBecause, log 
         .string()
         .min(1)
         .max(200)
+        .refine((text) => !unstorable(text), UNSTORABLE)
         .optional()
         .describe("Whose suppressions and credits apply; default: nobody's"),
       ...channel.single.fields,

@@ -17,6 +17,9 @@ export interface Contact {
 /** Looks a channel up by its name: the hunt room's only view of the channels. */
 export type ChannelDirectory = ReadonlyMap<string, Channel>;
 
+/** Postgres stores neither NUL nor half of a surrogate pair, and no phone can show them. */
+export const UNSTORABLE = "must not contain a NUL character or half of a surrogate pair";
+
 /** Contacts checked between two turns of the event loop. */
 const SLICE = 2000;
 
@@ -68,10 +71,9 @@ function readContact(raw: unknown, at: string, channels: ChannelDirectory, fault
       return undefined;
     }
     if (typeof value !== "string") faults.push({ pointer: `${at}/${name}`, detail: "must be a string" });
-    else if (required && value.trim() === "") faults.push({ pointer: `${at}/${name}`, detail: "must not be empty" });
+    else if (value.trim() === "" && (required || name === "senderPhone")) faults.push({ pointer: `${at}/${name}`, detail: "must not be empty" });
     else if (value.length > max) faults.push({ pointer: `${at}/${name}`, detail: `must have at most ${max} characters` });
-    // Postgres cannot store it, and no phone can show it.
-    else if (value.includes("\0")) faults.push({ pointer: `${at}/${name}`, detail: "must not contain a NUL character" });
+    else if (value.includes("\0") || !value.isWellFormed()) faults.push({ pointer: `${at}/${name}`, detail: UNSTORABLE });
     else return value;
     return undefined;
   };

@@ -8,7 +8,7 @@ import { route, type Route } from "../core/route.ts";
 import type { Store } from "../store/store.ts";
 import { MESSAGE_STATUSES } from "../store/store.ts";
 import { messageSchema, messageView } from "../store/message-view.ts";
-import { contactSchema, readContacts, type ChannelDirectory, type Contact } from "./contacts.ts";
+import { contactSchema, readContacts, UNSTORABLE, type ChannelDirectory, type Contact } from "./contacts.ts";
 import type { HuntJob } from "./hunt.jobs.ts";
 import { statusSchema, summarise } from "./hunt.status.ts";
 import { CHUNK_SIZE } from "./plan.ts";
@@ -21,14 +21,23 @@ export interface HuntRoutesDeps {
   log: Logger;
 }
 
-const huntId = z.string().min(1).max(200).regex(/^[^\p{Cc}]+$/u, "must not contain control characters");
+const huntId = z
+  .string()
+  .min(1)
+  .max(200)
+  .regex(/^[^\p{Cc}\p{Cs}]*$/u, "must not contain control characters or half of a surrogate pair");
 
 export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps): Route[] {
   const head = z.object({
     huntId: huntId.describe("The hunt, in the web app's own words. Giving it again adds contacts to it"),
-    accountId: z.string().min(1).max(200),
+    accountId: z.string().min(1).max(200).regex(/^[^\0\p{Cs}]*$/u, UNSTORABLE),
     priority: z.enum(["high", "normal", "low"]).default("normal"),
-    expiresAt: z.iso.datetime({ offset: true }).optional().describe("Nothing is sent after it; default: in seven days"),
+    // Postgres has no year 0.
+    expiresAt: z.iso
+      .datetime({ offset: true })
+      .refine((text) => !(Date.parse(text) <= 0), "must be after 1970")
+      .optional()
+      .describe("Nothing is sent after it; default: in seven days"),
   });
   const body = head.extend({ contacts: z.array(contactSchema(channels)).min(1) });
 
@@ -76,7 +85,9 @@ export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps
         ...REFUSALS,
       },
       async handle({ body: hunt, idempotency }) {
-        const { contacts, huntId: id, accountId, priority, expiresAt } = hunt as z.output<typeof head> & { contacts: Contact[] };
+        const { contacts, huntId: id, accountId, priority, ...given } = hunt as z.output<typeof head> & { contacts: Contact[] };
+        // In UTC: Postgres refuses offsets of 16 hours and more.
+        const expiresAt = given.expiresAt && new Date(given.expiresAt).toISOString();
         const jobId = randomUUID();
         const chunks: Contact[][] = [];
         for (let i = 0; i < contacts.length; i += CHUNK_SIZE) chunks.push(contacts.slice(i, i + CHUNK_SIZE));
@@ -97,24 +108,7 @@ export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps
       },
     }),
 
-    route({
-      method: "get",
-      path: "/api/hunt/status/:jobId",
-      tag: "Hunts",
-      summary: "How far a hunt is",
-      description: "The counts always sum to `total`. They are the whole hunt's, whichever of its submissions is asked for.",
-      params: z.object({ jobId: z.string().min(1).max(200) }),
-      responses: {
-        200: { description: "The hunt's counts now.", schema: statusSchema },
-        404: { description: "There is no such submission." },
-      },
-      async handle({ params: { jobId } }) {
-        const status = z.uuid().safeParse(jobId).success ? await store.huntStatus(jobId) : undefined;
-        if (!status) throw notFound("hunt job", jobId);
-        return { status: 200, body: summarise(jobId, status) };
-      },
-    }),
-
+    // Before the next path, which fits the messages of a hunt called "status" too.
     route({
       method: "get",
       path: "/api/hunt/:huntId/messages",
@@ -141,6 +135,24 @@ export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps
         });
         if (page.messages.length === 0 && !(await store.huntExists(params.huntId))) throw notFound("hunt", params.huntId);
         return { status: 200, body: { messages: page.messages.map(messageView), nextCursor: page.nextCursor ?? null } };
+      },
+    }),
+
+    route({
+      method: "get",
+      path: "/api/hunt/status/:jobId",
+      tag: "Hunts",
+      summary: "How far a hunt is",
+      description: "The counts always sum to `total`. They are the whole hunt's, whichever of its submissions is asked for.",
+      params: z.object({ jobId: z.string().min(1).max(200) }),
+      responses: {
+        200: { description: "The hunt's counts now.", schema: statusSchema },
+        404: { description: "There is no such submission." },
+      },
+      async handle({ params: { jobId } }) {
+        const status = z.uuid().safeParse(jobId).success ? await store.huntStatus(jobId) : undefined;
+        if (!status) throw notFound("hunt job", jobId);
+        return { status: 200, body: summarise(jobId, status) };
       },
     }),
   ];

@@ -66,7 +66,10 @@ export interface Queues {
  * fail for good only when their payload makes no sense.
  */
 const PLAN_ATTEMPTS = 1_000_000;
-const PLAN_BACKOFF = { type: "exponential", delay: 1000, maxDelay: 30_000 } as const;
+/** Not exponential: BullMQ's has no upper bound, and a hunt must go on soon after an outage of any length. */
+const PLAN_BACKOFF = { type: "fixed", delay: 2000 } as const;
+/** Of so many tries only the last few tell something. */
+const PLAN_STACK_TRACES = 3;
 
 /** One queue a job kind, and typed ways in. */
 export function createQueues(options: QueuesOptions): Queues {
@@ -118,7 +121,12 @@ export function createQueues(options: QueuesOptions): Queues {
     },
 
     async addHunt(hunt) {
-      const opts: JobsOptions = { ...defaultJobOptions, attempts: PLAN_ATTEMPTS, backoff: PLAN_BACKOFF };
+      const opts: JobsOptions = {
+        ...defaultJobOptions,
+        attempts: PLAN_ATTEMPTS,
+        backoff: PLAN_BACKOFF,
+        stackTraceLimit: PLAN_STACK_TRACES,
+      };
       await withRedis("adding a hunt", () =>
         flows.add({
           name: "hunt",

@@ -21,11 +21,18 @@ export function connectRedis(url: string, kind: "api" | "worker"): Redis {
   return redis;
 }
 
-/** Runs something that needs Redis; whatever ioredis throws then becomes `UnavailableError`. */
+/**
+ * Runs something that needs Redis; whatever ioredis throws then becomes `UnavailableError`. So does waiting: before its
+ * first connection BullMQ waits for Redis without an end, whatever the connection's own time-outs say.
+ */
 export async function withRedis<T>(operation: string, run: () => Promise<T>): Promise<T> {
+  const { promise: overdue, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new Error("Redis did not answer in time.")), COMMAND_TIMEOUT_MS);
   try {
-    return await run();
+    return await Promise.race([run(), overdue]);
   } catch (error) {
     throw new UnavailableError("redis", `Redis cannot serve ${operation} now.`, error);
+  } finally {
+    clearTimeout(timer);
   }
 }

@@ -37,6 +37,8 @@ export class Database {
 
   constructor({ url, serviceKey, timeoutMs }: DatabaseOptions) {
     this.client = createClient(url, serviceKey, {
+      // supabase-js would ask again for seven seconds, while a caller waits for a plain answer.
+      db: { retry: false },
       auth: { persistSession: false, autoRefreshToken: false, detectSessionInUrl: false },
       global: {
         fetch: (input, init) => {
@@ -49,7 +51,7 @@ export class Database {
 
   /** Calls a function of the database. Rejects with `UnavailableError` or `DatabaseError`. */
   async rpc<T>(name: string, args: Record<string, unknown> = {}): Promise<T> {
-    return this.run(name, this.client.rpc(name, args).retry(false) as PromiseLike<Answer<T>>);
+    return this.run(name, this.client.rpc(name, args) as PromiseLike<Answer<T>>);
   }
 
   /** Awaits any other request. Rejects with `UnavailableError` or `DatabaseError`. */

@@ -56,9 +56,14 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
       throw error;
     }
   };
-  /** Commits an outcome. A copy stays in the job meanwhile, for whoever continues if this process dies. */
+  /**
+   * Commits an outcome. A copy stays in the job meanwhile, for whoever continues if this process dies; not of an
+   * ambiguous one, which says nothing that the ledger's mark does not say, and would put the reconciliation off again
+   * each time that the job comes back and records it.
+   */
   const record = async (outcome: Outcome): Promise<void> => {
-    const kept = job.updateData({ ...data, outcome }).catch((error: unknown) => {
+    const keep = outcome.result === "ambiguous" ? Promise.resolve() : job.updateData({ ...data, outcome });
+    const kept = keep.catch((error: unknown) => {
       log.warn({ err: error, jobId: job.id }, "could not keep an outcome in its job");
     });
     await orHandBack(store.recordOutcome(outcome));

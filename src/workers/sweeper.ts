@@ -19,6 +19,8 @@ const PAGE = 1000;
 const PAGES_A_ROUND = 10;
 /** A message that was touched more recently is still on its way into its queue, milliseconds. */
 const SETTLED_MS = 5000;
+/** A round that hangs in a dependency is not waited for at the end: all that it may still do is safe to do. */
+const STOP_TIMEOUT_MS = 1000;
 
 export interface Sweeper {
   /** From now on go through the whole backlog without a pause: Redis may have lost something. */
@@ -90,7 +92,7 @@ export function startSweeper({ store, queues, log, intervalMs }: SweeperOptions)
     },
     async stop() {
       stopping.abort();
-      await running;
+      await Promise.race([running, delay(STOP_TIMEOUT_MS, undefined, { ref: false })]);
     },
   };
 }

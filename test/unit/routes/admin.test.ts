@@ -50,6 +50,13 @@ test("a good login gives a strict cookie and leads to Bull Board", async () => {
   expect((await request(app).get("/admin/login").set({ Cookie })).headers.location).toBe("/admin/queues");
 });
 
+test("while stopping, Bull Board's answers close their connection too", async () => {
+  const { app } = madeUpApp({ isStopping: () => true });
+  const Cookie = await sessionOf(app);
+  const board = await request(app).get("/admin/queues").set({ Cookie, Connection: "keep-alive" });
+  expect([board.status, board.headers.connection]).toEqual([200, "close"]);
+});
+
 test("behind a trusted proxy that speaks HTTPS the cookie is Secure, behind an unknown one not", async () => {
   const trusted = await login(madeUpApp({ trustProxy: 1 }).app, SECRET).set("X-Forwarded-Proto", "https");
   expect(trusted.headers["set-cookie"]![0]).toMatch(/; Secure$/);

@@ -52,10 +52,10 @@ test("every $ref of the document leads somewhere, also when input and output of 
   const document = openApiDocument([...madeUpRoutes(), hostile], INFO);
   const refs = [...JSON.stringify(document).matchAll(/"\$ref":"#\/([^"]+)"/g)].map((match) => match[1]!);
   expect(refs).toContain("components/schemas/ContactOutput");
-  for (const ref of refs) {
-    const target = ref.split("/").reduce<unknown>((at, key) => (at as Record<string, unknown>)?.[key], document);
-    expect({ ref, target }).toHaveProperty("target.type");
-  }
+  const dangling = refs.filter(
+    (ref) => ref.split("/").reduce<unknown>((at, key) => (at as Record<string, unknown>)?.[key], document) === undefined,
+  );
+  expect(dangling).toEqual([]);
   expect(document.components.schemas.Contact!.required).toEqual(["adId"]);
   expect(document.components.schemas.ContactOutput!.required).toEqual(["adId", "tries"]);
 });

@@ -1,0 +1,186 @@
+/** `npm run demo`: a whole hunt on a machine with only Node: HTTP, Redis, workers, Postgres, and what became of everybody. */
+import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { parseArgs } from "node:util";
+import { createClient, type Client, type HuntStatus, type Message, type NewHunt, type Result } from "../src/client.ts";
+import { ROOT, runCommand, say, untilStopped } from "./command.ts";
+import { type Ledger, openLedger, type Reply } from "./demo/ledger.ts";
+import { createProgress } from "./demo/progress.ts";
+import { jsonOf, plural, printAddresses, printNotes, printTable } from "./demo/report.ts";
+import { createScreen, type Screen } from "./demo/screen.ts";
+import { startDemoService } from "./demo/service.ts";
+import { clearPrefix } from "./demo/shared-redis.ts";
+import { startStack } from "./stack/index.ts";
+import { StackError, wordsOf } from "./stack/stack-error.ts";
+
+const USAGE = `usage: npm run demo [-- --keep] [--json]
+  --keep   leave everything running to look at, until Ctrl-C
+  --json   print the result as one JSON object, the last line of standard output`;
+
+const HUNT_FILE = join("examples", "hunt.json");
+const POLL_MS = 50;
+const HUNT_TIMEOUT_MS = 120_000;
+/** The sandbox sends receipts a quarter of a second after the message. */
+const RECEIPTS_TIMEOUT_MS = 5000;
+/** Of the sandbox: whoever has such a number answers STOP. */
+const REPLIES = "0006";
+const INTERRUPTED = 130;
+
+const { keep, json } = readArguments();
+await runCommand(async (stopping) => {
+  // Standard output belongs to the JSON then.
+  const screen = createScreen(json ? process.stderr : process.stdout);
+  try {
+    await demo(screen, stopping);
+  } catch (error) {
+    screen.keep();
+    if (!stopping.aborted) throw error;
+    process.exit(INTERRUPTED);
+  }
+});
+
+async function demo(screen: Screen, stopping: AbortSignal): Promise<void> {
+  const hunt = readHunt();
+  const step = stepper(screen);
+  const id = randomBytes(6).toString("hex");
+  const [apiSecret, redisPrefix] = [`demo-${id}`, `{demo-${id}}`];
+  let line = "";
+  {
+    screen.line(
+      screen.paint(
+        "bold",
+        `A hunt for ${plural(hunt.contacts.length, "contact")} of ${HUNT_FILE}; the sandbox carries it, nobody is written to.`,
+      ),
+    );
+    screen.line();
+    await using resources = new AsyncDisposableStack();
+    const redisUrl = process.env["REDIS_URL"] || undefined;
+    const stack = resources.use(await startStack({ durable: false, redisUrl, log: say }));
+    if (redisUrl !== undefined) resources.defer(() => clearPrefix(stack.redisUrl, redisPrefix));
+    step("Redis, Postgres and PostgREST are up, the database is migrated");
+    stopping.throwIfAborted();
+
+    const service = resources.use(await startDemoService({ stack, apiSecret, redisPrefix }, stopping));
+    step("the service is up");
+    const ledger = resources.use(await openLedger(stack.databaseUrl));
+    await ledger.seed(hunt.accountId);
+
+    const client = createClient({ baseUrl: service.url, apiSecret });
+    const signal = AbortSignal.any([stopping, service.died, AbortSignal.timeout(HUNT_TIMEOUT_MS)]);
+    const result = await carryOut(hunt, { client, ledger, screen, step, signal }).catch((error: unknown) => {
+      if (stopping.aborted || service.died.aborted) throw error;
+      throw new StackError(`${wordsOf(error)}; the end of the service's log:\n  ${service.tail()}`, { cause: error });
+    });
+    screen.line();
+    printTable(screen, result.status, result.messages);
+    screen.line();
+    printNotes(screen, result.messages, result.replies);
+    line = JSON.stringify(jsonOf(result.status, result.messages, secondsSinceStart()));
+    if (keep) {
+      const { accountId } = hunt;
+      screen.line();
+      printAddresses(screen, { ...service, apiSecret, databaseUrl: stack.databaseUrl, accountId });
+      screen.line();
+      screen.line("  Everything is left running: Ctrl-C stops it.");
+      if (json) process.stdout.write(`${line}\n`);
+      await untilStopped(AbortSignal.any([stopping, service.died]));
+      if (!stopping.aborted) throw service.died.reason as Error;
+      return;
+    }
+  }
+  screen.line(`  Done in ${secondsSinceStart().toFixed(1)} s; everything that was started is stopped.`);
+  screen.line();
+  screen.line("  To look around: npm run demo -- --keep");
+  screen.line("  leaves it running, with Bull Board (/admin/queues), the API docs (/docs) and /health.");
+  if (json) process.stdout.write(`${line}\n`);
+}
+
+interface Tools {
+  client: Client;
+  ledger: Ledger;
+  screen: Screen;
+  step(text: string): void;
+  signal: AbortSignal;
+}
+
+/** Submits the hunt and waits for all that comes of it, receipts and replies included. */
+async function carryOut(hunt: NewHunt, { client, ledger, screen, step, signal }: Tools) {
+  const valueOf = <T>(result: Result<T>): T => {
+    if (result.ok) return result.value;
+    signal.throwIfAborted();
+    const faults = result.error.errors.map(({ pointer, detail }) => `\n  ${pointer}: ${detail}`).join("");
+    throw new StackError(`the service does not carry out the hunt: ${result.error.detail}${faults}`);
+  };
+  const { jobId, huntId, accepted } = valueOf(await client.executeHunt(hunt, { signal }));
+  step(`the hunt is accepted: ${plural(accepted, "contact")}`);
+  screen.line();
+  const progress = createProgress(screen);
+  const onStatus = (found: HuntStatus): void => progress.show(found);
+  let status = valueOf(await client.waitForHunt(jobId, { pollMs: POLL_MS, signal, onStatus }));
+
+  const deadline = performance.now() + RECEIPTS_TIMEOUT_MS;
+  const unsettled = async (look: () => Promise<boolean>): Promise<void> => {
+    while ((await look()) && performance.now() < deadline) {
+      await delay(POLL_MS);
+      signal.throwIfAborted();
+    }
+  };
+  await unsettled(async () => {
+    status = valueOf(await client.huntStatus(jobId, { signal }));
+    progress.show(status);
+    return status.counts.sent > 0;
+  });
+  progress.end();
+
+  const messages: Message[] = [];
+  for await (const message of client.eachHuntMessage(huntId, { signal })) messages.push(valueOf(message));
+  const expected = messages.filter(({ recipientPhone, sentAt }) => sentAt !== null && recipientPhone.endsWith(REPLIES));
+  let replies: Reply[] = [];
+  await unsettled(async () => {
+    replies = await ledger.replies(hunt.accountId);
+    return replies.length < expected.length;
+  });
+  return { status, messages, replies };
+}
+
+/** Says each step with the time that it took. */
+function stepper(screen: Screen): (text: string) => void {
+  let since = 0;
+  return (text) => {
+    const now = performance.now();
+    const seconds = `${((now - since) / 1000).toFixed(1)} s`;
+    screen.line(`  ${screen.paint("dim", seconds.padStart(6))}  ${text}`);
+    since = now;
+  };
+}
+
+function secondsSinceStart(): number {
+  return Math.round(performance.now() / 10) / 100;
+}
+
+function readHunt(): NewHunt {
+  try {
+    return JSON.parse(readFileSync(join(ROOT, HUNT_FILE), "utf8")) as NewHunt;
+  } catch (error) {
+    throw new StackError(`${HUNT_FILE} cannot be read: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+function readArguments(): { keep: boolean; json: boolean } {
+  try {
+    const options = {
+      keep: { type: "boolean" },
+      json: { type: "boolean" },
+      help: { type: "boolean", short: "h" },
+    } as const;
+    const { values } = parseArgs({ options, strict: true });
+    if (values.help !== true) return { keep: values.keep === true, json: values.json === true };
+    process.stdout.write(`${USAGE}\n`);
+    process.exit(0);
+  } catch {
+    say(USAGE);
+    process.exit(2);
+  }
+}
