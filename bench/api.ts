@@ -11,7 +11,10 @@ const MEASURE_MS = 4000;
 const MESSAGE = "Bonjour, votre annonce est-elle toujours disponible ?";
 
 const CALLS = {
-  "single SMS": { path: "/api/phone/sms", body: (accountId: string) => ({ recipientPhone: "+33612{{i}}", accountId, message: MESSAGE }) },
+  "single SMS": {
+    path: "/api/phone/sms",
+    body: (accountId: string) => ({ recipientPhone: "+33612{{i}}", accountId, message: MESSAGE }),
+  },
   "hunt of 10": {
     path: "/api/hunt/execute",
     body: (accountId: string) => ({
@@ -42,7 +45,10 @@ export async function api(bench: Bench): Promise<Section> {
   for (const [name, { path, body }] of Object.entries(CALLS)) {
     const both = { service: seriesOf(`service, ${name}`), bare: seriesOf(`bare Express + queue.add, ${name}`) };
     for (let round = 0; round < bench.rounds; round++) {
-      for (const [side, base] of [["service", service.url], ["bare", bareUrl]] as const) {
+      for (const [side, base] of [
+        ["service", service.url],
+        ["bare", bareUrl],
+      ] as const) {
         const result = await load(base + path, JSON.stringify(body(arena.accountId)), from);
         from += 100_000;
         if (result.refused > 0) throw new Error(`${path}: ${result.refused} of ${result.requests} answers were no 202`);
@@ -57,7 +63,9 @@ export async function api(bench: Bench): Promise<Section> {
     section.ratios.push(ratio(`p99, service / bare, ${name}`, both.service.p99, both.bare.p99));
   }
   section.series.push({ name: "peak memory of the service", unit: "MB", rounds: [service.peakMb()] });
-  section.notes.push("workers paused, sweeper at rest; the load comes from a third process; a service's 202 means: in the ledger and in the queue");
+  section.notes.push(
+    "workers paused, sweeper at rest; the load comes from a third process; a service's 202 means: in the ledger and in the queue",
+  );
   await assertKept(arena);
   return section;
 }
@@ -86,7 +94,10 @@ async function load(url: string, body: string, from: number): Promise<LoadResult
 
 /** Whatever was measured has to be there. */
 async function assertKept(arena: Arena): Promise<void> {
-  const { rows } = await arena.database.sql.query<{ messages: number }>("select count(*)::integer as messages from messages");
+  const { rows } = await arena.database.sql.query<{ messages: number }>(
+    "select count(*)::integer as messages from messages",
+  );
   const queued = await arena.unfinished(["sms"]);
-  if (rows[0]?.messages !== queued) throw new Error(`${rows[0]?.messages} messages in the ledger, ${queued} in the queue`);
+  if (rows[0]?.messages !== queued)
+    throw new Error(`${rows[0]?.messages} messages in the ledger, ${queued} in the queue`);
 }

@@ -11,7 +11,9 @@ export interface Child<Result> extends AsyncDisposable {
 /** Starts `children/<name>.ts` with a task and waits until it is ready. */
 export async function startChild<Task, Result>(name: string, task: Task): Promise<Child<Result>> {
   const child = fork(fileURLToPath(new URL(`children/${name}.ts`, import.meta.url)), { execArgv: [] });
-  const exited = new Promise<string>((resolve) => child.once("exit", (code, signal) => resolve(signal ?? `code ${code}`)));
+  const exited = new Promise<string>((resolve) =>
+    child.once("exit", (code, signal) => resolve(signal ?? `code ${code}`)),
+  );
   const failed = exited.then((how) => Promise.reject(new Error(`the process ${name} ended too early: ${how}`)));
   failed.catch(() => {});
   const next = (): Promise<unknown> => {

@@ -2,7 +2,8 @@ import { randomUUID } from "node:crypto";
 import { CHANNEL_QUEUES, type Arena, type ChannelName, type NewJob } from "./arena.ts";
 import type { ServiceProcess } from "./service.ts";
 
-const TEXT = "Bonjour, votre annonce est-elle toujours disponible ? Je serais ravi d'en parler avec vous. Bien à vous, Camille";
+const TEXT =
+  "Bonjour, votre annonce est-elle toujours disponible ? Je serais ravi d'en parler avec vous. Bien à vous, Camille";
 
 /** Which way N contacts go: all over one channel, or in turns over each. */
 export const SPREADS: Record<string, ChannelName[]> = {
@@ -10,7 +11,8 @@ export const SPREADS: Record<string, ChannelName[]> = {
   "three channels": ["sms", "whatsapp_text", "ringless_voice"],
 };
 
-export const queuesOf = (channels: readonly ChannelName[]): string[] => channels.map((channel) => CHANNEL_QUEUES[channel]);
+export const queuesOf = (channels: readonly ChannelName[]): string[] =>
+  channels.map((channel) => CHANNEL_QUEUES[channel]);
 
 /** A French mobile number of its own for each index; none with the last four digits of the sandbox's magic numbers. */
 export function phoneOf(index: number): string {

@@ -51,7 +51,9 @@ export function tableOf({ title, series, ratios, notes }: Section): string {
 
 /** Appends a run to a file of results, oldest first. */
 export function writeResults(file: string, command: string, sections: readonly Section[], versions: string): void {
-  const head = existsSync(file) ? "" : "# Results of `npm run bench`\n\nRatios within one run count, figures are the machine's.\n";
+  const head = existsSync(file)
+    ? ""
+    : "# Results of `npm run bench`\n\nRatios within one run count, figures are the machine's.\n";
   const memory = Math.round(totalmem() / 2 ** 30);
   const lines = [
     `\n## ${new Date().toISOString().slice(0, 10)}: \`${command}\`\n`,
@@ -63,8 +65,13 @@ export function writeResults(file: string, command: string, sections: readonly S
 
 function markdownOf({ title, series, ratios, notes }: Section): string {
   const rows = [
-    ...series.map(({ name, unit, rounds }) => `| ${name} | ${figure(median(rounds))} ${unit} | ${rounds.map(figure).join(", ")} |`),
-    ...ratios.map(({ name, rounds, aim }) => `| **${name}** | **${ratioWithAim(rounds, aim)}** | ${rounds.map(figure).join(", ")} |`),
+    ...series.map(
+      ({ name, unit, rounds }) => `| ${name} | ${figure(median(rounds))} ${unit} | ${rounds.map(figure).join(", ")} |`,
+    ),
+    ...ratios.map(
+      ({ name, rounds, aim }) =>
+        `| **${name}** | **${ratioWithAim(rounds, aim)}** | ${rounds.map(figure).join(", ")} |`,
+    ),
   ];
   const list = notes.length === 0 ? "" : `\n${notes.map((note) => `- ${note}`).join("\n")}\n`;
   return `### ${title}\n\n| | median | rounds |\n|---|---|---|\n${rows.join("\n")}\n${list}`;

@@ -53,7 +53,8 @@ export async function startService(options: {
     },
   });
   const assertAlive = (): void => {
-    if (!child.isAlive()) throw new Error(`the service has died:\n${readFileSync(options.logFile, "utf8").slice(-2000)}`);
+    if (!child.isAlive())
+      throw new Error(`the service has died:\n${readFileSync(options.logFile, "utf8").slice(-2000)}`);
   };
   const url = await untilListening(options.logFile, assertAlive);
   return {
@@ -62,7 +63,8 @@ export async function startService(options: {
     assertAlive,
     async post(path, body) {
       const response = await fetch(url + path, { method: "POST", headers: HEADERS, body });
-      if (!response.ok) throw new Error(`${path} answered ${response.status}: ${(await response.text()).slice(0, 500)}`);
+      if (!response.ok)
+        throw new Error(`${path} answered ${response.status}: ${(await response.text()).slice(0, 500)}`);
       return response.json();
     },
     peakMb: () => Number(/VmHWM:\s+(\d+) kB/.exec(readProc(child.pid, "status"))?.[1]) / 1024,

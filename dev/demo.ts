@@ -37,64 +37,67 @@ await runCommand(async (stopping) => {
   } catch (error) {
     screen.keep();
     if (!stopping.aborted) throw error;
+    say("stopped before the hunt was over");
     process.exit(INTERRUPTED);
   }
 });
 
 async function demo(screen: Screen, stopping: AbortSignal): Promise<void> {
   const hunt = readHunt();
-  const step = stepper(screen);
-  const id = randomBytes(6).toString("hex");
-  const [apiSecret, redisPrefix] = [`demo-${id}`, `{demo-${id}}`];
-  let line = "";
-  {
-    screen.line(
-      screen.paint(
-        "bold",
-        `A hunt for ${plural(hunt.contacts.length, "contact")} of ${HUNT_FILE}; the sandbox carries it, nobody is written to.`,
-      ),
-    );
-    screen.line();
-    await using resources = new AsyncDisposableStack();
-    const redisUrl = process.env["REDIS_URL"] || undefined;
-    const stack = resources.use(await startStack({ durable: false, redisUrl, log: say }));
-    if (redisUrl !== undefined) resources.defer(() => clearPrefix(stack.redisUrl, redisPrefix));
-    step("Redis, Postgres and PostgREST are up, the database is migrated");
-    stopping.throwIfAborted();
-
-    const service = resources.use(await startDemoService({ stack, apiSecret, redisPrefix }, stopping));
-    step("the service is up");
-    const ledger = resources.use(await openLedger(stack.databaseUrl));
-    await ledger.seed(hunt.accountId);
-
-    const client = createClient({ baseUrl: service.url, apiSecret });
-    const signal = AbortSignal.any([stopping, service.died, AbortSignal.timeout(HUNT_TIMEOUT_MS)]);
-    const result = await carryOut(hunt, { client, ledger, screen, step, signal }).catch((error: unknown) => {
-      if (stopping.aborted || service.died.aborted) throw error;
-      throw new StackError(`${wordsOf(error)}; the end of the service's log:\n  ${service.tail()}`, { cause: error });
-    });
-    screen.line();
-    printTable(screen, result.status, result.messages);
-    screen.line();
-    printNotes(screen, result.messages, result.replies);
-    line = JSON.stringify(jsonOf(result.status, result.messages, secondsSinceStart()));
-    if (keep) {
-      const { accountId } = hunt;
-      screen.line();
-      printAddresses(screen, { ...service, apiSecret, databaseUrl: stack.databaseUrl, accountId });
-      screen.line();
-      screen.line("  Everything is left running: Ctrl-C stops it.");
-      if (json) process.stdout.write(`${line}\n`);
-      await untilStopped(AbortSignal.any([stopping, service.died]));
-      if (!stopping.aborted) throw service.died.reason as Error;
-      return;
-    }
-  }
+  const contacts = plural(hunt.contacts.length, "contact");
+  screen.line(
+    screen.paint("bold", `A hunt for ${contacts} of ${HUNT_FILE}; the sandbox carries it, nobody is written to.`),
+  );
+  screen.line();
+  const result = await runStarted(hunt, screen, stopping);
+  if (keep) return;
   screen.line(`  Done in ${secondsSinceStart().toFixed(1)} s; everything that was started is stopped.`);
   screen.line();
   screen.line("  To look around: npm run demo -- --keep");
   screen.line("  leaves it running, with Bull Board (/admin/queues), the API docs (/docs) and /health.");
-  if (json) process.stdout.write(`${line}\n`);
+  if (json) process.stdout.write(`${result}\n`);
+}
+
+/** All that needs the servers; they are stopped when it is over, one way or the other. Resolves to the JSON. */
+async function runStarted(hunt: NewHunt, screen: Screen, stopping: AbortSignal): Promise<string> {
+  const step = stepper(screen);
+  const id = randomBytes(6).toString("hex");
+  const [apiSecret, redisPrefix] = [`demo-${id}`, `{demo-${id}}`];
+  await using resources = new AsyncDisposableStack();
+  const redisUrl = process.env["REDIS_URL"] || undefined;
+  const stack = resources.use(await startStack({ durable: false, redisUrl, log: say }));
+  if (redisUrl !== undefined) resources.defer(() => clearPrefix(stack.redisUrl, redisPrefix));
+  step("Redis, Postgres and PostgREST are up, the database is migrated");
+  stopping.throwIfAborted();
+
+  const service = resources.use(await startDemoService({ stack, apiSecret, redisPrefix }, stopping));
+  step("the service is up");
+  const ledger = resources.use(await openLedger(stack.databaseUrl));
+  await ledger.seed(hunt.accountId);
+
+  const client = createClient({ baseUrl: service.url, apiSecret });
+  const signal = AbortSignal.any([stopping, service.died, AbortSignal.timeout(HUNT_TIMEOUT_MS)]);
+  const found = await carryOut(hunt, { client, ledger, screen, step, signal }).catch((error: unknown) => {
+    if (stopping.aborted || service.died.aborted) throw error;
+    const words = signal.aborted ? `the hunt was not over after ${HUNT_TIMEOUT_MS / 1000} s` : wordsOf(error);
+    throw new StackError(`${words}; the end of the service's log:\n  ${service.tail()}`, { cause: error });
+  });
+  screen.line();
+  printTable(screen, found.status, found.messages);
+  screen.line();
+  printNotes(screen, found.messages, found.replies);
+  const result = JSON.stringify(jsonOf(found.status, found.messages, secondsSinceStart()));
+  if (!keep) return result;
+
+  const { url, logFile } = service;
+  screen.line();
+  printAddresses(screen, { url, logFile, apiSecret, databaseUrl: stack.databaseUrl, accountId: hunt.accountId });
+  screen.line();
+  screen.line("  Everything is left running: Ctrl-C stops it.");
+  if (json) process.stdout.write(`${result}\n`);
+  await untilStopped(AbortSignal.any([stopping, service.died]));
+  if (!stopping.aborted) throw service.died.reason as Error;
+  return result;
 }
 
 interface Tools {

@@ -23,8 +23,11 @@ export function variables(): { group: string; variables: Variable[] }[] {
     description: `Who carries \`${name}\`: ${providers.map((provider) => `\`${provider.name}\``).join(" or ")}; default: the one with credentials, else the sandbox outside production`,
   }));
   groups.push({ group: "Choice of providers", variables: choice });
-  const definitions = new Map(CHANNELS.flatMap(({ providers }) => providers.map((provider) => [provider.name, provider])));
-  for (const { name, env } of definitions.values()) groups.push({ group: `Provider ${name}`, variables: fromShape(env) });
+  const definitions = new Map(
+    CHANNELS.flatMap(({ providers }) => providers.map((provider) => [provider.name, provider])),
+  );
+  for (const { name, env } of definitions.values())
+    groups.push({ group: `Provider ${name}`, variables: fromShape(env) });
   return groups;
 }
 

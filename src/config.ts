@@ -7,9 +7,10 @@ const wholeNumber = (minimum: number, maximum: number) => z.coerce.number().int(
 
 /** The service's own variables; each provider adds its fragment. Names, defaults and words are the documentation. */
 export const BASE_ENV = {
-  NODE_ENV: z.enum(["development", "test", "production"]).default("development").describe(
-    "`production` turns channels without credentials off instead of giving them to the sandbox",
-  ),
+  NODE_ENV: z
+    .enum(["development", "test", "production"])
+    .default("development")
+    .describe("`production` turns channels without credentials off instead of giving them to the sandbox"),
   PORT: wholeNumber(0, 65_535).default(3000).describe("Port of the HTTP server; 0 takes a free one"),
   HOST: z.string().min(1).default("0.0.0.0").describe("Address that the HTTP server listens on"),
   API_SECRET: z
@@ -21,29 +22,32 @@ export const BASE_ENV = {
   SUPABASE_URL: z.url({ protocol: /^https?$/ }).describe("Supabase project, without `/rest/v1`"),
   SUPABASE_SERVICE_KEY: z.string().min(1).describe("Supabase's service role key"),
   DATABASE_TIMEOUT_MS: wholeNumber(100, 120_000).default(10_000).describe("For one request to Supabase"),
-  LOG_LEVEL: z.enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"]).default("info").describe(
-    "What is logged, as JSON lines on standard output",
-  ),
-  MAX_BODY_BYTES: wholeNumber(1024, 1_073_741_824).default(33_554_432).describe("Largest request body, after inflating"),
+  LOG_LEVEL: z
+    .enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"])
+    .default("info")
+    .describe("What is logged, as JSON lines on standard output"),
+  MAX_BODY_BYTES: wholeNumber(1024, 1_073_741_824)
+    .default(33_554_432)
+    .describe("Largest request body, after inflating"),
   TRUST_PROXY: wholeNumber(0, 10).default(0).describe("Reverse proxies in front; 1 on Railway"),
   JOB_ATTEMPTS: wholeNumber(1, 20).default(3).describe("Tries of a message, the first one included"),
   JOB_BACKOFF_MS: wholeNumber(10, 3_600_000).default(2000).describe("Before the second try; doubled each time"),
   WORKER_CONCURRENCY: wholeNumber(1, 1000).default(100).describe("Messages under way at once, each channel queue"),
   HUNT_CONCURRENCY: wholeNumber(1, 50).default(2).describe("Chunks of hunts planned at once"),
-  LOCK_MS: wholeNumber(1000, 600_000).default(30_000).describe(
-    "For how long a job of a worker that died stays locked; running jobs renew it",
-  ),
+  LOCK_MS: wholeNumber(1000, 600_000)
+    .default(30_000)
+    .describe("For how long a job of a worker that died stays locked; running jobs renew it"),
   STALLED_CHECK_MS: wholeNumber(100, 600_000).default(5000).describe("How often jobs of dead workers are looked for"),
-  SWEEP_MS: wholeNumber(100, 3_600_000).default(5000).describe(
-    "How often the ledger is compared with the queues, for messages that no job owns",
-  ),
+  SWEEP_MS: wholeNumber(100, 3_600_000)
+    .default(5000)
+    .describe("How often the ledger is compared with the queues, for messages that no job owns"),
   KEEP_COMPLETED_SECONDS: wholeNumber(0, 31_536_000).default(86_400).describe("Age at which completed jobs go"),
   KEEP_COMPLETED_COUNT: wholeNumber(0, 1_000_000).default(1000).describe("Completed jobs kept in each queue"),
   KEEP_FAILED_SECONDS: wholeNumber(0, 31_536_000).default(1_209_600).describe("Age at which failed jobs go"),
   KEEP_FAILED_COUNT: wholeNumber(0, 1_000_000).default(10_000).describe("Failed jobs kept in each queue"),
-  SHUTDOWN_TIMEOUT_MS: wholeNumber(0, 3_600_000).default(25_000).describe(
-    "From SIGTERM until running work is handed back and the process exits with 1",
-  ),
+  SHUTDOWN_TIMEOUT_MS: wholeNumber(0, 3_600_000)
+    .default(25_000)
+    .describe("From SIGTERM until running work is handed back and the process exits with 1"),
 } satisfies z.ZodRawShape;
 
 /** A channel as it will run: with a provider, or off and why. */
@@ -92,7 +96,9 @@ type Environment = Record<string, string | undefined>;
 
 /** Reads the environment. Empty variables count as absent. Throws `ConfigError` with every fault. */
 export function readConfig(environment: Environment, channels: readonly Channel[]): Config {
-  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== undefined && value !== ""));
+  const given = Object.fromEntries(
+    Object.entries(environment).filter(([, value]) => value !== undefined && value !== ""),
+  );
   const faults: Fault[] = [];
   const parsed = z.object(BASE_ENV).safeParse(given);
   if (!parsed.success) faults.push(...parsed.error.issues.map((issue) => faultOf(issue, given)));

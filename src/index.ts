@@ -9,7 +9,9 @@ import { startService } from "./service.ts";
 async function main(): Promise<void> {
   const config = readConfig(process.env, CHANNELS);
   const log = createLogger({ level: config.logLevel });
-  const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as { version: string };
+  const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as {
+    version: string;
+  };
 
   const service = await startService(config, { log, version });
   log.info({ url: service.url, version }, "listening");

@@ -8,8 +8,4 @@ import { HUNT_QUEUE } from "./hunt/hunt.jobs.ts";
 export const CHANNELS: readonly Channel[] = [whatsappChannel, smsChannel, voiceChannel];
 
 /** Every queue. `scraping` has no worker yet: the lead audit will serve it. */
-export const QUEUE_NAMES: readonly string[] = [
-  HUNT_QUEUE,
-  ...new Set(CHANNELS.map(({ queue }) => queue)),
-  "scraping",
-];
+export const QUEUE_NAMES: readonly string[] = [HUNT_QUEUE, ...new Set(CHANNELS.map(({ queue }) => queue)), "scraping"];

@@ -63,7 +63,8 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   const inbound = createInbound(store, log);
   const channels = new Map<string, ActiveChannel>();
   for (const chosen of config.channels) {
-    const provider = overrides.providers?.[chosen.channel.name] ?? (await createProvider(chosen, { clock, log, inbound }));
+    const provider =
+      overrides.providers?.[chosen.channel.name] ?? (await createProvider(chosen, { clock, log, inbound }));
     channels.set(chosen.channel.name, { channel: chosen.channel, provider });
   }
   const definitions = new Map(config.channels.map(({ channel }) => [channel.name, channel]));
@@ -77,7 +78,9 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     hunt: {
       store,
       enqueue: (messages) => queues.addMessages(messages.map(jobOf)),
-      channels: new Map([...channels].map(([name, { channel, provider }]) => [name, { channel, on: Boolean(provider) }])),
+      channels: new Map(
+        [...channels].map(([name, { channel, provider }]) => [name, { channel, on: Boolean(provider) }]),
+      ),
     },
     clock,
     log,

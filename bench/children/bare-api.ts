@@ -15,11 +15,18 @@ await serveTask<BareApiTask>(async ({ redisUrl, prefix }) => {
   const connection = new Redis(redisUrl, { maxRetriesPerRequest: null });
   const app = express();
   app.use(express.json({ limit: "32mb" }));
-  for (const [path, name] of [["/api/phone/sms", "bare-sms"], ["/api/hunt/execute", "bare-hunt"]] as const) {
+  for (const [path, name] of [
+    ["/api/phone/sms", "bare-sms"],
+    ["/api/hunt/execute", "bare-hunt"],
+  ] as const) {
     const queue = new Queue(name, { connection, prefix });
     app.post(path, async (request, response) => {
       const jobId = randomUUID();
-      await queue.add(name, request.body as unknown, { jobId, attempts: 3, backoff: { type: "exponential", delay: 2000 } });
+      await queue.add(name, request.body as unknown, {
+        jobId,
+        attempts: 3,
+        backoff: { type: "exponential", delay: 2000 },
+      });
       response.status(202).json({ jobId });
     });
   }

@@ -58,7 +58,14 @@ await serveTask<LoadTask>(async ({ url, headers, body, from, connections, warmUp
     await Promise.all(Array.from({ length: connections }, connection));
     agent.destroy();
     times.sort((a, b) => a - b);
-    const at = (quantile: number): number => times[Math.min(times.length - 1, Math.floor(times.length * quantile))] ?? Number.NaN;
-    return { perSecond: times.length / (measureMs / 1000), p50Ms: at(0.5), p99Ms: at(0.99), requests: times.length, refused };
+    const at = (quantile: number): number =>
+      times[Math.min(times.length - 1, Math.floor(times.length * quantile))] ?? Number.NaN;
+    return {
+      perSecond: times.length / (measureMs / 1000),
+      p50Ms: at(0.5),
+      p99Ms: at(0.99),
+      requests: times.length,
+      refused,
+    };
   };
 });

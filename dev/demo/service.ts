@@ -83,7 +83,8 @@ function environment({ stack, apiSecret, redisPrefix }: DemoServiceOptions, port
     // A sandbox that answers at once would be over before anybody has seen the bar move.
     SANDBOX_LATENCY_MS: "150",
     WORKER_CONCURRENCY: "4",
-    SHUTDOWN_TIMEOUT_MS: "5000",
+    // Nothing of the demo is worth a longer drain.
+    SHUTDOWN_TIMEOUT_MS: "2000",
   };
 }
 

@@ -7,9 +7,9 @@ import { parsePhone } from "../core/phone.ts";
 import { invalidRequest, ProblemError, type Fault } from "../core/problem.ts";
 import { refusalOf, REFUSALS } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
+import { shortText } from "../core/text.ts";
 import type { PlannedMessage, Store } from "../store/store.ts";
 import type { Channel } from "./channel.ts";
-import { UNSTORABLE, unstorable } from "./text.ts";
 
 export interface SingleRoutesDeps {
   store: Store;
@@ -24,7 +24,7 @@ const DEFAULT_COUNTRY = "FR";
 
 /** The route that sends one message over a channel, built from what the channel says of itself. */
 export function singleRoute(channel: Channel, { store, enqueue, offBecause, log }: SingleRoutesDeps): Route {
-  const phone = z.string().min(1).max(100).refine((text) => !unstorable(text), UNSTORABLE);
+  const phone = shortText(100);
   return route({
     method: "post",
     path: channel.single.path,
@@ -34,13 +34,7 @@ export function singleRoute(channel: Channel, { store, enqueue, offBecause, log 
     body: z.object({
       recipientPhone: phone.describe("E.164, or the account's national format"),
       senderPhone: phone.optional().describe("Number to send from; default: the provider's"),
-      accountId: z
-        .string()
-        .min(1)
-        .max(200)
-        .refine((text) => !unstorable(text), UNSTORABLE)
-        .optional()
-        .describe("Whose suppressions and credits apply; default: nobody's"),
+      accountId: shortText(200).optional().describe("Whose suppressions and credits apply; default: nobody's"),
       ...channel.single.fields,
     }),
     bodyExample: { recipientPhone: "+33612345678", accountId: "acc_456", ...channel.single.example },
@@ -50,7 +44,10 @@ export function singleRoute(channel: Channel, { store, enqueue, offBecause, log 
         schema: z.object({ jobId: z.uuid(), queue: z.string(), messageId: z.uuid() }),
       },
       ...REFUSALS,
-      503: { description: "`channel_off`: no provider is configured for this channel, or a dependency is away." },
+      503: {
+        description: "The channel is off, or a dependency is away.",
+        codes: { channel_off: "No provider has credentials for this channel. `detail` says which variables to set." },
+      },
     },
     async handle({ body, idempotency }) {
       const given = body as Record<string, unknown> & {

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import type { Fault } from "../core/problem.ts";
+import { UNSTORABLE, unstorable } from "../core/text.ts";
 
 const NOT_TEXT = "Give the message as text.";
 
@@ -13,15 +14,8 @@ export function textFault(value: unknown, maxLength: number): string | undefined
   if (typeof value !== "string") return NOT_TEXT;
   if (value.length > maxLength) return `The message has ${value.length} characters; at most ${maxLength} are allowed.`;
   if (value.trim() === "") return "The message is empty.";
-  return unstorable(value) ? UNSTORABLE : undefined;
+  return unstorable(value) ? `The text ${UNSTORABLE}.` : undefined;
 }
-
-/** Postgres stores neither NUL nor half a surrogate pair: one such text would fail the whole batch that it is in. */
-export function unstorable(value: string): boolean {
-  return value.includes("\0") || !value.isWellFormed();
-}
-
-export const UNSTORABLE = "The text holds a NUL character or half of a surrogate pair; send well-formed Unicode.";
 
 /** The same rule as a schema; the bounds are metadata for the API's documentation, so that each fault is told once. */
 export function textSchema(maxLength: number) {

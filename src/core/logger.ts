@@ -54,7 +54,17 @@ function scrub(text: string): string {
 }
 
 /** What helps to find a fault. Everything else an error carries (axios' `config`, `request`, `response`) stays out. */
-const ERROR_FIELDS = ["code", "status", "statusCode", "provider", "delivery", "dependency", "retryAfterMs", "scope", "syscall"];
+const ERROR_FIELDS = [
+  "code",
+  "status",
+  "statusCode",
+  "provider",
+  "delivery",
+  "dependency",
+  "retryAfterMs",
+  "scope",
+  "syscall",
+];
 
 /** Under these an error is kept even when it is a plain object, as PostgREST's are. */
 const ERROR_KEYS = new Set(["err", "error", "cause"]);

@@ -7,12 +7,22 @@ export type Refusal = "conflict" | "unknown_account" | "suspended_account" | "ot
 /** The answers that `refusalOf` can give, for a route's `responses`. */
 export const REFUSALS: Record<number, RouteResponse> = {
   400: { description: "Not valid: `errors` lists every fault by JSON pointer. Nothing was enqueued." },
-  403: { description: "`suspended_account`: the account may not send." },
-  409: {
-    description:
-      "`idempotency_conflict`: the `Idempotency-Key` was used with another body. `hunt_of_other_account`: the hunt's id is taken.",
+  403: {
+    description: "The account may not send.",
+    codes: { suspended_account: "A suspended account sends nothing. Nothing was enqueued." },
   },
-  422: { description: "`unknown_account`: there is no such account." },
+  409: {
+    description: "It is taken.",
+    codes: {
+      idempotency_conflict:
+        "The `Idempotency-Key` came with another body within 24 hours. Use a new key for a new request.",
+      hunt_of_other_account: "A hunt of this id exists already and is not this account's.",
+    },
+  },
+  422: {
+    description: "There is no such account.",
+    codes: { unknown_account: 'Insert it into the table "accounts" first; its id alone is enough.' },
+  },
 };
 
 /** The problem that a refusal is to the caller; `pointer` is where the account was named. */

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { Channel } from "../channels/channel.ts";
-import { invalidRequest, type Fault } from "../core/problem.ts";
+import type { Fault } from "../core/problem.ts";
+import { UNSTORABLE, unstorable } from "../core/text.ts";
 
 /** A contact as it was accepted: checked for structure, not yet for whether it can be dialled. */
 export interface Contact {
@@ -16,9 +17,6 @@ export interface Contact {
 
 /** Looks a channel up by its name: the hunt room's only view of the channels. */
 export type ChannelDirectory = ReadonlyMap<string, Channel>;
-
-/** Postgres stores neither NUL nor half of a surrogate pair, and no phone can show them. */
-export const UNSTORABLE = "must not contain a NUL character or half of a surrogate pair";
 
 /** Contacts checked between two turns of the event loop. */
 const SLICE = 2000;
@@ -39,9 +37,12 @@ export function contactSchema(channels: ChannelDirectory) {
   });
 }
 
-/** Every structural fault of every contact by JSON pointer, or the contacts, with repeated ones numbered. */
-export async function readContacts(raw: readonly unknown[], channels: ChannelDirectory): Promise<Contact[]> {
-  const faults: Fault[] = [];
+/** The contacts, with repeated ones numbered; every structural fault of every one goes to `faults`, by JSON pointer. */
+export async function readContacts(
+  raw: readonly unknown[],
+  channels: ChannelDirectory,
+  faults: Fault[],
+): Promise<Contact[]> {
   const contacts: Contact[] = [];
   const seen = new Map<string, number>();
   for (let i = 0; i < raw.length; i++) {
@@ -53,7 +54,6 @@ export async function readContacts(raw: readonly unknown[], channels: ChannelDir
     seen.set(key, copies + 1);
     contacts.push(copies > 0 ? { ...contact, copy: copies } : contact);
   }
-  if (faults.length > 0) throw invalidRequest(faults);
   return contacts;
 }
 
@@ -71,9 +71,11 @@ function readContact(raw: unknown, at: string, channels: ChannelDirectory, fault
       return undefined;
     }
     if (typeof value !== "string") faults.push({ pointer: `${at}/${name}`, detail: "must be a string" });
-    else if (value.trim() === "" && (required || name === "senderPhone")) faults.push({ pointer: `${at}/${name}`, detail: "must not be empty" });
-    else if (value.length > max) faults.push({ pointer: `${at}/${name}`, detail: `must have at most ${max} characters` });
-    else if (value.includes("\0") || !value.isWellFormed()) faults.push({ pointer: `${at}/${name}`, detail: UNSTORABLE });
+    else if (value.trim() === "" && (required || name === "senderPhone"))
+      faults.push({ pointer: `${at}/${name}`, detail: "must not be empty" });
+    else if (value.length > max)
+      faults.push({ pointer: `${at}/${name}`, detail: `must have at most ${max} characters` });
+    else if (unstorable(value)) faults.push({ pointer: `${at}/${name}`, detail: UNSTORABLE });
     else return value;
     return undefined;
   };

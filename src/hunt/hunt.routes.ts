@@ -2,13 +2,15 @@ import { randomUUID } from "node:crypto";
 import type { Logger } from "pino";
 import { z } from "zod";
 import { UnavailableError } from "../core/errors.ts";
-import { invalidRequest, notFound, ProblemError, type Fault } from "../core/problem.ts";
+import { check } from "../core/faults.ts";
+import { invalidRequest, notFound } from "../core/problem.ts";
 import { refusalOf, REFUSALS } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
+import { shortText } from "../core/text.ts";
 import type { Store } from "../store/store.ts";
 import { MESSAGE_STATUSES } from "../store/store.ts";
 import { messageSchema, messageView } from "../store/message-view.ts";
-import { contactSchema, readContacts, UNSTORABLE, type ChannelDirectory, type Contact } from "./contacts.ts";
+import { contactSchema, readContacts, type ChannelDirectory, type Contact } from "./contacts.ts";
 import type { HuntJob } from "./hunt.jobs.ts";
 import { statusSchema, summarise } from "./hunt.status.ts";
 import { CHUNK_SIZE } from "./plan.ts";
@@ -21,16 +23,12 @@ export interface HuntRoutesDeps {
   log: Logger;
 }
 
-const huntId = z
-  .string()
-  .min(1)
-  .max(200)
-  .regex(/^[^\p{Cc}\p{Cs}]*$/u, "must not contain control characters or half of a surrogate pair");
+const huntId = shortText(200).regex(/^\P{Cc}*$/u, "must not contain control characters");
 
 export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps): Route[] {
   const head = z.object({
     huntId: huntId.describe("The hunt, in the web app's own words. Giving it again adds contacts to it"),
-    accountId: z.string().min(1).max(200).regex(/^[^\0\p{Cs}]*$/u, UNSTORABLE),
+    accountId: shortText(200),
     priority: z.enum(["high", "normal", "low"]).default("normal"),
     // Postgres has no year 0.
     expiresAt: z.iso
@@ -43,18 +41,11 @@ export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps
 
   /** All faults of the whole body at once, without holding the event loop for a big hunt. */
   const parseBody = async (raw: unknown) => {
-    const parsed = head.extend({ contacts: z.array(z.unknown()).min(1) }).safeParse(raw);
-    const faults: Fault[] = parsed.success ? [] : parsed.error.issues.map(toFault);
+    const { value, faults } = check(head.extend({ contacts: z.array(z.unknown()).min(1) }), raw);
     const given = (raw as { contacts?: unknown } | null)?.contacts;
-    let contacts: Contact[] = [];
-    try {
-      if (Array.isArray(given)) contacts = await readContacts(given, channels);
-    } catch (error) {
-      if (!(error instanceof ProblemError)) throw error;
-      for (const fault of error.errors ?? []) faults.push(fault);
-    }
-    if (!parsed.success || faults.length > 0) throw invalidRequest(faults);
-    return { ...parsed.data, contacts };
+    const contacts = Array.isArray(given) ? await readContacts(given, channels, faults) : [];
+    if (faults.length > 0) throw invalidRequest(faults);
+    return { ...(value as z.output<typeof head>), contacts };
   };
 
   return [
@@ -73,7 +64,12 @@ export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps
         huntId: "hunt_123",
         accountId: "acc_456",
         contacts: [
-          { adId: "ad_789", recipientPhone: "+33612345678", channel: "sms", message: "Bonjour, votre bien est-il libre ?" },
+          {
+            adId: "ad_789",
+            recipientPhone: "+33612345678",
+            channel: "sms",
+            message: "Bonjour, votre bien est-il libre ?",
+          },
         ],
       },
       responses: {
@@ -85,7 +81,13 @@ export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps
         ...REFUSALS,
       },
       async handle({ body: hunt, idempotency }) {
-        const { contacts, huntId: id, accountId, priority, ...given } = hunt as z.output<typeof head> & { contacts: Contact[] };
+        const {
+          contacts,
+          huntId: id,
+          accountId,
+          priority,
+          ...given
+        } = hunt as z.output<typeof head> & { contacts: Contact[] };
         // In UTC: Postgres refuses offsets of 16 hours and more.
         const expiresAt = given.expiresAt && new Date(given.expiresAt).toISOString();
         const jobId = randomUUID();
@@ -94,7 +96,13 @@ export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps
         // A body of many megabytes is not staged for an account that will be refused.
         if (chunks.length > 1) await refuseAccount(store, accountId);
         const response = { jobId, huntId: id, accepted: contacts.length };
-        const answer = await store.acceptHunt({ id, accountId, priority, expiresAt }, jobId, chunks, response, idempotency);
+        const answer = await store.acceptHunt(
+          { id, accountId, priority, expiresAt },
+          jobId,
+          chunks,
+          response,
+          idempotency,
+        );
         if (answer.result !== "accepted" && answer.result !== "replay") throw refusalOf(answer.result, "/accountId");
         if (answer.result === "accepted") {
           await enqueueHunt({ jobId, huntId: id, chunks: chunks.length }).catch((error: unknown) => {
@@ -117,7 +125,10 @@ export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps
       params: z.object({ huntId }),
       query: z.object({
         status: z.enum(MESSAGE_STATUSES).optional(),
-        cursor: z.string().regex(/^\d{1,18}$/, "is not a cursor that this route gave").optional(),
+        cursor: z
+          .string()
+          .regex(/^\d{1,18}$/, "is not a cursor that this route gave")
+          .optional(),
         limit: z.coerce.number().int().min(1).max(1000).default(100),
       }),
       responses: {
@@ -133,7 +144,8 @@ export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps
           cursor: query.cursor,
           limit: query.limit,
         });
-        if (page.messages.length === 0 && !(await store.huntExists(params.huntId))) throw notFound("hunt", params.huntId);
+        if (page.messages.length === 0 && !(await store.huntExists(params.huntId)))
+          throw notFound("hunt", params.huntId);
         return { status: 200, body: { messages: page.messages.map(messageView), nextCursor: page.nextCursor ?? null } };
       },
     }),
@@ -143,7 +155,8 @@ export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps
       path: "/api/hunt/status/:jobId",
       tag: "Hunts",
       summary: "How far a hunt is",
-      description: "The counts always sum to `total`. They are the whole hunt's, whichever of its submissions is asked for.",
+      description:
+        "The counts always sum to `total`. They are the whole hunt's, whichever of its submissions is asked for.",
       params: z.object({ jobId: z.string().min(1).max(200) }),
       responses: {
         200: { description: "The hunt's counts now.", schema: statusSchema },
@@ -162,8 +175,4 @@ async function refuseAccount(store: Store, accountId: string): Promise<void> {
   const account = await store.account(accountId);
   if (!account) throw refusalOf("unknown_account", "/accountId");
   if (account.status === "suspended") throw refusalOf("suspended_account", "/accountId");
-}
-
-function toFault({ path, message }: z.core.$ZodIssue): Fault {
-  return { pointer: path.map((part) => `/${String(part)}`).join(""), detail: message };
 }

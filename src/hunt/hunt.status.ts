@@ -2,14 +2,19 @@ import { z } from "zod";
 import { MESSAGE_STATUSES, type Counts, type HuntStatus, type MessageStatus } from "../store/store.ts";
 
 const countsSchema = z.object(
-  Object.fromEntries(MESSAGE_STATUSES.map((status) => [status, z.number().int()])) as Record<MessageStatus, z.ZodNumber>,
+  Object.fromEntries(MESSAGE_STATUSES.map((status) => [status, z.number().int()])) as Record<
+    MessageStatus,
+    z.ZodNumber
+  >,
 );
 
 export const statusSchema = z.object({
   jobId: z.string(),
   huntId: z.string(),
   accountId: z.string(),
-  state: z.enum(["planning", "running", "finished"]).describe("`finished`: no message is queued or being sent any more"),
+  state: z
+    .enum(["planning", "running", "finished"])
+    .describe("`finished`: no message is queued or being sent any more"),
   total: z.number().int(),
   counts: countsSchema,
   byChannel: z.record(z.string(), countsSchema),

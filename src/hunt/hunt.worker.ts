@@ -19,7 +19,10 @@ export async function runHuntJob(job: Job<unknown>, deps: HuntWorkerDeps): Promi
   return undefined;
 }
 
-async function runPlan({ jobId, no }: PlanJob, { store, enqueue, channels }: HuntWorkerDeps): Promise<{ queued: number }> {
+async function runPlan(
+  { jobId, no }: PlanJob,
+  { store, enqueue, channels }: HuntWorkerDeps,
+): Promise<{ queued: number }> {
   const chunk = await store.readChunk(jobId, no);
   if (!chunk) throw new UnrecoverableError("The ledger does not know this submission, so nothing was planned.");
   if (!chunk.contacts) return { queued: 0 };

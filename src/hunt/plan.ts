@@ -21,7 +21,12 @@ export type PlanChannels = ReadonlyMap<string, { channel: Channel; on: boolean }
  * A message's priority grows with its place in the hunt, so that hunts take turns: the first messages of a small one
  * go before the later ones of a big one, and single sends (priority 0) before all.
  */
-export function planChunk(chunk: Chunk, no: number, contacts: readonly Contact[], channels: PlanChannels): PlannedMessage[] {
+export function planChunk(
+  chunk: Chunk,
+  no: number,
+  contacts: readonly Contact[],
+  channels: PlanChannels,
+): PlannedMessage[] {
   return contacts.map((contact, i) => {
     const known = channels.get(contact.channel);
     const content = known?.channel.contentOf(contact);
@@ -58,6 +63,8 @@ function skipOf(
 
 /** The message's id follows from the contact, so planning it twice cannot make two of it. In the form of a UUID (v8). */
 export function messageId(huntId: string, { adId, channel, copy = 0 }: Contact): string {
-  const hash = createHash("sha256").update(JSON.stringify([huntId, adId, channel, copy])).digest("hex");
+  const hash = createHash("sha256")
+    .update(JSON.stringify([huntId, adId, channel, copy]))
+    .digest("hex");
   return `${hash.slice(0, 8)}-${hash.slice(8, 12)}-8${hash.slice(13, 16)}-a${hash.slice(17, 20)}-${hash.slice(20, 32)}`;
 }

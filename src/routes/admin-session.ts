@@ -15,7 +15,9 @@ export interface Sessions {
  * rotated out takes its sessions along, and every instance of the service accepts what another one issued.
  */
 export function createSessions(apiSecrets: readonly string[], clock: Clock): Sessions {
-  const keys = apiSecrets.map((secret) => createHmac("sha256", secret).update("auto-prospect admin session, v1").digest());
+  const keys = apiSecrets.map((secret) =>
+    createHmac("sha256", secret).update("auto-prospect admin session, v1").digest(),
+  );
   return {
     issue(secretIndex) {
       const expiresAt = Math.floor(clock.now() / 1_000) + SESSION_SECONDS;

@@ -126,6 +126,11 @@ function redirect(response: Response, location: string, headers: Record<string, 
   send(response, 303, undefined, { ...headers, Location: location });
 }
 
-function sendPage(response: Response, status: number, { html, headers }: Page, extra: Record<string, string> = {}): void {
+function sendPage(
+  response: Response,
+  status: number,
+  { html, headers }: Page,
+  extra: Record<string, string> = {},
+): void {
   send(response, status, html, { ...headers, ...extra });
 }

@@ -41,7 +41,11 @@ export function requireBearer(secrets: SecretCheck, authorization: string | unde
     token === undefined
       ? 'Send the header "Authorization: Bearer <API secret>". A token in the query is not looked at.'
       : "This API secret is not known. It may have been rotated out.",
-    { headers: { "WWW-Authenticate": `Bearer realm="auto-prospect"${token === undefined ? "" : ', error="invalid_token"'}` } },
+    {
+      headers: {
+        "WWW-Authenticate": `Bearer realm="auto-prospect"${token === undefined ? "" : ', error="invalid_token"'}`,
+      },
+    },
   );
 }
 

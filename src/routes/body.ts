@@ -76,7 +76,10 @@ function decompressor(encoding: string | undefined): Transform | null | undefine
 }
 
 function tooLarge(maxBytes: number): Error {
-  return httpProblem("body_too_large", `The body is larger than the limit of ${maxBytes} bytes (${mebibytes(maxBytes)}).`);
+  return httpProblem(
+    "body_too_large",
+    `The body is larger than the limit of ${maxBytes} bytes (${mebibytes(maxBytes)}).`,
+  );
 }
 
 function mebibytes(bytes: number): string {
@@ -84,9 +87,13 @@ function mebibytes(bytes: number): string {
 }
 
 function unsupportedEncoding(): Error {
-  return httpProblem("unsupported_media_type", "This Content-Encoding is not supported: use gzip, deflate, br or none.", {
-    headers: { "Accept-Encoding": "gzip, deflate, br" },
-  });
+  return httpProblem(
+    "unsupported_media_type",
+    "This Content-Encoding is not supported: use gzip, deflate, br or none.",
+    {
+      headers: { "Accept-Encoding": "gzip, deflate, br" },
+    },
+  );
 }
 
 function brokenEncoding(): Error {

@@ -9,7 +9,7 @@ import type { SecretCheck } from "./auth.ts";
 import { hasBody, readBody } from "./body.ts";
 import { stateOf } from "./context.ts";
 import { answerError } from "./error-mapper.ts";
-import { check, pointerOf } from "./faults.ts";
+import { check, pointerOf } from "../core/faults.ts";
 import { isJsonType, parseJson } from "./json.ts";
 import { httpProblem } from "./problems.ts";
 import { send } from "./respond.ts";

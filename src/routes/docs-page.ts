@@ -31,7 +31,8 @@ export function docsPage(document: OpenApiDocument): Page {
     return `<h2>${e(name)}</h2>\n${own.map((one) => operationHtml(one, document)).join("\n")}`;
   });
   const index = operations.map(
-    ({ method, path, operation }) => `<li><a href="#${e(operation.operationId)}"><code>${method} ${e(path)}</code></a></li>`,
+    ({ method, path, operation }) =>
+      `<li><a href="#${e(operation.operationId)}"><code>${method} ${e(path)}</code></a></li>`,
   );
   return page({
     title: `${document.info.title} · API`,
@@ -93,7 +94,9 @@ function fieldList(schema: JsonSchema, document: OpenApiDocument): string[] {
 
 function answerHtml(status: string, given: OpenApiResponse, document: OpenApiDocument): string {
   const response = given.$ref === undefined ? given : document.components.responses[given.$ref.split("/").at(-1)!]!;
-  const codes = Object.keys(response["x-problem-codes"] ?? {}).map((code) => `<a href="#problem-${e(code)}">${e(code)}</a>`);
+  const codes = Object.keys(response["x-problem-codes"] ?? {}).map(
+    (code) => `<a href="#problem-${e(code)}">${e(code)}</a>`,
+  );
   const json = response.content?.["application/json"];
   const fields = json === undefined ? [] : fieldList(json.schema, document);
   return `<dt>${e(status)}</dt>
@@ -136,7 +139,8 @@ function prose(text: string): string {
 function curl(method: string, path: string, operation: OpenApiOperation): string {
   const lines = [`curl ${method === "GET" ? "" : `-X ${method} `}"$URL${path.replaceAll(/\{(\w+)\}/g, "<$1>")}"`];
   if (operation.security?.length !== 0) lines.push('-H "Authorization: Bearer $API_SECRET"');
-  if (operation.parameters?.some(({ name }) => name === "Idempotency-Key")) lines.push('-H "Idempotency-Key: $(uuidgen)"');
+  if (operation.parameters?.some(({ name }) => name === "Idempotency-Key"))
+    lines.push('-H "Idempotency-Key: $(uuidgen)"');
   const body = operation.requestBody?.content["application/json"];
   if (body !== undefined) {
     lines.push('-H "Content-Type: application/json"');

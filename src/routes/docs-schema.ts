@@ -42,7 +42,8 @@ export function typeOf(given: JsonSchema, document: OpenApiDocument, depth = 0):
   if (schema.const !== undefined) return JSON.stringify(schema.const);
   if (Array.isArray(schema.enum)) return schema.enum.map((value) => JSON.stringify(value)).join(" | ");
   const branches = branchesOf(schema);
-  if (branches.length > 0) return [...new Set(branches.map((branch) => typeOf(branch, document, depth + 1)))].join(" or ");
+  if (branches.length > 0)
+    return [...new Set(branches.map((branch) => typeOf(branch, document, depth + 1)))].join(" or ");
   if (schema.items !== undefined) return `list of ${typeOf(schema.items, document, depth + 1)}${limits(schema)}`;
   const type = Array.isArray(schema.type) ? schema.type.join(" or ") : (schema.type ?? "anything");
   return `${type}${typeof schema.format === "string" ? ` (${schema.format})` : ""}${limits(schema)}`;

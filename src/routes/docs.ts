@@ -15,7 +15,11 @@ export function docsRoutes(routes: readonly Route[], info: { title: string; vers
       path: "/openapi.json",
       summary: "The API as OpenAPI 3.1",
       responses: { 200: { description: "The document." } },
-      handle: async () => ({ status: 200, body: json(), headers: { "Content-Type": "application/json; charset=utf-8" } }),
+      handle: async () => ({
+        status: 200,
+        body: json(),
+        headers: { "Content-Type": "application/json; charset=utf-8" },
+      }),
     }),
     route({
       ...common,

@@ -13,7 +13,8 @@ export function answerError(error: unknown, request: Request, response: Response
   const { log, route } = stateOf(response);
   if (error instanceof RequestAborted || response.destroyed) {
     // The access log tells that the caller left; a fault of ours is still worth a line.
-    if (!(error instanceof RequestAborted || error instanceof ProblemError)) log.error({ err: error, route }, "request failed");
+    if (!(error instanceof RequestAborted || error instanceof ProblemError))
+      log.error({ err: error, route }, "request failed");
     return;
   }
   if (response.headersSent) {
@@ -34,15 +35,20 @@ function problemOf(error: unknown): ProblemError {
   const status = statusOf(error);
   if (status === 400) return httpProblem("malformed_request", "The path or the body cannot be decoded.");
   if (status === 413) return httpProblem("body_too_large", "The body is larger than what is allowed here.");
-  if (status === 415) return httpProblem("unsupported_media_type", "The body's encoding or character set is not supported.");
+  if (status === 415)
+    return httpProblem("unsupported_media_type", "The body's encoding or character set is not supported.");
   return httpProblem("internal_error", "The request failed for a reason of ours. The log has it under this requestId.");
 }
 
 function unavailable({ dependency }: UnavailableError): ProblemError {
   const headers = { "Retry-After": RETRY_AFTER_SECONDS };
   return dependency === "database"
-    ? httpProblem("database_unavailable", "The database does not answer right now. Send the request again later.", { headers })
-    : httpProblem("redis_unavailable", "The job queue does not answer right now. Send the request again later.", { headers });
+    ? httpProblem("database_unavailable", "The database does not answer right now. Send the request again later.", {
+        headers,
+      })
+    : httpProblem("redis_unavailable", "The job queue does not answer right now. Send the request again later.", {
+        headers,
+      });
 }
 
 function statusOf(error: unknown): unknown {

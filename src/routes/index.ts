@@ -51,12 +51,27 @@ export function createApp(options: AppOptions): Express {
   const open = [...routes.filter((route) => route.public), ...docsRoutes(routes, info)];
   mount(app, open, { secrets, maxBodyBytes });
   // Before the routes behind it, so that neither an unknown path nor a wrong method tells a stranger what exists.
-  app.use("/api", bearerGate(secrets));
-  mount(app, routes.filter((route) => !route.public), { secrets, maxBodyBytes });
+  app.use("/api", bearerGate(secrets), refuseWhile(isStopping));
+  mount(
+    app,
+    routes.filter((route) => !route.public),
+    { secrets, maxBodyBytes },
+  );
   app.use("/admin", adminRouter({ apiSecrets, secrets, queues, clock, log, limiterStore }));
   app.use(noSuchRoute);
   app.use(errorHandler);
   return app;
+}
+
+/** The listener stays open during a drain, so that whoever still comes gets an answer that says to come again. */
+function refuseWhile(isStopping: () => boolean) {
+  return (_request: Request, _response: Response, next: NextFunction): void => {
+    if (isStopping()) {
+      const headers = { "Retry-After": "2" };
+      throw httpProblem("stopping", "The service is stopping and takes no new work.", { headers });
+    }
+    next();
+  };
 }
 
 function mount(app: Express, routes: readonly Route[], options: DispatchOptions): void {

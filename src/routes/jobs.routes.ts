@@ -45,7 +45,9 @@ export function jobRoutes({ queues, store }: { queues: Queues; store: Store }): 
   };
   const jobOf = async (queueName: string, jobId: string): Promise<Job> => {
     const queue = queueOf(queueName);
-    const job = await withRedis("a job", () => queue.getJob(jobId));
+    // BullMQ keeps keys of the queue ("meta", "events") beside those of its jobs; only a job is in a state.
+    const state = await withRedis("a job's state", () => queue.getJobState(jobId));
+    const job = state === "unknown" ? undefined : await withRedis("a job", () => queue.getJob(jobId));
     if (!job) throw notFound(`job in queue ${queueName}`, jobId);
     return job;
   };
@@ -82,7 +84,8 @@ export function jobRoutes({ queues, store }: { queues: Queues; store: Store }): 
       path: "/api/jobs/:queue/:jobId",
       tag: "Queues",
       summary: "One job",
-      description: "A message's job has the message's id; a hunt's job is in the queue `hunt`. Finished jobs are kept for a while.",
+      description:
+        "A message's job has the message's id; a hunt's job is in the queue `hunt`. Finished jobs are kept for a while.",
       params: inJob,
       responses: {
         200: { description: "The job now.", schema: jobSchema },
@@ -99,7 +102,8 @@ export function jobRoutes({ queues, store }: { queues: Queues; store: Store }): 
       path: "/api/jobs/:queue/:jobId/retry",
       tag: "Queues",
       summary: "Try a failed message again",
-      description: "Only where the provider has proven that it did not accept the message, so that nobody is contacted twice.",
+      description:
+        "Only where the provider has proven that it did not accept the message, so that nobody is contacted twice.",
       idempotent: true,
       params: inJob,
       responses: {
@@ -108,7 +112,12 @@ export function jobRoutes({ queues, store }: { queues: Queues; store: Store }): 
           schema: z.object({ jobId: z.string(), queue: z.string(), messageId: z.string() }),
         },
         404: { description: "There is no such queue or job." },
-        409: { description: "`not_retryable`: it has not failed, it may have been sent, or there is no credit left." },
+        409: {
+          description: "It is not tried again.",
+          codes: {
+            not_retryable: "It has not failed, it may have been sent, or there is no credit left: see `detail`.",
+          },
+        },
       },
       async handle({ params, idempotency }) {
         const queue = queueOf(params.queue);
@@ -164,7 +173,11 @@ export function jobRoutes({ queues, store }: { queues: Queues; store: Store }): 
   ];
 }
 
-async function requeue(queues: Queues, queue: { getJob(id: string): Promise<Job | undefined>; name: string }, id: string): Promise<void> {
+async function requeue(
+  queues: Queues,
+  queue: { getJob(id: string): Promise<Job | undefined>; name: string },
+  id: string,
+): Promise<void> {
   const job = await withRedis("a job", () => queue.getJob(id));
   const data = messageJobSchema.safeParse(job?.data);
   if (!job || !data.success) return;

@@ -11,7 +11,8 @@ const WORD = /true|false|null/y;
  */
 export function syntaxFault(text: string): string {
   const offset = faultOffset(text);
-  if (offset >= text.length) return `The JSON ends too early, after ${text.length} characters: something is not closed.`;
+  if (offset >= text.length)
+    return `The JSON ends too early, after ${text.length} characters: something is not closed.`;
   const before = text.slice(0, offset);
   const line = before.split("\n").length;
   const column = offset - before.lastIndexOf("\n");
@@ -25,7 +26,8 @@ function expectation(text: string, offset: number): string {
   if ((found === "}" || found === "]") && /,\s*$/.test(text.slice(Math.max(0, offset - 100), offset))) {
     return "a comma stands before the closing bracket.";
   }
-  if (found === '"') return "this text is not closed, is missing a comma or colon before it, or holds a control character or unknown escape.";
+  if (found === '"')
+    return "this text is not closed, is missing a comma or colon before it, or holds a control character or unknown escape.";
   return "something else was expected here.";
 }
 

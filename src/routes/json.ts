@@ -1,7 +1,7 @@
 import { isUtf8 } from "node:buffer";
 import { invalidRequest } from "../core/problem.ts";
 import type { Fault } from "../core/problem.ts";
-import { pointerOf } from "./faults.ts";
+import { pointerOf } from "../core/faults.ts";
 import { syntaxFault } from "./json-syntax.ts";
 import { httpProblem } from "./problems.ts";
 
@@ -43,11 +43,7 @@ export function parseJson(raw: Buffer): unknown {
  * (`\u005f_proto__`) count too; all that are needed lie between U+0050 and U+007F.
  */
 function mayHoldForbiddenKey(text: string): boolean {
-  return (
-    text.includes("proto") ||
-    text.includes("constructor") ||
-    (text.includes("\\u00") && /\\u00[567]/.test(text))
-  );
+  return text.includes("proto") || text.includes("constructor") || (text.includes("\\u00") && /\\u00[567]/.test(text));
 }
 
 /** Not recursive: a body may be nested deeper than the stack. */

@@ -78,5 +78,8 @@ function blockOf(address: string): string {
     while (groups.length + ending.length < 8) groups.push("0");
     groups.push(...ending);
   }
-  return `${groups.slice(0, 4).map((group) => group.replace(/^0+(?=.)/, "")).join(":")}::/64`;
+  return `${groups
+    .slice(0, 4)
+    .map((group) => group.replace(/^0+(?=.)/, ""))
+    .join(":")}::/64`;
 }

@@ -117,7 +117,7 @@ const COMMON: Record<number, { name: string; codes: HttpProblemCode[] }> = {
   413: { name: "BodyTooLarge", codes: ["body_too_large"] },
   415: { name: "UnsupportedMediaType", codes: ["unsupported_media_type"] },
   500: { name: "InternalError", codes: ["internal_error"] },
-  503: { name: "Unavailable", codes: ["database_unavailable", "redis_unavailable"] },
+  503: { name: "Unavailable", codes: ["stopping", "database_unavailable", "redis_unavailable"] },
 };
 
 const COMMON_RESPONSES: Record<string, OpenApiResponse> = Object.fromEntries(
@@ -143,7 +143,8 @@ function operation(route: Route, schemas: Record<string, JsonSchema>): OpenApiOp
   for (const status of commonStatuses(route)) {
     responses[status] = { $ref: `#/components/responses/${COMMON[status]!.name}` };
   }
-  for (const [status, response] of Object.entries(route.responses)) responses[status] = responseOf(status, response, schemas);
+  for (const [status, response] of Object.entries(route.responses))
+    responses[status] = responseOf(status, response, schemas);
   return {
     operationId: `${route.method}${route.path.replaceAll(/[^A-Za-z0-9]+(\w)/g, (_, first: string) => first.toUpperCase())}`,
     tags: [route.tag],
@@ -192,7 +193,10 @@ function parametersOf(
   }));
 }
 
-function requestBodyOf(route: Route, schemas: Record<string, JsonSchema>): NonNullable<OpenApiOperation["requestBody"]> {
+function requestBodyOf(
+  route: Route,
+  schemas: Record<string, JsonSchema>,
+): NonNullable<OpenApiOperation["requestBody"]> {
   const body = route.body!;
   const schema = jsonSchema(body, "input", schemas);
   const example = route.bodyExample === undefined ? {} : { example: route.bodyExample };
@@ -203,9 +207,17 @@ function responseOf(status: string, response: RouteResponse, schemas: Record<str
   const { description, schema, example, codes } = response;
   const isProblem = Number(status) >= 400 && schema === undefined;
   const content = isProblem
-    ? { [PROBLEM_TYPE]: { schema: { $ref: "#/components/schemas/Problem" }, ...(example === undefined ? {} : { example }) } }
+    ? {
+        [PROBLEM_TYPE]: {
+          schema: { $ref: "#/components/schemas/Problem" },
+          ...(example === undefined ? {} : { example }),
+        },
+      }
     : schema && {
-        "application/json": { schema: jsonSchema(schema, "output", schemas), ...(example === undefined ? {} : { example }) },
+        "application/json": {
+          schema: jsonSchema(schema, "output", schemas),
+          ...(example === undefined ? {} : { example }),
+        },
       };
   return {
     description,
@@ -216,7 +228,11 @@ function responseOf(status: string, response: RouteResponse, schemas: Record<str
 
 /** Moves the definitions of schemas with an `id` to the shared components. */
 function jsonSchema(schema: z.ZodType, io: "input" | "output", schemas: Record<string, JsonSchema>): JsonSchema {
-  const { $schema: _, $defs = {}, ...root } = z.toJSONSchema(schema, { io, unrepresentable: "any" }) as JsonSchema & {
+  const {
+    $schema: _,
+    $defs = {},
+    ...root
+  } = z.toJSONSchema(schema, { io, unrepresentable: "any" }) as JsonSchema & {
     $defs?: Record<string, JsonSchema>;
   };
   const names = new Map<string, string>();

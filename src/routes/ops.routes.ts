@@ -58,7 +58,8 @@ export function opsRoutes(deps: OpsRoutesDeps): Route[] {
       path: "/ready",
       tag: "Operations",
       summary: "Can it do its work?",
-      description: "Redis, the database, and each worker by its progress: one that moves nothing while jobs wait is not ready.",
+      description:
+        "Redis, the database, and each worker by its progress: one that moves nothing while jobs wait is not ready.",
       public: true,
       responses: {
         200: { description: "Every check is well.", schema: readySchema },
@@ -75,7 +76,13 @@ export function opsRoutes(deps: OpsRoutesDeps): Route[] {
   ];
 }
 
-async function runChecks({ store, queues, pingRedis, progress, stuckAfterMs }: OpsRoutesDeps): Promise<Record<string, Check>> {
+async function runChecks({
+  store,
+  queues,
+  pingRedis,
+  progress,
+  stuckAfterMs,
+}: OpsRoutesDeps): Promise<Record<string, Check>> {
   const [redis, database] = await Promise.all([
     attempt("Redis", pingRedis),
     attempt("The database", () => store.ping()),

@@ -43,11 +43,20 @@ export const HTTP_PROBLEMS = {
   refused_here: {
     status: 403,
     title: "Not allowed in Bull Board",
-    meaning: "It could send a message twice. Retry over the API, which first makes sure that the message did not leave.",
+    meaning:
+      "It could send a message twice. Retry over the API, which first makes sure that the message did not leave.",
   },
-  not_found: { status: 404, title: "Not found", meaning: "There is nothing with that id. `detail` says what was looked for." },
+  not_found: {
+    status: 404,
+    title: "Not found",
+    meaning: "There is nothing with that id. `detail` says what was looked for.",
+  },
   unknown_route: { status: 404, title: "No such path", meaning: "Look at /docs for the paths that exist." },
-  method_not_allowed: { status: 405, title: "Method not allowed", meaning: "The `Allow` header lists the path's methods." },
+  method_not_allowed: {
+    status: 405,
+    title: "Method not allowed",
+    meaning: "The `Allow` header lists the path's methods.",
+  },
   body_too_large: {
     status: 413,
     title: "The body is too large",
@@ -68,15 +77,22 @@ export const HTTP_PROBLEMS = {
     title: "Something went wrong on our side",
     meaning: "The log has it under the `requestId`. With an `Idempotency-Key` the request may be sent again.",
   },
+  stopping: {
+    status: 503,
+    title: "The service is stopping",
+    meaning: "Nothing was enqueued. Send it again after `Retry-After` seconds: another process answers then.",
+  },
   database_unavailable: {
     status: 503,
     title: "The database does not answer",
-    meaning: "Nothing is wrong with the request. Send it again after `Retry-After` seconds, with its `Idempotency-Key`.",
+    meaning:
+      "Nothing is wrong with the request. Send it again after `Retry-After` seconds, with its `Idempotency-Key`.",
   },
   redis_unavailable: {
     status: 503,
     title: "The job queue does not answer",
-    meaning: "Nothing is wrong with the request. Send it again after `Retry-After` seconds, with its `Idempotency-Key`.",
+    meaning:
+      "Nothing is wrong with the request. Send it again after `Retry-After` seconds, with its `Idempotency-Key`.",
   },
 } as const satisfies Record<string, KnownProblem>;
 

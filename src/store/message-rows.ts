@@ -62,7 +62,10 @@ export async function pageOfMessages(
   if (status) query = query.eq("status", status);
   if (cursor) query = query.gt("seq", Number(cursor));
   // One more than asked for tells whether there is a next page.
-  const ordered = query.order("seq").limit(limit + 1).overrideTypes<MessageRow[], { merge: false }>();
+  const ordered = query
+    .order("seq")
+    .limit(limit + 1)
+    .overrideTypes<MessageRow[], { merge: false }>();
   const rows = (await database.run("hunt messages", ordered)) ?? [];
   const page = rows.slice(0, limit);
   return {

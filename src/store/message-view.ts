@@ -13,7 +13,10 @@ export const messageSchema = z.object({
   recipientPhone: z.string().describe("E.164, or what was given where that is not a number"),
   senderPhone: z.string().nullable(),
   status: z.enum(MESSAGE_STATUSES),
-  reason: z.string().nullable().describe("Why it was skipped: `invalid_number`, `duplicate`, `suppressed`, `no_credit`, …"),
+  reason: z
+    .string()
+    .nullable()
+    .describe("Why it was skipped: `invalid_number`, `duplicate`, `suppressed`, `no_credit`, …"),
   code: z.string().nullable().describe("With what code it failed or became unknown, e.g. `twilio_21211`"),
   detail: z.string().nullable().describe("The reason or code in words"),
   provider: z.string().nullable(),

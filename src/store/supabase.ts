@@ -122,9 +122,7 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
 
     async planChunk(jobId, no, huntId, messages) {
       const rows = messages.map(toMessageRow);
-      return new Set(
-        await rpc<string[]>("plan_chunk", { p_job_id: jobId, p_no: no, p_hunt_id: huntId, p_rows: rows }),
-      );
+      return new Set(await rpc<string[]>("plan_chunk", { p_job_id: jobId, p_no: no, p_hunt_id: huntId, p_rows: rows }));
     },
 
     finishSubmission: (jobId) => rpc("finish_submission", { p_job_id: jobId }),

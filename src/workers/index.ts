@@ -54,7 +54,11 @@ export function startWorkers(options: WorkersOptions): Workers {
   };
 
   const workers: Worker[] = [];
-  const start = (queue: string, concurrency: number, run: (job: Job<unknown>, token?: string) => Promise<unknown>): Worker => {
+  const start = (
+    queue: string,
+    concurrency: number,
+    run: (job: Job<unknown>, token?: string) => Promise<unknown>,
+  ): Worker => {
     const log = options.log.child({ queue });
     const worker = new Worker(queue, run, { ...shared, concurrency });
     worker.on("error", (error) => log.warn({ err: error }, "worker error"));

@@ -57,7 +57,10 @@ export function startSweeper({ store, queues, log, intervalMs }: SweeperOptions)
 
   async function sweepSubmissions(): Promise<number> {
     const open = await store.openSubmissions(SETTLED_MS);
-    const { missing, ended } = await queues.idle(HUNT_QUEUE, open.map(({ jobId }) => jobId));
+    const { missing, ended } = await queues.idle(
+      HUNT_QUEUE,
+      open.map(({ jobId }) => jobId),
+    );
     const orphans = new Set([...missing, ...ended]);
     for (const { jobId, huntId, chunks } of open.filter((submission) => orphans.has(submission.jobId))) {
       await queues.removeHunt(jobId, chunks);
@@ -102,7 +105,10 @@ async function requeueOrphans(page: readonly OpenMessage[], queues: Queues): Pro
   let requeued = 0;
   for (const [queue, messages] of Map.groupBy(page, (message) => message.queue)) {
     if (!queues.get(queue)) continue;
-    const { missing, ended } = await queues.idle(queue, messages.map(({ id }) => id));
+    const { missing, ended } = await queues.idle(
+      queue,
+      messages.map(({ id }) => id),
+    );
     await Promise.all(ended.map((id) => queues.remove(queue, id)));
     const orphans = new Set([...missing, ...ended]);
     await queues.addMessages(messages.filter(({ id }) => orphans.has(id)).map(toJob));

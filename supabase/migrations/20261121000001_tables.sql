@@ -186,5 +186,8 @@ begin
     execute format('revoke all on public.%I from anon, authenticated', t);
     execute format('grant all on public.%I to service_role', t);
   end loop;
+  foreach t in array array['messages_seq_seq', 'message_events_id_seq', 'suppressions_id_seq', 'replies_id_seq'] loop
+    execute format('revoke all on sequence public.%I from anon, authenticated', t);
+  end loop;
 end
 $$;

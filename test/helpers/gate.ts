@@ -7,16 +7,19 @@ export interface Gate extends AsyncDisposable {
   readonly url: string;
   /**
    * Holds every further call of a database function: `before` it reaches the database, or `after` it has committed,
-   * with the answer still to come. Resolves when the first one is held; held calls stay so for good.
+   * with the answer still to come. Resolves when the first one is held.
    */
   hold(rpc: string, when: "before" | "after"): Promise<void>;
+  /** Lets the held calls go on, and holds no more of them. */
+  release(rpc: string): void;
   /** From now on nothing is answered, as by a database that hangs. */
   freeze(): void;
 }
 
 interface Hold {
   when: "before" | "after";
-  reached(): void;
+  reached: PromiseWithResolvers<void>;
+  released: PromiseWithResolvers<void>;
 }
 
 /** Opens a gate in front of PostgREST. */
@@ -29,7 +32,12 @@ export async function openGate(supabaseUrl: string): Promise<Gate> {
     for await (const chunk of incoming) chunks.push(chunk as Buffer);
     if (frozen) return;
     const hold = holds.get(/\/rpc\/(\w+)/.exec(incoming.url ?? "")?.[1] ?? "");
-    if (hold?.when === "before") return hold.reached();
+    const wait = async (when: Hold["when"]): Promise<void> => {
+      if (hold?.when !== when) return;
+      hold.reached.resolve();
+      await hold.released.promise;
+    };
+    await wait("before");
     const { host: _host, "content-length": _length, connection: _connection, ...headers } = incoming.headers;
     const method = incoming.method ?? "GET";
     const answer = await fetch(supabaseUrl + incoming.url, {
@@ -38,7 +46,7 @@ export async function openGate(supabaseUrl: string): Promise<Gate> {
       ...(method === "GET" || method === "HEAD" ? {} : { body: Buffer.concat(chunks) }),
     });
     const body = Buffer.from(await answer.arrayBuffer());
-    if (hold) return hold.reached();
+    await wait("after");
     const type = answer.headers.get("content-type");
     outgoing.writeHead(answer.status, type === null ? {} : { "content-type": type }).end(body);
   }
@@ -52,9 +60,13 @@ export async function openGate(supabaseUrl: string): Promise<Gate> {
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     hold(rpc, when) {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      holds.set(rpc, { when, reached: resolve });
-      return promise;
+      const hold = { when, reached: Promise.withResolvers<void>(), released: Promise.withResolvers<void>() };
+      holds.set(rpc, hold);
+      return hold.reached.promise;
+    },
+    release(rpc) {
+      holds.get(rpc)?.released.resolve();
+      holds.delete(rpc);
     },
     freeze() {
       frozen = true;

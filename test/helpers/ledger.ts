@@ -27,7 +27,8 @@ export async function until<T>(read: () => Promise<T>, wished: (value: T) => boo
   for (;;) {
     const value = await read();
     if (wished(value)) return value;
-    if (performance.now() > deadline) throw new Error(`not so within ${timeoutMs} ms; at last: ${JSON.stringify(value)}`);
+    if (performance.now() > deadline)
+      throw new Error(`not so within ${timeoutMs} ms; at last: ${JSON.stringify(value)}`);
     await delay(POLL_MS);
   }
 }

@@ -23,7 +23,11 @@ export interface World extends AsyncDisposable {
   account(columns?: { status?: string; default_country?: string }): Promise<string>;
   credits(accountId: string, channel: string, balance: number): Promise<void>;
   /** `channels` in place of the registry's, e.g. with another provider. */
-  start(environment?: Record<string, string>, overrides?: Overrides, channels?: readonly Channel[]): Promise<TestService>;
+  start(
+    environment?: Record<string, string>,
+    overrides?: Overrides,
+    channels?: readonly Channel[],
+  ): Promise<TestService>;
   /** A queue of the service, for what only an operator or an intruder does: pausing it, putting jobs into it. */
   queue(name: string): Queue;
 }
@@ -113,9 +117,17 @@ async function startTestService(
   channels: readonly Channel[],
 ): Promise<TestService> {
   const logs: Record<string, unknown>[] = [];
-  const log = pino({ level: "debug" }, { write: (line) => void logs.push(JSON.parse(line) as Record<string, unknown>) });
+  const log = pino(
+    { level: "debug" },
+    { write: (line) => void logs.push(JSON.parse(line) as Record<string, unknown>) },
+  );
   const service = await startService(readConfig(environment, channels), { log, ...overrides });
-  const call = async (method: string, path: string, body: unknown, headers: Record<string, string>): Promise<Answer> => {
+  const call = async (
+    method: string,
+    path: string,
+    body: unknown,
+    headers: Record<string, string>,
+  ): Promise<Answer> => {
     const response = await fetch(service.url + path, {
       method,
       headers: { authorization: `Bearer ${SECRET}`, ...(body === undefined ? {} : JSON_TYPE), ...headers },

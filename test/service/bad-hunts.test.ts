@@ -20,9 +20,16 @@ const pointers = (answer: Answer): string[] => answer.body.errors.map(({ pointer
 
 /** Whatever was refused left nothing in the ledger and no job. */
 async function expectNothingTaken(): Promise<void> {
-  const { rows } = await world.sql.query("select (select count(*) from hunts) + (select count(*) from hunt_chunks) as n");
+  const { rows } = await world.sql.query(
+    "select (select count(*) from hunts) + (select count(*) from hunt_chunks) as n",
+  );
   expect(rows[0].n).toBe("0");
-  expect((await service.get("/api/queues/hunt/stats")).body).toMatchObject({ waiting: 0, active: 0, completed: 0, failed: 0 });
+  expect((await service.get("/api/queues/hunt/stats")).body).toMatchObject({
+    waiting: 0,
+    active: 0,
+    completed: 0,
+    failed: 0,
+  });
 }
 
 test("every contact wrong in its own way → 400 with each fault by its pointer, nothing enqueued", async () => {
@@ -83,7 +90,9 @@ test("every contact wrong in its own way → 400 with each fault by its pointer,
 });
 
 test("faults in the head and in contacts → all in one answer", async () => {
-  const answer = await submit({ huntId: "", accountId: 7, priority: "urgent", expiresAt: "tomorrow" }, [contact({ adId: "" })]);
+  const answer = await submit({ huntId: "", accountId: 7, priority: "urgent", expiresAt: "tomorrow" }, [
+    contact({ adId: "" }),
+  ]);
   expect(answer.status).toBe(400);
   expect(pointers(answer).toSorted()).toEqual(["/accountId", "/contacts/0/adId", "/expiresAt", "/huntId", "/priority"]);
   await expectNothingTaken();
@@ -108,7 +117,10 @@ test.each([
   ["a list", "[]"],
   ["a list of hunts", JSON.stringify([{ huntId: "h", accountId: "a", contacts: [] }])],
 ])("a body that is %s → 400", async (_, body) => {
-  expect(await service.post("/api/hunt/execute", body)).toMatchObject({ status: 400, body: { code: "invalid_request" } });
+  expect(await service.post("/api/hunt/execute", body)).toMatchObject({
+    status: 400,
+    body: { code: "invalid_request" },
+  });
 });
 
 test.each([
@@ -138,7 +150,9 @@ test.each([
 
 test("ids named like an object's own properties → are ordinary ids", async () => {
   const id = `__proto__${huntId()}`;
-  const contacts = ["__proto__", "constructor", "toString"].map((adId, i) => contact({ adId, recipientPhone: phone(i) }));
+  const contacts = ["__proto__", "constructor", "toString"].map((adId, i) =>
+    contact({ adId, recipientPhone: phone(i) }),
+  );
   const answer = await submit({ huntId: id }, contacts);
   expect(answer.status).toBe(202);
   await finished(service, answer.body.jobId);
@@ -159,7 +173,10 @@ test.each([
   ["/contacts/0/message", { contacts: [contact({ message: HALF })] }],
   ["/contacts/0/senderPhone", { contacts: [contact({ senderPhone: NUL })] }],
   ["/contacts/0/senderPhone", { contacts: [contact({ senderPhone: HALF })] }],
-  ["/contacts/0/message", { contacts: [contact({ channel: "ringless_voice", audioUrl: "https://a.example/b.mp3", message: HALF })] }],
+  [
+    "/contacts/0/message",
+    { contacts: [contact({ channel: "ringless_voice", audioUrl: "https://a.example/b.mp3", message: HALF })] },
+  ],
   ["/huntId", { huntId: NUL }],
   ["/huntId", { huntId: HALF }],
   ["/accountId", { accountId: NUL }],
@@ -182,7 +199,10 @@ test("emoji, right-to-left, combining and unassigned characters → arrive as th
 
 test("numbers that cannot be dialled → are skipped with a reason in words, the hunt is taken", async () => {
   const bad = ["call me", "+33 6", "0612345678901234", "+999123456789", "112", "06 12 34 56 78 ext. 3", "٠٦", "-"];
-  const answer = await submit({}, [...bad.map((recipientPhone) => contact({ recipientPhone })), contact({ recipientPhone: phone(11) })]);
+  const answer = await submit({}, [
+    ...bad.map((recipientPhone) => contact({ recipientPhone })),
+    contact({ recipientPhone: phone(11) }),
+  ]);
   expect(answer).toMatchObject({ status: 202, body: { accepted: bad.length + 1 } });
   const status = await finished(service, answer.body.jobId);
   expect(status.counts).toMatchObject({ skipped: bad.length });

@@ -19,31 +19,43 @@ beforeAll(async () => {
 afterAll(() => world[Symbol.asyncDispose]());
 
 async function expectNothingTaken(): Promise<void> {
-  const { rows } = await world.sql.query("select (select count(*) from hunts) + (select count(*) from hunt_chunks) as n");
+  const { rows } = await world.sql.query(
+    "select (select count(*) from hunts) + (select count(*) from hunt_chunks) as n",
+  );
   expect(rows[0].n).toBe("0");
-  expect((await service.get("/api/queues/hunt/stats")).body).toMatchObject({ waiting: 0, active: 0, completed: 0, failed: 0 });
+  expect((await service.get("/api/queues/hunt/stats")).body).toMatchObject({
+    waiting: 0,
+    active: 0,
+    completed: 0,
+    failed: 0,
+  });
 }
 
 const execute = (body: Buffer | ReadableStream, headers: Record<string, string> = {}) =>
   fetch(`${service.url}/api/hunt/execute`, {
     method: "POST",
     headers: { ...HEADERS, ...headers },
-    body: body as BodyInit,
+    body,
     duplex: "half",
-  } as RequestInit);
+  });
 
 test("a body of 40 MB → 413 that names the limit, nothing enqueued", async () => {
   const contacts = Array.from({ length: 25_000 }, () => contact({ message: "x".repeat(1600) }));
   const body = { huntId: huntId(), accountId: await world.account(), contacts };
   const answer = await service.post("/api/hunt/execute", body);
-  expect(answer).toMatchObject({ status: 413, body: { code: "body_too_large", detail: expect.stringContaining("32 MiB") } });
+  expect(answer).toMatchObject({
+    status: 413,
+    body: { code: "body_too_large", detail: expect.stringContaining("32 MiB") },
+  });
   await expectNothingTaken();
 });
 
 test("a body of 40 MB that does not say how long it is → 413", async () => {
   const block = new TextEncoder().encode(" ".repeat(MEBIBYTE));
   let sent = 0;
-  const body = new ReadableStream({ pull: (controller) => (sent++ < 40 ? controller.enqueue(block) : controller.close()) });
+  const body = new ReadableStream({
+    pull: (controller) => (sent++ < 40 ? controller.enqueue(block) : controller.close()),
+  });
   expect((await execute(body)).status).toBe(413);
 });
 
@@ -53,8 +65,16 @@ test("40 MB packed into a few kilobytes → 413", async () => {
 });
 
 test("100,000 contacts with a wrong field each → 400 with all 100,000 pointers, and others are served meanwhile", async () => {
-  const wrong = [{ adId: "" }, { channel: "pigeon" }, { message: "" }, { recipientPhone: 5 }, { message: "x".repeat(1601) }];
-  const contacts = Array.from({ length: 100_000 }, (_, i) => contact({ adId: `ad_${i}`, message: "Hi", ...wrong[i % 4] }));
+  const wrong = [
+    { adId: "" },
+    { channel: "pigeon" },
+    { message: "" },
+    { recipientPhone: 5 },
+    { message: "x".repeat(1601) },
+  ];
+  const contacts = Array.from({ length: 100_000 }, (_, i) =>
+    contact({ adId: `ad_${i}`, message: "Hi", ...wrong[i % 4] }),
+  );
   contacts[99_999] = contact({ adId: "last", ...wrong[4] });
   const body = JSON.stringify({ huntId: huntId(), accountId: await world.account(), contacts });
 
@@ -106,13 +126,21 @@ test("a thousand forbidden keys deep within lists → 400, and the service lives
 
 test("lists within lists, a million deep → 400, and the service lives", async () => {
   const body = `{"huntId":"h","accountId":"a","contacts":${"[".repeat(1_000_000)}${"]".repeat(1_000_000)}}`;
-  expect(await service.post("/api/hunt/execute", body)).toMatchObject({ status: 400, body: { code: "invalid_request" } });
-  expect(await service.post("/api/hunt/execute", "[".repeat(1_000_000))).toMatchObject({ status: 400, body: { code: "malformed_json" } });
+  expect(await service.post("/api/hunt/execute", body)).toMatchObject({
+    status: 400,
+    body: { code: "invalid_request" },
+  });
+  expect(await service.post("/api/hunt/execute", "[".repeat(1_000_000))).toMatchObject({
+    status: 400,
+    body: { code: "malformed_json" },
+  });
   expect((await service.get("/health")).status).toBe(200);
 });
 
 test("a message of the greatest length each in 6,000 contacts → is taken and stored", async () => {
-  const contacts = Array.from({ length: 6000 }, (_, i) => contact({ adId: `ad_${i}`, recipientPhone: "none", message: "é".repeat(1600) }));
+  const contacts = Array.from({ length: 6000 }, (_, i) =>
+    contact({ adId: `ad_${i}`, recipientPhone: "none", message: "é".repeat(1600) }),
+  );
   const body = { huntId: huntId(), accountId: await world.account(), contacts };
   const answer = await service.post("/api/hunt/execute", body);
   expect(answer).toMatchObject({ status: 202, body: { accepted: 6000 } });

@@ -74,7 +74,9 @@ test("credit for 700 of 1200 contacts in three chunks → exactly 700 are sent",
 
 test("hunts of one account at the same time → never spend more than there is", async () => {
   const accountId = await metered(50);
-  const hunts = await Promise.all([3000, 3100, 3200].map((n) => submit(service, { accountId, contacts: contacts(40, n) })));
+  const hunts = await Promise.all(
+    [3000, 3100, 3200].map((n) => submit(service, { accountId, contacts: contacts(40, n) })),
+  );
   const ended = await Promise.all(hunts.map(({ jobId }) => finished(service, jobId)));
   expect(ended.reduce((sum, { counts }) => sum + counts.sent, 0)).toBe(50);
   expect(await creditOf(accountId)).toEqual({ balance: 0, reserved: 0, spent: 50 });
@@ -124,7 +126,9 @@ test("a message that was accepted and then not delivered → its credit stays sp
 
 test("no credit row → the account is not metered; a row for one channel → only that one is", async () => {
   const accountId = await metered(0, "sms");
-  const both = ["sms", "whatsapp_text"].map((channel) => contact({ adId: channel, recipientPhone: phone(220), channel }));
+  const both = ["sms", "whatsapp_text"].map((channel) =>
+    contact({ adId: channel, recipientPhone: phone(220), channel }),
+  );
   const { huntId } = await run(service, { accountId, contacts: both });
   const reasons = Object.fromEntries((await messagesOf(service, huntId)).map(({ adId, reason }) => [adId, reason]));
   expect(reasons).toEqual({ sms: "no_credit", whatsapp_text: null });
@@ -161,5 +165,8 @@ test("a refused message that is tried again → is reserved anew; without credit
   expect(await creditOf(accountId)).toEqual({ balance: 1, reserved: 0, spent: 0 });
   await world.sql.query("update credits set balance = 0 where account_id = $1", [accountId]);
   const answer = await service.post(`/api/jobs/sms/${messageId}/retry`, undefined);
-  expect(answer).toMatchObject({ status: 409, body: { code: "not_retryable", detail: expect.stringContaining("credit") } });
+  expect(answer).toMatchObject({
+    status: 409,
+    body: { code: "not_retryable", detail: expect.stringContaining("credit") },
+  });
 });

@@ -28,7 +28,11 @@ async function submissionsOf(hunt: string): Promise<number> {
 }
 
 test("the same key with the same body → the same answer, and one submission", async () => {
-  const hunt = { huntId: huntId(), accountId: await world.account(), contacts: [contact({ recipientPhone: phone(1) })] };
+  const hunt = {
+    huntId: huntId(),
+    accountId: await world.account(),
+    contacts: [contact({ recipientPhone: phone(1) })],
+  };
   const headers = key();
   const first = await service.post("/api/hunt/execute", hunt, headers);
   const again = await service.post("/api/hunt/execute", hunt, headers);
@@ -50,7 +54,11 @@ test("the same key with another body → 409, nothing of it is taken", async () 
 });
 
 test("ten requests with the same key at the same time → one submission, ten equal answers", async () => {
-  const hunt = { huntId: huntId(), accountId: await world.account(), contacts: [contact({ recipientPhone: phone(4) })] };
+  const hunt = {
+    huntId: huntId(),
+    accountId: await world.account(),
+    contacts: [contact({ recipientPhone: phone(4) })],
+  };
   const headers = key();
   const requests = Array.from({ length: 10 }, () => service.post("/api/hunt/execute", hunt, headers));
   const answers = await Promise.all(requests);
@@ -92,7 +100,11 @@ test("a key that was used for a refused request → is still free", async () => 
 
 test("the same key on another route → is another key", async () => {
   const headers = key();
-  await submit(service, { accountId: await world.account(), contacts: [contact({ recipientPhone: phone(8) })] }, headers);
+  await submit(
+    service,
+    { accountId: await world.account(), contacts: [contact({ recipientPhone: phone(8) })] },
+    headers,
+  );
   const single = { recipientPhone: phone(9), message: "Bonjour" };
   expect(await service.post("/api/phone/sms", single, headers)).toMatchObject({ status: 202 });
 });
@@ -142,7 +154,11 @@ test("further contacts for a hunt → are added, those it has are left alone", a
 
 test("the hunt of another account → 409, nobody is contacted", async () => {
   const hunt = huntId();
-  await run(service, { huntId: hunt, accountId: await world.account(), contacts: [contact({ recipientPhone: phone(310) })] });
+  await run(service, {
+    huntId: hunt,
+    accountId: await world.account(),
+    contacts: [contact({ recipientPhone: phone(310) })],
+  });
   const body = { huntId: hunt, accountId: await world.account(), contacts: [contact({ recipientPhone: phone(311) })] };
   const answer = await service.post("/api/hunt/execute", body);
   expect(answer).toMatchObject({ status: 409, body: { code: "hunt_of_other_account" } });
@@ -153,7 +169,10 @@ test("the hunt of another account → 409, nobody is contacted", async () => {
 test("an account that is not there → 422; one that is suspended → 403", async () => {
   const contacts = [contact({ recipientPhone: phone(320) })];
   const unknown = await service.post("/api/hunt/execute", { huntId: huntId(), accountId: "nobody", contacts });
-  expect(unknown).toMatchObject({ status: 422, body: { code: "unknown_account", errors: [{ pointer: "/accountId" }] } });
+  expect(unknown).toMatchObject({
+    status: 422,
+    body: { code: "unknown_account", errors: [{ pointer: "/accountId" }] },
+  });
   const accountId = await world.account({ status: "suspended" });
   const suspended = await service.post("/api/hunt/execute", { huntId: huntId(), accountId, contacts });
   expect(suspended).toMatchObject({ status: 403, body: { code: "suspended_account" } });
@@ -163,7 +182,8 @@ test("an account that is not there → 422; one that is suspended → 403", asyn
 test("a hunt of several chunks for an account that is refused → leaves nothing behind", async () => {
   const contacts = Array.from({ length: 1001 }, () => contact());
   const count = async () => {
-    const counting = "select (select count(*) from hunts)::int as hunts, (select count(*) from hunt_chunks)::int as chunks";
+    const counting =
+      "select (select count(*) from hunts)::int as hunts, (select count(*) from hunt_chunks)::int as chunks";
     return (await world.sql.query(counting)).rows[0];
   };
   const before = await count();

@@ -20,11 +20,16 @@ async function suppress(accountId: string | null, number: string): Promise<void>
 
 /** What became of each contact, in the order of the hunt. */
 async function outcomes(hunt: string): Promise<string[]> {
-  return (await messagesOf(service, hunt)).map(({ status, reason, code }) => [status, reason ?? code].filter(Boolean).join(": "));
+  return (await messagesOf(service, hunt)).map(({ status, reason, code }) =>
+    [status, reason ?? code].filter(Boolean).join(": "),
+  );
 }
 
 test("the same adId on the same channel twice → the first is sent, the other skipped as duplicate", async () => {
-  const [a, b] = [contact({ adId: "same", recipientPhone: phone(1) }), contact({ adId: "same", recipientPhone: phone(2) })];
+  const [a, b] = [
+    contact({ adId: "same", recipientPhone: phone(1) }),
+    contact({ adId: "same", recipientPhone: phone(2) }),
+  ];
   const { jobId, huntId: hunt } = await run(service, { accountId: await world.account(), contacts: [a, b, b] });
   expect(await outcomes(hunt)).toEqual(["sent", "skipped: duplicate", "skipped: duplicate"]);
   expect(await statusOf(service, jobId)).toMatchObject({ total: 3, counts: { sent: 1, skipped: 2 } });
@@ -39,8 +44,8 @@ test("the same number for another adId → the first is sent, the other skipped 
 });
 
 test("one number in national, international and E.164 spelling → is called once", async () => {
-  const contacts = ["06 12 00 00 47", "+33612000047", "0033 6 12 00 00 47", "+33 (0)6.12.00.00.47"].map((recipientPhone) =>
-    contact({ recipientPhone }),
+  const contacts = ["06 12 00 00 47", "+33612000047", "0033 6 12 00 00 47", "+33 (0)6.12.00.00.47"].map(
+    (recipientPhone) => contact({ recipientPhone }),
   );
   const { jobId, huntId: hunt } = await run(service, { accountId: await world.account(), contacts });
   expect(await outcomes(hunt)).toEqual(["sent", ...Array(3).fill("skipped: duplicate")]);
@@ -57,15 +62,22 @@ test("a number that comes again in a later submission of the hunt → skipped as
 });
 
 test("a number that comes again in another chunk of the hunt → skipped as duplicate", async () => {
-  const contacts = Array.from({ length: 501 }, (_, i) => contact({ adId: `ad_${i}`, recipientPhone: i % 500 ? "none" : phone(6) }));
+  const contacts = Array.from({ length: 501 }, (_, i) =>
+    contact({ adId: `ad_${i}`, recipientPhone: i % 500 ? "none" : phone(6) }),
+  );
   const { huntId: hunt } = await run(service, { accountId: await world.account(), contacts });
   const both = (await messagesOf(service, hunt)).filter(({ recipientPhone }) => recipientPhone === phone(6));
-  expect(both.map(({ status, reason }) => [status, reason]).toSorted()).toEqual([["sent", null], ["skipped", "duplicate"]]);
+  expect(both.map(({ status, reason }) => [status, reason]).toSorted()).toEqual([
+    ["sent", null],
+    ["skipped", "duplicate"],
+  ]);
   expect(provider.callsTo(phone(6))).toBe(1);
 });
 
 test("the same person on two channels → is contacted on both", async () => {
-  const contacts = ["sms", "whatsapp_text"].map((channel) => contact({ adId: "both", recipientPhone: phone(7), channel }));
+  const contacts = ["sms", "whatsapp_text"].map((channel) =>
+    contact({ adId: "both", recipientPhone: phone(7), channel }),
+  );
   const { jobId } = await run(service, { accountId: await world.account(), contacts });
   await expect.poll(async () => (await statusOf(service, jobId)).counts).toMatchObject({ sent: 1, delivered: 1 });
 });
@@ -140,7 +152,12 @@ test.each([
   "2031-01-01T00:00:00+23:59",
   "2031-01-01T00:00:00.123456789012Z",
 ])("the expiry %s → is accepted or refused as the caller's fault, never an error of ours", async (expiresAt) => {
-  const hunt = { huntId: huntId(), accountId: await world.account(), expiresAt, contacts: [contact({ recipientPhone: phone(32) })] };
+  const hunt = {
+    huntId: huntId(),
+    accountId: await world.account(),
+    expiresAt,
+    contacts: [contact({ recipientPhone: phone(32) })],
+  };
   expect([202, 400]).toContain((await service.post("/api/hunt/execute", hunt)).status);
 });
 
@@ -153,7 +170,8 @@ test("a contact → has one lead, contacted only when something was sent", async
   ];
   await run(service, { accountId, contacts });
   await run(service, { accountId, contacts });
-  const leads = "select ad_id, stage, contacted_at is not null as contacted from leads where account_id = $1 order by ad_id";
+  const leads =
+    "select ad_id, stage, contacted_at is not null as contacted from leads where account_id = $1 order by ad_id";
   expect((await world.sql.query(leads, [accountId])).rows).toEqual([
     { ad_id: "bad", stage: "new", contacted: false },
     { ad_id: "good", stage: "contacted", contacted: true },
@@ -168,7 +186,10 @@ test("a small hunt after a big one → does not wait for its end", async () => {
     contacts: Array.from({ length: 300 }, (_, i) => contact({ adId: `ad_${i}`, recipientPhone: phone(1000 + i) })),
   });
   await expect.poll(async () => (await statusOf(service, big.jobId)).state).toBe("running");
-  const small = await submit(service, { accountId, contacts: [0, 1, 2].map((n) => contact({ recipientPhone: phone(1500 + n) })) });
+  const small = await submit(service, {
+    accountId,
+    contacts: [0, 1, 2].map((n) => contact({ recipientPhone: phone(1500 + n) })),
+  });
   await expect.poll(async () => (await statusOf(service, small.jobId)).state).toBe("running");
   const single = await service.post("/api/phone/sms", { recipientPhone: phone(1600), message: "Bonjour" });
   const before = provider.calls.length;
@@ -187,7 +208,9 @@ test("priorities → high goes before normal, normal before low, at the same pla
   const accountId = await world.account();
   const start = { low: 2000, normal: 2100, high: 2200 };
   const hunts = Object.entries(start).map(async ([priority, first]) => {
-    const contacts = Array.from({ length: 10 }, (_, i) => contact({ adId: `ad_${i}`, recipientPhone: phone(first + i) }));
+    const contacts = Array.from({ length: 10 }, (_, i) =>
+      contact({ adId: `ad_${i}`, recipientPhone: phone(first + i) }),
+    );
     const { jobId } = await submit(service, { accountId, priority, contacts });
     await expect.poll(async () => (await statusOf(service, jobId)).state).toBe("running");
     return jobId;

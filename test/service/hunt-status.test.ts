@@ -46,7 +46,10 @@ test("1,500 contacts in three chunks → the counts sum to the total from the fi
 
 test("a hunt from its start to its end → startedAt, finishedAt and etaSeconds follow it", async () => {
   await world.queue("sms").pause();
-  const { jobId } = await submit(service, { accountId: await world.account(), contacts: [contact({ recipientPhone: phone(1) })] });
+  const { jobId } = await submit(service, {
+    accountId: await world.account(),
+    contacts: [contact({ recipientPhone: phone(1) })],
+  });
   await expect.poll(async () => (await statusOf(service, jobId)).state).toBe("running");
   const waiting = await statusOf(service, jobId);
   expect(waiting).toMatchObject({ startedAt: null, finishedAt: null, etaSeconds: null, counts: { queued: 1 } });
@@ -114,7 +117,10 @@ test("messages of one status → only those, over all pages", async () => {
 });
 
 test("a status that no contact of the hunt has → an empty page, not 404", async () => {
-  const { huntId: hunt } = await run(service, { accountId: await world.account(), contacts: [contact({ recipientPhone: "none" })] });
+  const { huntId: hunt } = await run(service, {
+    accountId: await world.account(),
+    contacts: [contact({ recipientPhone: "none" })],
+  });
   const answer = await service.get(`/api/hunt/${hunt}/messages?status=read`);
   expect(answer).toMatchObject({ status: 200, body: { messages: [], nextCursor: null } });
 });
@@ -155,7 +161,11 @@ test.each(["limit=0", "limit=1001", "limit=ten", "status=lost", "cursor=abc", "c
 
 test("a hunt id with slashes, spaces and emoji → its messages are found", async () => {
   const hunt = `a/b c?d#e%f 🏠 ${huntId()}`;
-  const { jobId } = await run(service, { huntId: hunt, accountId: await world.account(), contacts: [contact({ recipientPhone: "none" })] });
+  const { jobId } = await run(service, {
+    huntId: hunt,
+    accountId: await world.account(),
+    contacts: [contact({ recipientPhone: "none" })],
+  });
   expect(await messagesOf(service, hunt)).toHaveLength(1);
   expect((await statusOf(service, jobId)).huntId).toBe(hunt);
 });

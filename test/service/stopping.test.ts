@@ -35,7 +35,10 @@ async function text(service: ServiceProcess, n: number): Promise<string> {
 }
 
 /** How long the process took to leave after a signal, milliseconds, and its exit code. */
-async function leave(service: ServiceProcess, signal: NodeJS.Signals = "SIGTERM"): Promise<{ code: number | null; ms: number }> {
+async function leave(
+  service: ServiceProcess,
+  signal: NodeJS.Signals = "SIGTERM",
+): Promise<{ code: number | null; ms: number }> {
   const at = performance.now();
   service.kill(signal);
   const code = await service.exited;
@@ -46,7 +49,7 @@ describe.concurrent("a real process", () => {
   test.for(["SIGTERM", "SIGINT"] as const)(
     "%s under load: what is in flight is recorded, exit 0, and the next process sends only the rest",
     async (signal, context) => {
-    const { expect } = context;
+      const { expect } = context;
       const { world, twilio, start } = await open(context);
       twilio.otherwise({ kind: "slow", delayMs: 100 });
       const first = await start();
@@ -72,7 +75,7 @@ describe.concurrent("a real process", () => {
     const service = await start();
     await expect.poll(async () => (await service.get("/ready")).status).toBe(200);
     const { code, ms } = await leave(service);
-    console.log(`idle exit: ${Math.round(ms)} ms`);
+    await context.annotate(`left after ${Math.round(ms)} ms`);
     expect(code).toBe(0);
     expect(ms).toBeLessThan(5000);
   });
@@ -80,11 +83,14 @@ describe.concurrent("a real process", () => {
   test.for(["a second signal", "the deadline"])(
     "%s hands running calls back, exit 1: none of them is sent again",
     async (how, context) => {
-    const { expect } = context;
+      const { expect } = context;
       const { world, twilio, start } = await open(context, { TWILIO_TIMEOUT_MS: "4000" });
       twilio.script(phone(1), { kind: "hang", accept: true });
       twilio.script(phone(2), { kind: "hang" });
-      const first = await start({ WORKER_CONCURRENCY: "2", SHUTDOWN_TIMEOUT_MS: how === "the deadline" ? "500" : "25000" });
+      const first = await start({
+        WORKER_CONCURRENCY: "2",
+        SHUTDOWN_TIMEOUT_MS: how === "the deadline" ? "500" : "25000",
+      });
       const accepted = await text(first, 1);
       const refused = await text(first, 2);
       await expect.poll(() => [twilio.posted(phone(1)), twilio.posted(phone(2))]).toEqual([1, 1]);
@@ -148,26 +154,29 @@ describe.concurrent("a real process", () => {
     expect(twilio.posted(phone(1))).toBe(1);
   });
 
-  test.for(["gone", "frozen"])("with Redis %s under load it leaves by its deadline, and the rest is sent once", async (state, context) => {
-    const { expect } = context;
-    const { world, twilio, start, resources } = await open(context, { SHUTDOWN_TIMEOUT_MS: "1000" });
-    const redis = resources.use(await openRedis());
-    twilio.otherwise({ kind: "slow", delayMs: 100 });
-    const first = await start({ REDIS_URL: redis.url });
-    await hunt(first, world, 100);
-    await expect.poll(() => twilio.accepted.length).toBeGreaterThan(20);
-    if (state === "gone") await redis.kill();
-    else redis.freeze();
-    const { code, ms } = await leave(first);
-    expect([0, 1]).toContain(code);
-    expect(ms).toBeLessThan(8000);
+  test.for(["gone", "frozen"])(
+    "with Redis %s under load it leaves by its deadline, and the rest is sent once",
+    async (state, context) => {
+      const { expect } = context;
+      const { world, twilio, start, resources } = await open(context, { SHUTDOWN_TIMEOUT_MS: "1000" });
+      const redis = resources.use(await openRedis());
+      twilio.otherwise({ kind: "slow", delayMs: 100 });
+      const first = await start({ REDIS_URL: redis.url });
+      await hunt(first, world, 100);
+      await expect.poll(() => twilio.accepted.length).toBeGreaterThan(20);
+      if (state === "gone") await redis.kill();
+      else redis.freeze();
+      const { code, ms } = await leave(first);
+      expect([0, 1]).toContain(code);
+      expect(ms).toBeLessThan(8000);
 
-    if (state === "gone") await redis.start();
-    else redis.thaw();
-    await start({ REDIS_URL: redis.url });
-    expect(await settled(world, 100)).toEqual({ sent: 100 });
-    expect(twice(twilio.accepted)).toEqual([]);
-  });
+      if (state === "gone") await redis.start();
+      else redis.thaw();
+      await start({ REDIS_URL: redis.url });
+      expect(await settled(world, 100)).toEqual({ sent: 100 });
+      expect(twice(twilio.accepted)).toEqual([]);
+    },
+  );
 
   test("a process that never found its Redis leaves by its deadline", async (context) => {
     const { expect } = context;
@@ -235,7 +244,11 @@ describe("while it drains", () => {
     const { expect } = context;
     const { world, service, release } = await draining(context);
     const body = JSON.stringify({ recipientPhone: phone(2), message: "Bonjour" });
-    const headers = { authorization: `Bearer ${SECRET}`, "content-type": "application/json", "content-length": body.length };
+    const headers = {
+      authorization: `Bearer ${SECRET}`,
+      "content-type": "application/json",
+      "content-length": body.length,
+    };
     const begun = request(`${service.url}/api/phone/sms`, { method: "POST", headers });
     const answered = once(begun, "response");
     begun.write(body.slice(0, 10));

@@ -1,8 +1,9 @@
 import { z } from "zod";
 import type { Fault } from "../../core/problem.ts";
+import { UNSTORABLE, unstorable } from "../../core/text.ts";
 import type { Channel, ContentInput } from "../channel.ts";
 import { sandboxProvider } from "../sandbox.ts";
-import { UNSTORABLE, optionalText, textContentOf, textSchema, unstorable } from "../text.ts";
+import { optionalText, textContentOf, textSchema } from "../text.ts";
 
 /** What is left in the recipient's voicemail: a text to speak or a recording to play. */
 type VoiceContent = { text: string } | { audioUrl: string };
@@ -15,7 +16,7 @@ const MAX_URL_LENGTH = 2048;
 function audioUrlFault(value: unknown): string | undefined {
   if (typeof value !== "string") return "Give the recording's address as text.";
   if (value.length > MAX_URL_LENGTH) return `The address is longer than ${MAX_URL_LENGTH} characters.`;
-  if (unstorable(value)) return UNSTORABLE;
+  if (unstorable(value)) return `The address ${UNSTORABLE}.`;
   const url = URL.parse(value);
   if (url === null || (url.protocol !== "https:" && url.protocol !== "http:")) {
     return "Not an address that can be fetched: give an http:// or https:// URL.";

@@ -7,7 +7,8 @@ import { OTHER_SECRET, SECRET, madeUpApp } from "./made-up-app.ts";
 
 type App = ReturnType<typeof madeUpApp>["app"];
 
-const login = (app: App, secret: string) => request(app).post("/admin/login").type("form").set("Accept", "text/html").send({ secret });
+const login = (app: App, secret: string) =>
+  request(app).post("/admin/login").type("form").set("Accept", "text/html").send({ secret });
 
 async function sessionOf(app: App, secret = SECRET): Promise<string> {
   const answer = await login(app, secret);
@@ -84,7 +85,9 @@ test("after five attempts a minute even the right secret waits", async () => {
 
 test("attempts that come all at once are counted as well", async () => {
   const { app } = madeUpApp();
-  const statuses = (await Promise.all(Array.from({ length: 12 }, () => login(app, "wrong")))).map(({ status }) => status);
+  const statuses = (await Promise.all(Array.from({ length: 12 }, () => login(app, "wrong")))).map(
+    ({ status }) => status,
+  );
   expect(statuses.filter((status) => status === 401)).toHaveLength(5);
 });
 

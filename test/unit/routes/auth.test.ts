@@ -36,10 +36,13 @@ test("a token in the query is not accepted", async () => {
   expect(answer.status).toBe(401);
 });
 
-test.each([SECRET, OTHER_SECRET])("each of several secrets is good, whatever the case of the scheme", async (secret) => {
-  const answer = await request(app).post("/api/things").set("Authorization", `bEARER ${secret}`).send({ name: "x" });
-  expect(answer.status).toBe(202);
-});
+test.each([SECRET, OTHER_SECRET])(
+  "each of several secrets is good, whatever the case of the scheme",
+  async (secret) => {
+    const answer = await request(app).post("/api/things").set("Authorization", `bEARER ${secret}`).send({ name: "x" });
+    expect(answer.status).toBe(202);
+  },
+);
 
 test("public routes want no token", async () => {
   expect((await request(app).get("/health")).status).toBe(200);

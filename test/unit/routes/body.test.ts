@@ -16,7 +16,9 @@ function call(port: number, headers: Record<string, string | number>): ClientReq
   return outgoing;
 }
 
-async function answerOf(outgoing: ClientRequest): Promise<{ status: number | undefined; connection: string | undefined; text: string }> {
+async function answerOf(
+  outgoing: ClientRequest,
+): Promise<{ status: number | undefined; connection: string | undefined; text: string }> {
   const [answer] = (await once(outgoing, "response")) as [IncomingMessage];
   let text = "";
   for await (const part of answer) text += String(part);
@@ -95,18 +97,21 @@ test("a too long Content-Length is refused with the limit before the body has co
   expect(answer.toString()).toContain(`limit of ${MAX_BODY_BYTES} bytes (2 KiB)`);
 });
 
-test.each(["Content-Length", "chunks"])("a caller that sends 40 MB by %s to its end still gets the 413", async (how) => {
-  await using server = await listen(app);
-  const chunk = Buffer.alloc(1_000_000, " ");
-  const length = how === "chunks" ? {} : { "Content-Length": 40 * chunk.length };
-  const outgoing = call(server.port, { Authorization: BEARER, "Content-Type": "application/json", ...length });
-  const answered = answerOf(outgoing);
-  for (let sent = 0; sent < 40; sent++) outgoing.write(chunk);
-  outgoing.end();
-  const { status, text } = await answered;
-  expect(status).toBe(413);
-  expect(JSON.parse(text)).toMatchObject({ code: "body_too_large" });
-});
+test.each(["Content-Length", "chunks"])(
+  "a caller that sends 40 MB by %s to its end still gets the 413",
+  async (how) => {
+    await using server = await listen(app);
+    const chunk = Buffer.alloc(1_000_000, " ");
+    const length = how === "chunks" ? {} : { "Content-Length": 40 * chunk.length };
+    const outgoing = call(server.port, { Authorization: BEARER, "Content-Type": "application/json", ...length });
+    const answered = answerOf(outgoing);
+    for (let sent = 0; sent < 40; sent++) outgoing.write(chunk);
+    outgoing.end();
+    const { status, text } = await answered;
+    expect(status).toBe(413);
+    expect(JSON.parse(text)).toMatchObject({ code: "body_too_large" });
+  },
+);
 
 test("a stranger's long body is answered with the 401 as well", async () => {
   await using server = await listen(app);

@@ -13,14 +13,18 @@ const hostile = route({
   path: "/api/hostile/:id",
   tag: "<script>tag</script>",
   summary: "<script>alert(1)</script>",
-  description: "Use `a<b` & \"quotes\"",
+  description: 'Use `a<b` & "quotes"',
   idempotent: true,
   params: z.object({ id: z.string() }),
   query: z.object({ limit: z.coerce.number().int().max(9).optional().describe("At most so many.") }),
   body: z.object({ contacts: z.array(Contact) }),
   bodyExample: { contacts: [{ adId: "it's </code><script>" }] },
   responses: {
-    202: { description: "Accepted.", schema: z.object({ first: Contact }), example: { first: { adId: "a", tries: 1 } } },
+    202: {
+      description: "Accepted.",
+      schema: z.object({ first: Contact }),
+      example: { first: { adId: "a", tries: 1 } },
+    },
     422: { description: "No such account.", codes: { unknown_account: "Insert the account first." } },
   },
   handle: async () => ({ status: 202, body: {} }),
@@ -53,7 +57,8 @@ test("every $ref of the document leads somewhere, also when input and output of 
   const refs = [...JSON.stringify(document).matchAll(/"\$ref":"#\/([^"]+)"/g)].map((match) => match[1]!);
   expect(refs).toContain("components/schemas/ContactOutput");
   const dangling = refs.filter(
-    (ref) => ref.split("/").reduce<unknown>((at, key) => (at as Record<string, unknown>)?.[key], document) === undefined,
+    (ref) =>
+      ref.split("/").reduce<unknown>((at, key) => (at as Record<string, unknown>)?.[key], document) === undefined,
   );
   expect(dangling).toEqual([]);
   expect(document.components.schemas.Contact!.required).toEqual(["adId"]);
@@ -76,5 +81,7 @@ test("the docs page shows each route, escaped, with fields, an example and probl
 
 test("the page's policy allows its own style by hash, and no script", async () => {
   const { headers } = await request(madeUpApp().app).get("/docs");
-  expect(headers["content-security-policy"]).toMatch(/^default-src 'none'; style-src 'sha256-[\w+/=]+'; form-action 'self'/);
+  expect(headers["content-security-policy"]).toMatch(
+    /^default-src 'none'; style-src 'sha256-[\w+/=]+'; form-action 'self'/,
+  );
 });

@@ -5,29 +5,41 @@ import { BEARER, madeUpApp } from "./made-up-app.ts";
 
 test("a sane request id comes back in header, problem and log", async () => {
   const { app, lines } = madeUpApp();
-  const answer = await request(app).get("/api/things/none").set("Authorization", BEARER).set("X-Request-Id", "web-42.a_b");
+  const answer = await request(app)
+    .get("/api/things/none")
+    .set("Authorization", BEARER)
+    .set("X-Request-Id", "web-42.a_b");
   expect(answer.status).toBe(404);
   expect(answer.headers["x-request-id"]).toBe("web-42.a_b");
-  expect(answer.body).toMatchObject({ code: "not_found", requestId: "web-42.a_b", detail: 'There is no thing "none".' });
+  expect(answer.body).toMatchObject({
+    code: "not_found",
+    requestId: "web-42.a_b",
+    detail: 'There is no thing "none".',
+  });
   expect(lines.find((line) => line.msg === "looked up")).toMatchObject({ requestId: "web-42.a_b" });
 });
 
-test.each(["", "two words", "x".repeat(129), "a;b"])("a request id like %j is replaced by one of ours", async (given) => {
-  const answer = await request(madeUpApp().app).get("/health").set("X-Request-Id", given);
-  expect(answer.headers["x-request-id"]).toMatch(/^[0-9a-f-]{36}$/);
-});
+test.each(["", "two words", "x".repeat(129), "a;b"])(
+  "a request id like %j is replaced by one of ours",
+  async (given) => {
+    const answer = await request(madeUpApp().app).get("/health").set("X-Request-Id", given);
+    expect(answer.headers["x-request-id"]).toMatch(/^[0-9a-f-]{36}$/);
+  },
+);
 
 test("the access log names the pattern, not the path with what may be somebody's number", async () => {
   const { app, lines } = madeUpApp();
   await request(app).get("/api/things/33612345678?secret=1").set("Authorization", BEARER);
-  await expect.poll(() => lines.at(-1)).toMatchObject({
-    level: "info",
-    msg: "request",
-    method: "GET",
-    route: "/api/things/:thingId",
-    status: 400,
-    problem: "invalid_request",
-  });
+  await expect
+    .poll(() => lines.at(-1))
+    .toMatchObject({
+      level: "info",
+      msg: "request",
+      method: "GET",
+      route: "/api/things/:thingId",
+      status: 400,
+      problem: "invalid_request",
+    });
   expect(JSON.stringify(lines)).not.toContain("33612345678");
 });
 
@@ -96,7 +108,11 @@ test("an unforeseen error is a 500 without internals, and a log line with the st
 
 test.each(["database", "redis"])("an absent %s is a 503 that says when to come back", async (dependency) => {
   const answer = await request(madeUpApp().app).get(`/api/away/${dependency}`).set("Authorization", BEARER);
-  expect([answer.status, answer.headers["retry-after"], answer.body.code]).toEqual([503, "5", `${dependency}_unavailable`]);
+  expect([answer.status, answer.headers["retry-after"], answer.body.code]).toEqual([
+    503,
+    "5",
+    `${dependency}_unavailable`,
+  ]);
   expect(answer.text).not.toContain("ECONNREFUSED");
 });
 

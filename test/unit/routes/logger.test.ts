@@ -24,7 +24,12 @@ test("secrets, texts and numbers are taken out at any depth", () => {
     ),
   );
   expect(line).not.toMatch(SECRETS);
-  expect(JSON.parse(line)).toMatchObject({ level: "info", msg: "sent", attempt: 2, jobs: [{ data: { recipientPhone: "[redacted]" } }] });
+  expect(JSON.parse(line)).toMatchObject({
+    level: "info",
+    msg: "sent",
+    attempt: 2,
+    jobs: [{ data: { recipientPhone: "[redacted]" } }],
+  });
 });
 
 test("child bindings are redacted as well", () => {
@@ -53,7 +58,10 @@ test("an error keeps type, message, code, stack and cause, and nothing of the re
 });
 
 test("an error logged by itself, and one that is a plain object, keep their message", () => {
-  expect(JSON.parse(logged((log) => log.error(new Error("boom"))))).toMatchObject({ msg: "boom", err: { message: "boom" } });
+  expect(JSON.parse(logged((log) => log.error(new Error("boom"))))).toMatchObject({
+    msg: "boom",
+    err: { message: "boom" },
+  });
   const postgrest = { message: "duplicate key", code: "23505", details: "Key (phone)=(+33612345678)" };
   const line = logged((log) => log.error({ err: postgrest }, "x"));
   expect(JSON.parse(line).err).toEqual({ type: "Object", message: "duplicate key", code: "23505" });

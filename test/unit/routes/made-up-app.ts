@@ -32,7 +32,13 @@ const common = { tag: "Made up", summary: "A made-up route", responses: { 200: {
 /** Small routes, one for each kind of behaviour. */
 export function madeUpRoutes(): Route[] {
   return [
-    route({ ...common, method: "get", path: "/health", public: true, handle: async () => ({ status: 200, body: { ok: true } }) }),
+    route({
+      ...common,
+      method: "get",
+      path: "/health",
+      public: true,
+      handle: async () => ({ status: 200, body: { ok: true } }),
+    }),
     route({
       ...common,
       method: "post",
@@ -96,7 +102,10 @@ export interface LogLine {
 /** The app over made-up routes, and what it logs. */
 export function madeUpApp(overrides: Partial<AppOptions> = {}) {
   const lines: LogLine[] = [];
-  const log = createLogger({ level: "debug", destination: { write: (line: string) => lines.push(JSON.parse(line) as LogLine) } });
+  const log = createLogger({
+    level: "debug",
+    destination: { write: (line: string) => lines.push(JSON.parse(line) as LogLine) },
+  });
   const clock = handClock();
   const app = createApp({
     routes: madeUpRoutes(),

@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { z } from "zod";
 import { invalidRequest } from "../../../src/core/problem.ts";
 import { route } from "../../../src/core/route.ts";
-import { check, pointerOf } from "../../../src/routes/faults.ts";
+import { check, pointerOf } from "../../../src/core/faults.ts";
 import { BEARER, madeUpApp } from "./made-up-app.ts";
 
 const { app } = madeUpApp();
@@ -84,7 +84,10 @@ test("a hundred thousand faults are listed, each with its pointer", async () => 
 
 test("the idempotency scope is the concrete path, the digest that of the raw body", async () => {
   const raw = '{ "name":"x" }';
-  const answer = await post("/api/things").set("Content-Type", "application/json").set("Idempotency-Key", "k 1").send(raw);
+  const answer = await post("/api/things")
+    .set("Content-Type", "application/json")
+    .set("Idempotency-Key", "k 1")
+    .send(raw);
   expect(answer.body.idempotency).toEqual({
     scope: "POST /api/things",
     key: "k 1",
@@ -110,8 +113,18 @@ test("pointers escape ~ and /", () => {
 test.each<[string, z.ZodType, unknown, unknown]>([
   ["too short", z.string().min(3), "ab", { pointer: "", detail: "must have at least 3 characters; it has 2" }],
   ["too many", z.array(z.number()).max(1), [1, 2], { pointer: "", detail: "must have at most 1 item; it has 2" }],
-  ["not whole", z.number().int(), 1.5, { pointer: "", detail: "expected a whole number, got a number with a fraction" }],
-  ["not a number in a query", z.coerce.number(), "abc", { pointer: "", detail: "expected a number, got something that is not a number" }],
+  [
+    "not whole",
+    z.number().int(),
+    1.5,
+    { pointer: "", detail: "expected a whole number, got a number with a fraction" },
+  ],
+  [
+    "not a number in a query",
+    z.coerce.number(),
+    "abc",
+    { pointer: "", detail: "expected a number, got something that is not a number" },
+  ],
   ["no URL", z.url(), "+33612345678", { pointer: "", detail: "must be a URL" }],
   ["an unknown field", z.strictObject({}), { "a/b": 1 }, { pointer: "/a~1b", detail: "is not a known field" }],
   ["the schema's own words", z.string({ error: "say who" }), 1, { pointer: "", detail: "say who" }],

@@ -1,5 +1,5 @@
 import type { z } from "zod";
-import type { Fault } from "../core/problem.ts";
+import type { Fault } from "./problem.ts";
 
 type Issue = z.core.$ZodIssue;
 type RawIssue = z.core.$ZodRawIssue;
@@ -163,7 +163,9 @@ export function faultsOf(issues: readonly Issue[], prefix = ""): Fault[] {
  * what each branch wants.
  */
 function unionFaults(branches: readonly (readonly Issue[])[], pointer: string): Fault[] {
-  const meant = branches.filter((issues) => !issues.some((issue) => issue.path.length === 0 && issue.code === "invalid_type"));
+  const meant = branches.filter(
+    (issues) => !issues.some((issue) => issue.path.length === 0 && issue.code === "invalid_type"),
+  );
   if (meant.length === 1) return faultsOf(meant[0]!, pointer);
   const wanted = new Set(branches.map((issues) => issues.map((issue) => describeWithin(issue)).join(" and ")));
   return [{ pointer, detail: `fits none of ${branches.length} allowed forms: ${[...wanted].join("; or ")}` }];
@@ -176,5 +178,7 @@ function describeWithin(issue: Issue): string {
 /** Checks a value; `faults` is empty exactly when `value` is the schema's output. */
 export function check(schema: z.ZodType, value: unknown, prefix = ""): { value: unknown; faults: Fault[] } {
   const result = schema.safeParse(value, { error: wording });
-  return result.success ? { value: result.data, faults: [] } : { value: undefined, faults: faultsOf(result.error.issues, prefix) };
+  return result.success
+    ? { value: result.data, faults: [] }
+    : { value: undefined, faults: faultsOf(result.error.issues, prefix) };
 }

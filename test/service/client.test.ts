@@ -1,0 +1,486 @@
+import { readFileSync } from "node:fs";
+import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from "node:http";
+import { stripTypeScriptTypes } from "node:module";
+import type { AddressInfo } from "node:net";
+import { afterAll, beforeAll, expect, expectTypeOf, onTestFinished, test } from "vitest";
+import type { z } from "zod";
+import type * as api from "../../src/client.ts";
+import { ClientError, createClient, type Client, type Result } from "../../src/client.ts";
+import { freePort } from "../../dev/stack/ports.ts";
+import { singleRoute } from "../../src/channels/single.routes.ts";
+import type { Route } from "../../src/core/route.ts";
+import type { contactSchema } from "../../src/hunt/contacts.ts";
+import { huntRoutes } from "../../src/hunt/hunt.routes.ts";
+import type { statusSchema } from "../../src/hunt/hunt.status.ts";
+import { CHANNELS } from "../../src/modules.ts";
+import { jobRoutes } from "../../src/routes/jobs.routes.ts";
+import { opsRoutes } from "../../src/routes/ops.routes.ts";
+import type { messageSchema } from "../../src/store/message-view.ts";
+import { openWorld, SECRET, type TestService, type World } from "../helpers/service.ts";
+
+let world: World;
+let service: TestService;
+let client: Client;
+
+beforeAll(async () => {
+  world = await openWorld();
+  service = await world.start();
+  client = createClient({ baseUrl: service.url, apiSecret: SECRET });
+});
+afterAll(() => world[Symbol.asyncDispose]());
+
+function valueOf<T>(result: Result<T>): T {
+  if (!result.ok) throw result.error;
+  return result.value;
+}
+
+function errorOf(result: Result<unknown>): ClientError {
+  if (result.ok) throw new Error("the call was expected to fail");
+  expect(result.error).toBeInstanceOf(ClientError);
+  return result.error;
+}
+
+async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const all: T[] = [];
+  for await (const item of items) all.push(item);
+  return all;
+}
+
+/** An HTTP server for the test, in place of the service or before it. */
+async function serve(listener: RequestListener): Promise<string> {
+  const server = createServer(listener).listen(0, "127.0.0.1");
+  await new Promise((resolve) => server.once("listening", resolve));
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+function answer(response: ServerResponse, status: number, body: unknown, headers: Record<string, string> = {}): void {
+  response.writeHead(status, { "content-type": "application/json", ...headers }).end(JSON.stringify(body));
+}
+
+async function bodyOf(request: IncomingMessage): Promise<string> {
+  let text = "";
+  for await (const chunk of request) text += String(chunk);
+  return text;
+}
+
+/** A prefix of the service's address behind which the answers of the first requests are lost, after they took effect. */
+async function losingAnswers(count: number) {
+  const keys: unknown[] = [];
+  const forward = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    keys.push(request.headers["idempotency-key"]);
+    const { host: _host, ...headers } = request.headers;
+    const answered = await fetch(service.url + request.url, {
+      method: request.method ?? "GET",
+      headers: {
+        authorization: headers.authorization ?? "",
+        "content-type": "application/json",
+        "idempotency-key": String(headers["idempotency-key"]),
+      },
+      body: await bodyOf(request),
+    });
+    const body = await answered.text();
+    if (keys.length <= count) request.socket.destroy();
+    else response.writeHead(answered.status, { "content-type": "application/json" }).end(body);
+  };
+  const url = await serve((request, response) => void forward(request, response));
+  return { keys, client: createClient({ baseUrl: url, apiSecret: SECRET }) };
+}
+
+const text = { recipientPhone: "+33639980301", message: "Bonjour" };
+
+test("a hunt is submitted, waited for and read page by page", async () => {
+  const accountId = await world.account();
+  const numbers = ["+33639980301", "06 39 98 03 02", "+33639980303", "not a number", "+33639980001"];
+  const contacts = numbers.map((recipientPhone, i) => ({
+    adId: `ad ${i}`,
+    recipientPhone,
+    channel: "sms" as const,
+    message: "Bonjour",
+  }));
+  const huntId = "a hunt/of the client?";
+  const accepted = valueOf(await client.executeHunt({ huntId, accountId, contacts, priority: "high" }));
+  expect(accepted).toEqual({ jobId: expect.any(String), huntId, accepted: 5 });
+
+  const seen: api.HuntStatus[] = [];
+  const onStatus = (status: api.HuntStatus): void => void seen.push(status);
+  const finished = valueOf(await client.waitForHunt(accepted.jobId, { pollMs: 10, onStatus }));
+  expect(finished).toMatchObject({ state: "finished", total: 5, counts: { failed: 1, skipped: 1 } });
+  expect(seen.at(-1)).toEqual(finished);
+  await expect.poll(async () => valueOf(await client.huntStatus(accepted.jobId)).counts.delivered).toBe(3);
+
+  const first = valueOf(await client.huntMessages(huntId, { limit: 2 }));
+  expect(first.messages.map(({ adId }) => adId)).toEqual(["ad 0", "ad 1"]);
+  const rest = valueOf(await client.huntMessages(huntId, { cursor: first.nextCursor ?? "" }));
+  expect(rest.messages.map(({ adId }) => adId)).toEqual(["ad 2", "ad 3", "ad 4"]);
+  expect(rest.nextCursor).toBeNull();
+
+  const skipped = await collect(client.eachHuntMessage(huntId, { status: "skipped" }));
+  expect(skipped.map((result) => valueOf(result).reason)).toEqual(["invalid_number"]);
+});
+
+test("the iterator goes over all pages and yields a fault as its last value", async () => {
+  const pages = await serve((request, response) => {
+    const cursor = new URL(request.url ?? "", "http://x").searchParams.get("cursor");
+    if (cursor === null) answer(response, 200, { messages: [{ messageId: "1" }, { messageId: "2" }], nextCursor: "2" });
+    else if (cursor === "2") answer(response, 200, { messages: [{ messageId: "3" }], nextCursor: "3" });
+    else
+      answer(
+        response,
+        404,
+        { code: "not_found", detail: "It is gone." },
+        { "content-type": "application/problem+json" },
+      );
+  });
+  const all = await collect(createClient({ baseUrl: pages, apiSecret: SECRET }).eachHuntMessage("hunt"));
+  expect(all.map((result) => (result.ok ? result.value.messageId : result.error.code))).toEqual([
+    "1",
+    "2",
+    "3",
+    "not_found",
+  ]);
+});
+
+test("single messages go out over each channel and their jobs and messages can be looked at", async () => {
+  const to = { recipientPhone: "06 39 98 03 10" };
+  const sent = [
+    valueOf(await client.sendWhatsAppText({ ...to, message: "Bonjour" })),
+    valueOf(await client.sendSms({ ...to, message: "Bonjour" })),
+    valueOf(await client.sendRinglessVoice({ ...to, text: "Bonjour" })),
+    valueOf(await client.sendRinglessVoice({ ...to, audioUrl: "https://cdn.example.com/bonjour.mp3" })),
+  ];
+  expect(sent.map(({ queue }) => queue)).toEqual(["whatsapp", "sms", "voice", "voice"]);
+  for (const { messageId, queue, jobId } of sent) {
+    await expect.poll(async () => valueOf(await client.message(messageId)).status).toBe("delivered");
+    await expect.poll(async () => valueOf(await client.job(queue, jobId)).state).toBe("completed");
+  }
+});
+
+test("a message that was provably not sent is tried again, a delivered one is not", async () => {
+  const refused = valueOf(await client.sendSms({ recipientPhone: "+33639980001", message: "Bonjour" }));
+  await expect.poll(async () => valueOf(await client.message(refused.messageId)).status).toBe("failed");
+  expect(valueOf(await client.retryJob("sms", refused.jobId))).toEqual(refused);
+  await expect
+    .poll(async () => valueOf(await client.message(refused.messageId)))
+    .toMatchObject({ attempts: 2, status: "failed" });
+
+  const delivered = valueOf(await client.sendSms(text));
+  await expect.poll(async () => valueOf(await client.message(delivered.messageId)).status).toBe("delivered");
+  expect(errorOf(await client.retryJob("sms", delivered.jobId))).toMatchObject({
+    status: 409,
+    code: "not_retryable",
+    retryable: false,
+  });
+});
+
+test("queues are counted one by one and all at once", async () => {
+  const { queues } = valueOf(await client.queueStats());
+  expect(queues.map(({ name }) => name)).toEqual(["hunt", "whatsapp", "sms", "voice", "scraping"]);
+  expect(valueOf(await client.queueStats("scraping"))).toEqual(queues.at(-1));
+});
+
+test("a service that lives but cannot work is an answer, not an error", async () => {
+  expect(valueOf(await client.health())).toMatchObject({ status: "ok" });
+  await expect.poll(async () => valueOf(await client.ready()).ready).toBe(true);
+  await world.database.pausePostgrest();
+  try {
+    await expect
+      .poll(async () => valueOf(await client.ready()))
+      .toMatchObject({ ready: false, checks: { database: { ok: false } } });
+  } finally {
+    await world.database.resumePostgrest();
+  }
+  await expect.poll(async () => valueOf(await client.ready()).ready).toBe(true);
+});
+
+test("a wrong secret, unknown ids and an unknown account come back as values", async () => {
+  const stranger = createClient({ baseUrl: service.url, apiSecret: "wrong" });
+  expect(errorOf(await stranger.queueStats())).toMatchObject({
+    status: 401,
+    code: "unauthorized",
+    retryable: false,
+    requestId: expect.any(String),
+  });
+  const unknown = await Promise.all([
+    client.huntStatus("no-such-job"),
+    client.waitForHunt("no-such-job"),
+    client.huntMessages("no-such-hunt"),
+    client.message("no-such-message"),
+    client.job("sms", "no-such-job"),
+    client.retryJob("sms", "no-such-job"),
+    client.queueStats("no-such-queue"),
+  ]);
+  for (const result of unknown)
+    expect(errorOf(result)).toMatchObject({ status: 404, code: "not_found", retryable: false });
+  const nobody = errorOf(await client.sendSms({ ...text, accountId: "nobody" }));
+  expect(nobody).toMatchObject({ status: 422, code: "unknown_account", errors: [{ pointer: "/accountId" }] });
+});
+
+test("every fault of a request is given by its JSON pointer", async () => {
+  const contacts = [
+    { adId: "", recipientPhone: "+33639980301", channel: "sms" as const },
+    { adId: "b", recipientPhone: "+33639980301", channel: "sms" as const },
+  ];
+  const error = errorOf(await client.executeHunt({ huntId: "faulty", accountId: "", contacts }));
+  expect(error).toMatchObject({
+    status: 400,
+    code: "invalid_request",
+    retryable: false,
+    requestId: expect.any(String),
+  });
+  expect(error.errors.map(({ pointer }) => pointer).toSorted()).toEqual([
+    "/accountId",
+    "/contacts/0/adId",
+    "/contacts/1/message",
+  ]);
+  expect(errorOf(await client.sendSms(text, { idempotencyKey: "clé" }))).toMatchObject({
+    code: "invalid_request",
+    errors: [{ pointer: "/header/Idempotency-Key" }],
+  });
+});
+
+test("a key of the caller's own makes two calls one request, and another body under it a conflict", async () => {
+  const options = { idempotencyKey: "the caller's own" };
+  const first = valueOf(await client.sendSms(text, options));
+  expect(valueOf(await client.sendSms(text, options))).toEqual(first);
+  expect(valueOf(await client.sendSms(text))).not.toEqual(first);
+  const conflict = errorOf(await client.sendSms({ ...text, message: "Bonsoir" }, options));
+  expect(conflict).toMatchObject({ status: 409, code: "idempotency_conflict", idempotencyKey: "the caller's own" });
+});
+
+test("a message whose accepted answer was lost is asked for again and sent once", async () => {
+  const accountId = await world.account();
+  const { client: unlucky, keys } = await losingAnswers(1);
+  const { messageId } = valueOf(await unlucky.sendSms({ ...text, accountId }));
+  expect(keys).toEqual([expect.stringMatching(/^[\da-f-]{36}$/), keys[0]]);
+  await expect.poll(async () => valueOf(await client.message(messageId)).status).toBe("delivered");
+  const { rows } = await world.sql.query("select id, attempts from messages where account_id = $1", [accountId]);
+  expect(rows).toEqual([{ id: messageId, attempts: 1 }]);
+});
+
+test("a hunt whose accepted answer was lost twice is accepted once", async () => {
+  const accountId = await world.account();
+  const { client: unlucky, keys } = await losingAnswers(2);
+  const contacts = [{ adId: "a", channel: "sms" as const, ...text }];
+  const { jobId } = valueOf(await unlucky.executeHunt({ huntId: "lost answers", accountId, contacts }));
+  expect(new Set(keys).size).toBe(1);
+  expect(keys).toHaveLength(3);
+  expect(valueOf(await client.waitForHunt(jobId, { pollMs: 10 })).total).toBe(1);
+  const { rows } = await world.sql.query("select job_id from hunt_submissions where hunt_id = 'lost answers'");
+  expect(rows).toEqual([{ job_id: jobId }]);
+});
+
+test("a refused connection is a value that says where nobody answers", async () => {
+  const nowhere = `http://127.0.0.1:${await freePort()}`;
+  const nobody = createClient({ baseUrl: `${nowhere}/`, apiSecret: SECRET, retries: 1 });
+  const error = errorOf(await nobody.sendSms(text));
+  expect(error).toMatchObject({
+    status: undefined,
+    code: "network_error",
+    retryable: true,
+    idempotencyKey: expect.any(String),
+  });
+  expect(error.detail).toContain(nowhere);
+  expect(error.detail).toContain("ECONNREFUSED");
+});
+
+test("an answer that does not come, or stops half-way, ends with the time-out", async () => {
+  const silent = await serve((request, response) => {
+    if (request.url === "/health") response.writeHead(200, { "content-type": "application/json" }).write('{"status"');
+  });
+  const impatient = createClient({ baseUrl: silent, apiSecret: SECRET, timeoutMs: 100, retries: 0 });
+  expect(errorOf(await impatient.sendSms(text))).toMatchObject({ status: undefined, code: "timeout", retryable: true });
+  expect(errorOf(await impatient.health())).toMatchObject({ code: "timeout", retryable: true });
+});
+
+test("the caller's signal ends a call that is under way, and one that waits for its next attempt", async () => {
+  const controller = new AbortController();
+  const silent = await serve(() => controller.abort());
+  const { signal } = controller;
+  expect(errorOf(await createClient({ baseUrl: silent, apiSecret: SECRET }).health({ signal }))).toMatchObject({
+    code: "aborted",
+    retryable: false,
+  });
+
+  const later = new AbortController();
+  const busy = await serve((_request, response) => {
+    answer(response, 503, {}, { "retry-after": "20" });
+    response.once("close", () => later.abort());
+  });
+  expect(errorOf(await createClient({ baseUrl: busy, apiSecret: SECRET }).sendSms(text, later))).toMatchObject({
+    code: "aborted",
+  });
+});
+
+test("an answer that is not the service's is told from one that is", async () => {
+  const html = await serve((request, response) => {
+    const status = Number(request.url?.split("/").at(-2));
+    response
+      .writeHead(status, { "content-type": "text/html", location: "https://elsewhere.example" })
+      .end("<h1>Hello</h1>");
+  });
+  const at = (status: number) => createClient({ baseUrl: `${html}/${status}`, apiSecret: SECRET, retries: 0 }).health();
+  expect(errorOf(await at(200))).toMatchObject({ status: 200, code: "invalid_answer", retryable: false });
+  expect(errorOf(await at(502))).toMatchObject({ status: 502, code: "http_error", retryable: true });
+  const moved = errorOf(await at(301));
+  expect(moved).toMatchObject({ status: 301, code: "http_error", retryable: false });
+  expect(moved.detail).toContain("https://elsewhere.example");
+});
+
+test("a fault that may pass is retried no sooner than Retry-After says, and others are not", async () => {
+  const asked: number[] = [];
+  const busyOnce = await serve((_request, response) => {
+    asked.push(performance.now());
+    if (asked.length === 1)
+      answer(
+        response,
+        503,
+        { code: "database_unavailable" },
+        { "content-type": "application/problem+json", "retry-after": "1" },
+      );
+    else answer(response, 200, { queues: [] });
+  });
+  expect(valueOf(await createClient({ baseUrl: busyOnce, apiSecret: SECRET }).queueStats())).toEqual({ queues: [] });
+  expect(asked[1]! - asked[0]!).toBeGreaterThan(990);
+
+  let calls = 0;
+  const off = await serve((_request, response) => {
+    calls += 1;
+    answer(
+      response,
+      503,
+      { code: "channel_off", detail: "sms is off" },
+      { "content-type": "application/problem+json" },
+    );
+  });
+  expect(errorOf(await createClient({ baseUrl: off, apiSecret: SECRET }).sendSms(text))).toMatchObject({
+    code: "channel_off",
+    retryable: false,
+  });
+  expect(calls).toBe(1);
+});
+
+test("a Retry-After beyond the time-out is handed to the caller at once", async () => {
+  let calls = 0;
+  const busy = await serve((_request, response) => {
+    calls += 1;
+    answer(response, 429, {}, { "retry-after": "3600" });
+  });
+  const error = errorOf(await createClient({ baseUrl: busy, apiSecret: SECRET }).health());
+  expect(error).toMatchObject({ status: 429, retryable: true, retryAfterMs: 3_600_000 });
+  expect(calls).toBe(1);
+});
+
+test("waiting for a hunt outlasts a service that is away for a moment, and not one that stays away", async () => {
+  let calls = 0;
+  const restarting = await serve((request, response) => {
+    calls += 1;
+    if (calls <= 2) request.socket.destroy();
+    else answer(response, 200, { state: calls === 3 ? "running" : "finished" });
+  });
+  const waiting = createClient({ baseUrl: restarting, apiSecret: SECRET, retries: 0 });
+  expect(valueOf(await waiting.waitForHunt("job", { pollMs: 1 }))).toEqual({ state: "finished" });
+  expect(calls).toBe(4);
+  const nowhere = `http://127.0.0.1:${await freePort()}`;
+  const nobody = createClient({ baseUrl: nowhere, apiSecret: SECRET, retries: 0 });
+  expect(errorOf(await nobody.waitForHunt("job", { pollMs: 1, patienceMs: 20 }))).toMatchObject({
+    code: "network_error",
+  });
+});
+
+test("options that can never work are refused when the client is made", () => {
+  expect(() => createClient({ baseUrl: "worker.example.com", apiSecret: SECRET })).toThrow(/baseUrl/);
+  expect(() => createClient({ baseUrl: service.url, apiSecret: "" })).toThrow(/apiSecret/);
+});
+
+test("the client's types are those of the server's schemas", () => {
+  expectTypeOf<api.HuntStatus>().toEqualTypeOf<z.output<typeof statusSchema>>();
+  expectTypeOf<api.Message>().toEqualTypeOf<z.output<typeof messageSchema>>();
+  type ServersContact = z.output<ReturnType<typeof contactSchema>>;
+  expectTypeOf<Omit<api.Contact, "channel">>().toEqualTypeOf<Omit<ServersContact, "channel">>();
+  const channels: Record<api.Channel, true> = { whatsapp_text: true, sms: true, ringless_voice: true };
+  expect(Object.keys(channels)).toEqual(CHANNELS.map(({ name }) => name));
+});
+
+/** What a type's keys are; tsc refuses one too many or too few. */
+type KeysOf<T> = Record<keyof T, true>;
+
+test("the client's types have exactly the fields that the server documents", () => {
+  // Only the declarations are looked at: no handler runs.
+  const none = {} as never;
+  const routes: Route[] = [
+    ...huntRoutes({ channels: new Map(CHANNELS.map((channel) => [channel.name, channel])) } as never),
+    ...CHANNELS.map((channel) => singleRoute(channel, none)),
+    ...jobRoutes({ queues: none, store: none }),
+    ...opsRoutes({ clock: { now: () => 0, monotonic: () => 0 } } as never),
+  ];
+  const routeAt = (path: string): Route => {
+    const found = routes.find((route) => route.path === path);
+    if (!found) throw new Error(`the server has no route ${path}`);
+    return found;
+  };
+  const fieldsOf = (schema: z.ZodType | undefined): string[] => Object.keys((schema as z.ZodObject).shape).toSorted();
+  const answers = (path: string, status: number, keys: Record<string, true>): void =>
+    expect(fieldsOf(routeAt(path).responses[status]?.schema)).toEqual(Object.keys(keys).toSorted());
+  const takes = (path: string, keys: Record<string, true>): void =>
+    expect(fieldsOf(routeAt(path).body)).toEqual(Object.keys(keys).toSorted());
+
+  takes("/api/hunt/execute", {
+    huntId: true,
+    accountId: true,
+    contacts: true,
+    priority: true,
+    expiresAt: true,
+  } satisfies KeysOf<api.NewHunt>);
+  const newText: KeysOf<api.NewText> = { recipientPhone: true, senderPhone: true, accountId: true, message: true };
+  takes("/api/whatsapp/text", newText);
+  takes("/api/phone/sms", newText);
+  takes("/api/phone/ringless-voice", {
+    recipientPhone: true,
+    senderPhone: true,
+    accountId: true,
+    text: true,
+    audioUrl: true,
+  } satisfies KeysOf<api.NewVoicemail>);
+  answers("/api/hunt/execute", 202, { jobId: true, huntId: true, accepted: true } satisfies KeysOf<api.AcceptedHunt>);
+  answers("/api/hunt/:huntId/messages", 200, { messages: true, nextCursor: true } satisfies KeysOf<api.MessagePage>);
+  const accepted: KeysOf<api.AcceptedMessage> = { jobId: true, queue: true, messageId: true };
+  answers("/api/phone/sms", 202, accepted);
+  answers("/api/jobs/:queue/:jobId/retry", 202, accepted);
+  answers("/api/jobs/:queue/:jobId", 200, {
+    jobId: true,
+    queue: true,
+    name: true,
+    state: true,
+    progress: true,
+    attempts: true,
+    maxAttempts: true,
+    errors: true,
+    result: true,
+    createdAt: true,
+    startedAt: true,
+    finishedAt: true,
+  } satisfies KeysOf<api.Job>);
+  answers("/api/queues/:queue/stats", 200, {
+    name: true,
+    waiting: true,
+    active: true,
+    completed: true,
+    failed: true,
+    delayed: true,
+    prioritized: true,
+    paused: true,
+  } satisfies KeysOf<api.QueueStats>);
+  answers("/health", 200, { status: true, version: true, uptimeSeconds: true } satisfies KeysOf<api.Health>);
+  answers("/ready", 200, { ready: true, checks: true } satisfies KeysOf<api.Readiness>);
+});
+
+test("the client imports nothing, so that it runs wherever there is a fetch", () => {
+  const source = readFileSync(new URL("../../src/client.ts", import.meta.url), "utf8");
+  const erased = stripTypeScriptTypes(source);
+  expect(erased).toContain("export function createClient");
+  expect(erased).not.toMatch(/^(import|export \*|export \{)|\b(require|import)\(/m);
+});
