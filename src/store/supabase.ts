@@ -47,10 +47,15 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
   });
   const begins = new Batcher<NewAttempt, Verdict>({
     flush: async (attempts) => {
-      const items = attempts.map(toAttemptRow);
-      const rows = await rpc<VerdictRow[]>("begin_attempts", { p_items: items });
+      // Two that ask for one message at once may be two workers: within a call they would both be told to go.
+      const first = new Map(attempts.toReversed().map((attempt) => [attempt.messageId, attempt]));
+      const rows = await rpc<VerdictRow[]>("begin_attempts", { p_items: [...first.values()].map(toAttemptRow) });
       const byId = new Map(rows.map((row) => [row.id, row]));
-      return attempts.map(({ messageId }) => toVerdict(byId.get(messageId)));
+      return attempts.map((attempt) => {
+        const verdict = toVerdict(byId.get(attempt.messageId));
+        const taken = first.get(attempt.messageId) !== attempt && /^(go|reconcile)$/.test(verdict.verdict);
+        return taken ? { verdict: "wait", retryInMs: attempt.holdMs } : verdict;
+      });
     },
     ...MESSAGES,
     ...waitFor("begin_attempts"),

@@ -38,6 +38,8 @@ export interface Workers {
  * a deploy that goes wrong a few times must not cost a message.
  */
 const MAX_STALLED = 50;
+/** After a command that Redis did not answer; BullMQ's own 15 s would idle on long after Redis is back. */
+const REDIS_RETRY_MS = 1000;
 /** How long handed-back jobs may take to find their way into Redis, milliseconds. */
 const HAND_BACK_TIMEOUT_MS = 2000;
 
@@ -51,6 +53,7 @@ export function startWorkers(options: WorkersOptions): Workers {
     lockDuration: options.lockMs,
     stalledInterval: options.stalledCheckMs,
     maxStalledCount: MAX_STALLED,
+    runRetryDelay: REDIS_RETRY_MS,
   };
 
   const workers: Worker[] = [];

@@ -154,7 +154,8 @@ begin
       and taken.provider = m.provider and taken.provider_message_id = i.provider_message_id
   ),
   applicable as (
-    select i.*, m.credit, m.account_id, m.channel, m.ad_id, m.recipient, m.provider
+    -- One for each message, or a result that two workers report at once would move credits twice.
+    select distinct on (i.id) i.*, m.credit, m.account_id, m.channel, m.ad_id, m.recipient, m.provider
     from believable i join messages m on m.id = i.id
     where case
       when i.attempt_id is null then m.status = 'queued' and i.result = 'failed'
@@ -162,6 +163,7 @@ begin
       when i.result = 'sent' then m.attempt_id = i.attempt_id and m.status in ('sending', 'unknown')
       else m.attempt_id = i.attempt_id and m.status = 'sending' and m.claim is not distinct from i.claim
     end
+    order by i.id, i.result <> 'sent'
   ),
   updated as (
     update messages m set

@@ -68,11 +68,11 @@ function send(provider: Provider, request: SendRequest, signal = new AbortContro
 export function describeProvider(
   name: string,
   situations: readonly Situation[],
-  start: () => Promise<ProviderUnderTest>,
+  start: (situation: Situation) => Promise<ProviderUnderTest>,
 ): void {
   describe(`${name} keeps the provider contract`, () => {
     test("an accepted message has an id of the provider's, and is taken once", async () => {
-      await using subject = await start();
+      await using subject = await start("accepts");
       const to = await subject.recipientFor("accepts");
       const { result } = await send(subject.provider, attemptTo(to));
       expect(result?.providerMessageId).toMatch(/\S/);
@@ -83,7 +83,7 @@ export function describeProvider(
       if (!(situation in EXPECTED)) continue;
       const { type, delivery } = EXPECTED[situation as keyof typeof EXPECTED];
       test(`a vendor that ${situation.replaceAll("_", " ")} gives a ${type.name}, delivery ${delivery}`, async () => {
-        await using subject = await start();
+        await using subject = await start(situation);
         const to = await subject.recipientFor(situation);
         const { error } = await send(subject.provider, attemptTo(to));
         expect(error).toBeInstanceOf(type);
@@ -92,7 +92,7 @@ export function describeProvider(
       });
 
       test(`the error of a vendor that ${situation.replaceAll("_", " ")} has a code and tells no secret, number or text`, async () => {
-        await using subject = await start();
+        await using subject = await start(situation);
         const to = await subject.recipientFor(situation);
         const { error } = await send(subject.provider, attemptTo(to));
         expect(error).toMatchObject({ provider: subject.provider.name, code: expect.stringMatching(/^[a-z0-9_]+$/) });
@@ -103,7 +103,7 @@ export function describeProvider(
     }
 
     test("a limit says how long to wait and whom it concerns", async () => {
-      await using subject = await start();
+      await using subject = await start("limits_rate");
       const { error } = await send(subject.provider, attemptTo(await subject.recipientFor("limits_rate")));
       const { retryAfterMs, scope } = error as RateLimitedError;
       expect(retryAfterMs).toBeGreaterThan(0);
@@ -111,7 +111,7 @@ export function describeProvider(
     });
 
     test("an abort settles the call at once, with an error of the taxonomy", async () => {
-      await using subject = await start();
+      await using subject = await start("never_answers");
       const to = await subject.recipientFor("never_answers");
       const controller = new AbortController();
       const sending = send(subject.provider, attemptTo(to), controller.signal);
@@ -122,7 +122,7 @@ export function describeProvider(
     });
 
     test("a call that was aborted before it began sends nothing, and says so", async () => {
-      await using subject = await start();
+      await using subject = await start("accepts");
       const to = await subject.recipientFor("accepts");
       const { error } = await send(subject.provider, attemptTo(to), AbortSignal.abort());
       expect(error).toMatchObject({ name: "TransientError", delivery: "not_sent" });
@@ -130,14 +130,14 @@ export function describeProvider(
     });
 
     test("an accepted attempt is reconciled as accepted, with the id that send gave", async () => {
-      await using subject = await start();
+      await using subject = await start("accepts");
       const attempt = attemptTo(await subject.recipientFor("accepts"));
       const { result } = await send(subject.provider, attempt);
       expect(await subject.provider.reconcile?.(attempt)).toEqual({ result: "accepted", ...result });
     });
 
     test("an attempt of which nothing can be known is reconciled as inconclusive", async () => {
-      await using subject = await start();
+      await using subject = await start("times_out_unresolvably");
       const attempt = attemptTo(await subject.recipientFor("times_out_unresolvably"));
       await send(subject.provider, attempt);
       expect(await subject.provider.reconcile?.(attempt)).toEqual({ result: "inconclusive" });
@@ -145,7 +145,7 @@ export function describeProvider(
 
     for (const situation of situations.filter((each) => each.endsWith("after_accepting"))) {
       test(`an attempt at a vendor that ${situation.replaceAll("_", " ")} is reconciled as accepted`, async () => {
-        await using subject = await start();
+        await using subject = await start(situation);
         const attempt = attemptTo(await subject.recipientFor(situation));
         await send(subject.provider, attempt);
         expect(await subject.provider.reconcile?.(attempt)).toMatchObject({ result: "accepted" });

@@ -7,14 +7,17 @@ import { FakeTwilio } from "../fakes/twilio/fake-twilio.ts";
 
 type TwilioValues = Parameters<typeof twilioProvider.create>[0];
 
-/** The values of a complete Twilio group. The time-out is far below what the schema allows: tests wait for it. */
+/** The values of a complete Twilio group. */
 export const TWILIO_VALUES: TwilioValues = {
   TWILIO_ACCOUNT_SID: FakeTwilio.ACCOUNT_SID,
   TWILIO_AUTH_TOKEN: FakeTwilio.AUTH_TOKEN,
   TWILIO_FROM: "+33987650000",
   TWILIO_API_BASE_URL: "https://api.twilio.com",
-  TWILIO_TIMEOUT_MS: 300,
+  TWILIO_TIMEOUT_MS: 15_000,
 };
+
+/** For the situations in which a test waits for the time-out: far below what the schema allows. */
+export const SHORT_TIMEOUT_MS = 1000;
 
 /** The Twilio provider, through the official SDK, talking to `url`. */
 export function twilioAt(

@@ -1,6 +1,6 @@
 import { type FakeTwilio, type TwilioAnswer, startFakeTwilio } from "../fakes/twilio/fake-twilio.ts";
 import { type ProviderUnderTest, type Situation, describeProvider } from "./provider-contract.ts";
-import { TWILIO_VALUES, twilioAt } from "./twilio-under-test.ts";
+import { SHORT_TIMEOUT_MS, TWILIO_VALUES, twilioAt } from "./twilio-under-test.ts";
 
 const TO = "+33612348899";
 
@@ -26,9 +26,10 @@ async function arrange(fake: FakeTwilio, situation: Situation): Promise<string> 
   return TO;
 }
 
-async function startTwilio(): Promise<ProviderUnderTest> {
+async function startTwilio(situation: Situation): Promise<ProviderUnderTest> {
   const fake = await startFakeTwilio();
-  const provider = await twilioAt(fake.url);
+  const hangs = situation in ANSWERS && ANSWERS[situation as keyof typeof ANSWERS].kind === "hang";
+  const provider = await twilioAt(fake.url, hangs ? { TWILIO_TIMEOUT_MS: SHORT_TIMEOUT_MS } : {});
   return {
     provider,
     recipientFor: (situation) => arrange(fake, situation),

@@ -3,13 +3,16 @@ import { once } from "node:events";
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { commandLineOf, identityOf } from "../../dev/stack/identity.ts";
 import { freePort } from "../../dev/stack/ports.ts";
 import { type ProcessRecord, recorded } from "../../dev/stack/run-directory.ts";
 import type { HuntStatus, NewHunt } from "../../src/client.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
+/** Each starts three servers and the service: on a machine that has other work, that takes its time. */
+vi.setConfig({ testTimeout: 60_000 });
+const PATIENCE = { timeout: 40_000, interval: 10 };
 const SERVERS = ["postgres", "postgrest", "redis", "service"];
 
 /** `npm run demo` as a process of its own, with its temporary files in a directory of its own. */
@@ -52,7 +55,7 @@ function startDemo(args: readonly string[], extra: Record<string, string> = {}) 
     kill: (signal: NodeJS.Signals) => child.kill(signal),
     /** Settles when all four servers have been seen; remembers them. */
     async allStarted() {
-      await expect.poll(look, { interval: 10 }).toEqual(SERVERS);
+      await expect.poll(look, PATIENCE).toEqual(SERVERS);
     },
     server: (name: string) => seen.get(name)!,
     /** What it has started and not stopped: by its records, and by its temporary directory in a command line. */
@@ -127,7 +130,7 @@ test("a demo with --json carries out the whole hunt, says so in its last line an
 test("with --keep its addresses work, until SIGTERM stops everything and it exits with 0", async () => {
   const demo = startDemo(["--keep"]);
   await demo.allStarted();
-  await expect.poll(demo.stdout).toContain("Ctrl-C stops it");
+  await expect.poll(demo.stdout, PATIENCE).toContain("Ctrl-C stops it");
   const addressOf = (path: string): string => new RegExp(`http://\\S+${path}`).exec(demo.stdout())?.[0] ?? "";
   expect(await (await fetch(addressOf("/health"))).json()).toMatchObject({ status: "ok" });
   expect((await fetch(addressOf("/docs"))).status).toBe(200);
@@ -159,7 +162,7 @@ test("with --keep its addresses work, until SIGTERM stops everything and it exit
 test("Ctrl-C in the middle of the hunt stops everything and is no success", async () => {
   const demo = startDemo([]);
   await demo.allStarted();
-  await expect.poll(demo.stdout, { interval: 10 }).toContain("the hunt is accepted");
+  await expect.poll(demo.stdout, PATIENCE).toContain("the hunt is accepted");
   demo.kill("SIGINT");
   expect(await demo.closed).toBe(130);
   expect(demo.stdout()).not.toContain("Done in");
@@ -170,7 +173,7 @@ test("Ctrl-C in the middle of the hunt stops everything and is no success", asyn
 test("a service that dies in the middle of the hunt ends the demo in plain words, with all else stopped", async () => {
   const demo = startDemo([]);
   await demo.allStarted();
-  await expect.poll(demo.stdout, { interval: 10 }).toContain("the hunt is accepted");
+  await expect.poll(demo.stdout, PATIENCE).toContain("the hunt is accepted");
   process.kill(demo.server("service").pid, "SIGKILL");
   expect(await demo.closed).toBe(1);
   expect(demo.stderr()).toMatch(/^error: the service stopped by itself \(signal SIGKILL\)/);

@@ -96,24 +96,6 @@ test("a message whose job names another number → is not sent to that number", 
   expect((await messageOf(service, messageId)).code).not.toBe("sandbox_refused");
 });
 
-test("two jobs for one message → it is sent once", async () => {
-  await world.queue("sms").pause();
-  const { body } = await service.post("/api/phone/sms", { recipientPhone: phone(5), message: "Bonjour" });
-  const { messageId } = body;
-  const data = { ...good(), messageId, to: phone(5) };
-  await world
-    .queue("sms")
-    .addBulk(Array.from({ length: 10 }, (_, i) => ({ name: "sms", data, opts: { jobId: `copy-${i}-${messageId}` } })));
-  await world.queue("sms").resume();
-  await settles(service, messageId, "delivered");
-  expect(await messageOf(service, messageId)).toMatchObject({ attempts: 1 });
-  const { rows } = await world.sql.query("select kind from message_events where message_id = $1 order by id", [
-    messageId,
-  ]);
-  expect(rows.map(({ kind }) => kind)).toEqual(["sent", "delivered"]);
-  await expectAlive();
-});
-
 test("a job whose data in Redis is no JSON → does not stop the queue", async () => {
   await world.queue("voice").pause();
   const jobId = `broken-${randomUUID()}`;

@@ -246,6 +246,21 @@ test("one contact after another failing in its own way → the others are sent",
   expect(sent).toEqual(contacts.filter((_, i) => i % 10 >= 5).map(({ adId }) => adId));
 });
 
+test("eleven jobs for one message at once → the provider is called once", async () => {
+  await world.queue("sms").pause();
+  const to = number(accept);
+  const messageId = await send(to);
+  const data = { messageId, channel: "sms", to, content: { text: "Bonjour" } };
+  const copies = Array.from({ length: 10 }, (_, i) => ({ name: "sms", data, opts: { jobId: `copy-${i}-${messageId}` } }));
+  await world.queue("sms").addBulk(copies);
+  await world.queue("sms").resume();
+  await settles(service, messageId, "sent");
+  const ended = async () => Promise.all(copies.map(({ opts }) => world.queue("sms").getJobState(opts.jobId)));
+  await expect.poll(ended).toEqual(copies.map(() => "completed"));
+  expect(provider.callsTo(to)).toBe(1);
+  expect(await eventsOf(messageId)).toEqual(["sent"]);
+});
+
 test("an id of the provider's that another message has → the first keeps it, both end in a visible state", async () => {
   const same: Script = () => ({ providerMessageId: "always-the-same" });
   const [a, b] = [number(same), number(same)];

@@ -34,7 +34,13 @@ interface Row {
 async function message(fields: Record<string, unknown> = {}): Promise<string> {
   const id = randomUUID();
   const row = { id, channel: "sms", queue: "sms", recipient: PHONE, content: {}, ...fields };
-  await database.sql.query("insert into messages select * from jsonb_populate_record(null::messages, $1)".replace("select *", "(id, account_id, ad_id, channel, queue, recipient, content, status, credit, expires_at) select id, account_id, ad_id, channel, queue, recipient, content, coalesce(status, 'queued'), coalesce(credit, 'none'), coalesce(expires_at, now() + interval '1 day')"), [row]);
+  await database.sql.query(
+    `insert into messages (id, account_id, ad_id, channel, queue, recipient, content, status, credit, expires_at)
+     select id, account_id, ad_id, channel, queue, recipient, content,
+       coalesce(status, 'queued'), coalesce(credit, 'none'), coalesce(expires_at, now() + interval '1 day')
+     from jsonb_populate_record(null::messages, $1)`,
+    [row],
+  );
   return id;
 }
 
@@ -239,6 +245,30 @@ describe("what an attempt came to", () => {
     const { rows } = await database.sql.query("select balance::int, reserved::int, spent::int from credits where channel = $1", [channel]);
     const credit = { sent: [5, 0, 1], failed: [6, 0, 0], unknown: [5, 1, 0], not_sent: [5, 1, 0], ambiguous: [5, 1, 0] }[result];
     expect([rows[0].balance, rows[0].reserved, rows[0].spent]).toEqual(credit);
+  });
+
+  test("the same outcome several times in one batch → events and credits once", async () => {
+    await database.sql.query("insert into credits values ('acc', 'doubled', 5, 3, 0)");
+    const id = await message({ account_id: "acc", channel: "doubled", credit: "reserved" });
+    const attemptId = await go(id);
+    await Promise.all([record(id, attemptId), record(id, attemptId), record(id, attemptId)]);
+    expect(await eventsOf(id)).toEqual(["sent"]);
+    const { rows } = await database.sql.query("select reserved::int, spent::int from credits where channel = 'doubled'");
+    expect(rows).toEqual([{ reserved: 2, spent: 1 }]);
+  });
+
+  test("sent and unknown for one attempt in one batch → sent", async () => {
+    const id = await message();
+    const attemptId = await go(id);
+    await Promise.all([record(id, attemptId, { result: "unknown", code: "ambiguous" }), record(id, attemptId)]);
+    expect((await rowOf(id)).status).toBe("sent");
+  });
+
+  test("a late result of an old attempt beside that of the present one in a batch → the present one counts", async () => {
+    const id = await message();
+    const attemptId = await go(id);
+    await Promise.all([record(id, randomUUID(), { result: "failed", code: "late" }), record(id, attemptId)]);
+    expect((await rowOf(id)).status).toBe("sent");
   });
 
   test("the same outcome many times at once → changes something once", async () => {

@@ -6,7 +6,7 @@ import type { SendRequest } from "../../../src/channels/channel.ts";
 import { TWILIO_CODES } from "../../../src/channels/sms/providers/twilio/error-codes.ts";
 import type { TextContent } from "../../../src/channels/text.ts";
 import type { ProviderError } from "../../../src/core/errors.ts";
-import { TWILIO_VALUES, twilioAt } from "../../contract/twilio-under-test.ts";
+import { SHORT_TIMEOUT_MS, TWILIO_VALUES, twilioAt } from "../../contract/twilio-under-test.ts";
 import { type TwilioAnswer, startFakeTwilio } from "../../fakes/twilio/fake-twilio.ts";
 import { LOOPBACK_TLS } from "../../fakes/twilio/tls.ts";
 
@@ -23,7 +23,7 @@ const NOW = Date.UTC(2026, 2, 2, 10);
 const signal = new AbortController().signal;
 
 async function errorAt(url: string): Promise<ProviderError> {
-  const provider = await twilioAt(url, {}, { now: () => NOW, monotonic: () => 0 });
+  const provider = await twilioAt(url, { TWILIO_TIMEOUT_MS: SHORT_TIMEOUT_MS }, { now: () => NOW, monotonic: () => 0 });
   try {
     return await provider.send(REQUEST, signal).then(
       () => expect.unreachable("the send was accepted"),
@@ -206,7 +206,7 @@ describe("no answer", () => {
     setDefaultCACertificates([...trusted, LOOPBACK_TLS.cert]);
     try {
       await using fake = await startFakeTwilio({ tls: LOOPBACK_TLS });
-      const provider = await twilioAt(fake.url);
+      const provider = await twilioAt(fake.url, { TWILIO_TIMEOUT_MS: SHORT_TIMEOUT_MS });
       fake.next({ kind: "hang" }, { kind: "accept" }, { kind: "hang" });
       const timedOut = { ...ambiguous, code: "twilio_timeout" };
       await expect(provider.send(REQUEST, signal)).rejects.toMatchObject(timedOut);
