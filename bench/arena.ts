@@ -8,12 +8,10 @@ import { createTemplate, openTestDatabase, type TestDatabase, type TestStack } f
 import { startStack, type Stack } from "../dev/stack/index.ts";
 import { startService, type ServiceProcess } from "./service.ts";
 
-/** Each contact channel with its queue; the order is that of `--channels`-less spreading. */
+/** Each contact channel with its queue. */
 export const CHANNEL_QUEUES = { sms: "sms", whatsapp_text: "whatsapp", ringless_voice: "voice" } as const;
 export type ChannelName = keyof typeof CHANNEL_QUEUES;
 
-/** Messages under way at once in each queue: the service's default, so the bare worker has the same. */
-export const CONCURRENCY = 100;
 /** Of the embedded PostgREST, as the stack itself has it. */
 const POOL_SIZE = 20;
 const POLL_MS = 10;
@@ -22,6 +20,8 @@ const POLL_MS = 10;
 export interface Bench extends AsyncDisposable {
   readonly n: number;
   readonly rounds: number;
+  /** Messages under way at once in each queue, of the service and of the workers that it is compared with. */
+  readonly concurrency: number;
   readonly versions: string;
   say(line: string): void;
   openArena(): Promise<Arena>;
@@ -49,7 +49,7 @@ export interface Arena extends AsyncDisposable {
   until(queues: readonly string[], done: (unfinished: number) => boolean, service?: ServiceProcess): Promise<number>;
 }
 
-export async function openBench(options: { n: number; rounds: number; say: Bench["say"] }): Promise<Bench> {
+export async function openBench(options: Pick<Bench, "n" | "rounds" | "concurrency" | "say">): Promise<Bench> {
   await using undo = new AsyncDisposableStack();
   const stack = undo.use(await startStack({ log: () => {} }));
   const template = await createTemplate(stack);
@@ -58,12 +58,12 @@ export async function openBench(options: { n: number; rounds: number; say: Bench
   return {
     ...options,
     versions,
-    openArena: () => openArena(stack, template),
+    openArena: () => openArena(stack, template, options.concurrency),
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
 }
 
-async function openArena(stack: Stack, template: TestStack): Promise<Arena> {
+async function openArena(stack: Stack, template: TestStack, concurrency: number): Promise<Arena> {
   await using undo = new AsyncDisposableStack();
   const database = undo.use(await openTestDatabase(template, { poolSize: POOL_SIZE }));
   const redis = undo.adopt(new Redis(stack.redisUrl, { maxRetriesPerRequest: null }), async (connection) => {
@@ -105,7 +105,7 @@ async function openArena(stack: Stack, template: TestStack): Promise<Arena> {
           REDIS_PREFIX: prefix,
           SUPABASE_URL: database.supabaseUrl,
           SUPABASE_SERVICE_KEY: database.supabaseServiceKey,
-          WORKER_CONCURRENCY: String(CONCURRENCY),
+          WORKER_CONCURRENCY: String(concurrency),
           ...environment,
         },
       });

@@ -12,22 +12,24 @@ import { shutdown } from "./shutdown.ts";
 const SECTIONS: Record<string, (bench: Bench) => Promise<Section>> = { planning, sending, api, shutdown };
 
 const USAGE = `npm run bench -- [options]
-  --n N          contacts of a hunt (20000)
-  --rounds N     times that each measurement is repeated (3)
-  --only A,B     of ${Object.keys(SECTIONS).join(", ")}
-  --json         one JSON object as the last line
-  --write        append to bench/RESULTS.md`;
+  --n N            contacts of a hunt (20000)
+  --rounds N       times that each measurement is repeated (3)
+  --concurrency N  messages under way at once in each queue (100, the service's default)
+  --only A,B       of ${Object.keys(SECTIONS).join(", ")}
+  --json           one JSON object as the last line
+  --write          append to bench/RESULTS.md`;
 
 await runCommand(async (stopping) => {
   const { values } = parse();
   if (values.help) return console.log(USAGE);
   const n = wholeNumber("n", values.n);
   const rounds = wholeNumber("rounds", values.rounds);
+  const concurrency = wholeNumber("concurrency", values.concurrency);
   const chosen = (values.only ?? Object.keys(SECTIONS).join(",")).split(",");
   for (const name of chosen) if (!SECTIONS[name]) throw new StackError(`--only knows no "${name}"\n${USAGE}`);
 
   const sections: Section[] = [];
-  await using bench = await openBench({ n, rounds, say });
+  await using bench = await openBench({ n, rounds, concurrency, say });
   for (const name of chosen) {
     if (stopping.aborted) throw new StackError("stopped before the end");
     const section = await SECTIONS[name]?.(bench);
@@ -35,9 +37,9 @@ await runCommand(async (stopping) => {
     sections.push(section);
     console.log(`\n${tableOf(section)}\n`);
   }
-  const command = `npm run bench -- --n ${n} --rounds ${rounds} --only ${chosen.join(",")}`;
+  const command = `npm run bench -- --n ${n} --rounds ${rounds} --concurrency ${concurrency} --only ${chosen.join(",")}`;
   if (values.write) writeResults(join(ROOT, "bench/RESULTS.md"), command, sections, bench.versions);
-  if (values.json) console.log(JSON.stringify({ n, rounds, sections }));
+  if (values.json) console.log(JSON.stringify({ n, rounds, concurrency, sections }));
 });
 
 function parse() {
@@ -46,6 +48,7 @@ function parse() {
       options: {
         n: { type: "string", default: "20000" },
         rounds: { type: "string", default: "3" },
+        concurrency: { type: "string", default: "100" },
         only: { type: "string" },
         json: { type: "boolean", default: false },
         write: { type: "boolean", default: false },

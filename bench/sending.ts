@@ -1,4 +1,4 @@
-import { CONCURRENCY, type Arena, type Bench, type ChannelName } from "./arena.ts";
+import type { Arena, Bench, ChannelName } from "./arena.ts";
 import { startChild } from "./child.ts";
 import type { BareWorkerTask } from "./children/bare-worker.ts";
 import type { StraightforwardTask } from "./children/straightforward.ts";
@@ -11,7 +11,7 @@ const STRAIGHTFORWARD_SHARE = 10;
 
 /** Messages from queued to sent in the ledger, against a worker that does nothing and against the straightforward way. */
 export async function sending(bench: Bench): Promise<Section> {
-  const { n } = bench;
+  const { n, concurrency } = bench;
   const few = Math.max(200, Math.round(n / STRAIGHTFORWARD_SHARE));
   const section: Section = { name: "sending", title: `Sending ${n} messages`, series: [], ratios: [], notes: [] };
   const peak: Series = { name: "peak memory of the service", unit: "MB", rounds: [] };
@@ -36,7 +36,7 @@ export async function sending(bench: Bench): Promise<Section> {
         peak.rounds.push(process.peakMb());
         await assertSent(arena, n);
       }
-      const common = { redisUrl: "", prefix: "", queues: queuesOf(channels), concurrency: CONCURRENCY };
+      const common = { redisUrl: "", prefix: "", queues: queuesOf(channels), concurrency };
       {
         await using arena = await bench.openArena();
         await prepare(arena, n, samples);
@@ -59,7 +59,7 @@ export async function sending(bench: Bench): Promise<Section> {
   }
   section.series.push(peak);
   section.notes.push(
-    `concurrency ${CONCURRENCY} a queue everywhere; sandbox at 0 ms, no receipts; the end is seen in Redis and checked in the ledger`,
+    `concurrency ${concurrency} a queue everywhere; sandbox at 0 ms, no receipts; the end is seen in Redis and checked in the ledger`,
     `straightforward: a worker with one insert and one update a message through supabase-js, ${few} messages`,
   );
   return section;

@@ -14,9 +14,11 @@ import { createQueues, jobOf } from "./queues/index.ts";
 import { connectRedis } from "./queues/redis.ts";
 import { createApp } from "./routes/index.ts";
 import { jobRoutes } from "./routes/jobs.routes.ts";
+import { messageRoutes } from "./routes/messages.routes.ts";
 import { opsRoutes } from "./routes/ops.routes.ts";
 import type { Store } from "./store/store.ts";
 import { createSupabaseStore } from "./store/supabase.ts";
+import { startEpoch } from "./workers/epoch.ts";
 import { startWorkers } from "./workers/index.ts";
 import type { ActiveChannel } from "./workers/run-job.ts";
 import { startSweeper } from "./workers/sweeper.ts";
@@ -52,6 +54,8 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   const store = createSupabaseStore({
     ...config.database,
     onRetry: (operation, error, items) => log.warn({ err: error, operation, items }, "waiting for the database"),
+    onRestored: (messages) =>
+      log.error({ messages }, "the database was restored from a backup: what it had open is unknown now"),
   });
   const redis = connectRedis(config.redis.url, "api");
   const workerRedis = connectRedis(config.redis.url, "worker");
@@ -69,12 +73,20 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   }
   const definitions = new Map(config.channels.map(({ channel }) => [channel.name, channel]));
 
+  const epoch = startEpoch({
+    redis: workerRedis,
+    store,
+    prefix: config.redis.prefix,
+    intervalMs: config.workers.sweepMs,
+    log,
+  });
   const workers = startWorkers({
     redis: workerRedis,
     prefix: config.redis.prefix,
     ...config.workers,
     store,
     channels,
+    mayStart: epoch.known,
     hunt: {
       store,
       enqueue: (messages) => queues.addMessages(messages.map(jobOf)),
@@ -92,6 +104,17 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   const isStopping = (): boolean => stopping !== undefined;
   const app = createApp({
     routes: [
+      ...huntRoutes({ store, enqueueHunt: queues.addHunt, channels: definitions, log }),
+      ...config.channels.map(({ channel, provider, offBecause }) =>
+        singleRoute(channel, {
+          store,
+          enqueue: (message) => queues.addMessages([jobOf(message)]),
+          offBecause: () => (provider || overrides.providers?.[channel.name] ? undefined : offBecause),
+          log,
+        }),
+      ),
+      ...messageRoutes({ queues, store }),
+      ...jobRoutes({ queues, store }),
       ...opsRoutes({
         store,
         queues,
@@ -102,16 +125,6 @@ export async function startService(config: Config, overrides: Overrides = {}): P
         clock,
         stuckAfterMs: STUCK_AFTER_MS,
       }),
-      ...huntRoutes({ store, enqueueHunt: queues.addHunt, channels: definitions, log }),
-      ...config.channels.map(({ channel, provider, offBecause }) =>
-        singleRoute(channel, {
-          store,
-          enqueue: (message) => queues.addMessages([jobOf(message)]),
-          offBecause: () => (provider || overrides.providers?.[channel.name] ? undefined : offBecause),
-          log,
-        }),
-      ),
-      ...jobRoutes({ queues, store }),
     ],
     apiSecrets: config.http.apiSecrets,
     maxBodyBytes: config.http.maxBodyBytes,
@@ -128,7 +141,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
 
   const stop = async (deadline: AbortSignal): Promise<boolean> => {
     log.info("stopping: no new work is taken");
-    const [drained] = await Promise.all([workers.drain(deadline), sweeper.stop()]);
+    const [drained] = await Promise.all([workers.drain(deadline), sweeper.stop(), epoch.stop()]);
     for (const { provider } of channels.values()) await provider?.close?.();
     await store.close(deadline);
     const closed = await closeServer(server, deadline);

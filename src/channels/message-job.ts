@@ -8,6 +8,7 @@ const keptOutcomeSchema = z.object({
   result: z.enum(["sent", "failed", "unknown", "not_sent", "ambiguous"]),
   code: z.string().optional(),
   detail: z.string().optional(),
+  provider: z.string().optional(),
   providerMessageId: z.string().optional(),
   suppress: z.boolean(),
   holdMs: z.number().optional(),

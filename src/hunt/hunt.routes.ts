@@ -9,7 +9,7 @@ import { route, type Route } from "../core/route.ts";
 import { shortText } from "../core/text.ts";
 import type { Store } from "../store/store.ts";
 import { MESSAGE_STATUSES } from "../store/store.ts";
-import { messageSchema, messageView } from "../store/message-view.ts";
+import { cursorQuery, messagePageSchema, pageView } from "../store/message-view.ts";
 import { contactSchema, readContacts, type ChannelDirectory, type Contact } from "./contacts.ts";
 import type { HuntJob } from "./hunt.jobs.ts";
 import { statusSchema, summarise } from "./hunt.status.ts";
@@ -125,16 +125,12 @@ export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps
       params: z.object({ huntId }),
       query: z.object({
         status: z.enum(MESSAGE_STATUSES).optional(),
-        cursor: z
-          .string()
-          .regex(/^\d{1,18}$/, "is not a cursor that this route gave")
-          .optional(),
-        limit: z.coerce.number().int().min(1).max(1000).default(100),
+        ...cursorQuery,
       }),
       responses: {
         200: {
           description: "Contacts in the order in which they were planned. Give `nextCursor` back to go on.",
-          schema: z.object({ messages: z.array(messageSchema), nextCursor: z.string().nullable() }),
+          schema: messagePageSchema,
         },
         404: { description: "There is no such hunt." },
       },
@@ -146,7 +142,7 @@ export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps
         });
         if (page.messages.length === 0 && !(await store.huntExists(params.huntId)))
           throw notFound("hunt", params.huntId);
-        return { status: 200, body: { messages: page.messages.map(messageView), nextCursor: page.nextCursor ?? null } };
+        return { status: 200, body: pageView(page) };
       },
     }),
 

@@ -54,6 +54,8 @@ export interface Queues {
   addHunt(hunt: HuntJob): Promise<void>;
   /** Of these jobs, the ids of those that will not run (any more) by themselves: there is none, or it has ended. */
   idle(queue: string, jobIds: readonly string[]): Promise<{ missing: string[]; ended: string[] }>;
+  /** What a job carries; undefined when there is none. */
+  dataOf(queue: string, jobId: string): Promise<unknown>;
   remove(queue: string, jobId: string): Promise<void>;
   /** Removes what is left of a submission's jobs, so that it can be added again. */
   removeHunt(jobId: string, chunks: number): Promise<void>;
@@ -143,6 +145,12 @@ export function createQueues(options: QueuesOptions): Queues {
         }),
       );
     },
+
+    dataOf: (name, jobId) =>
+      withRedis("reading a job", async () => {
+        const job = await queueOf(name).getJob(jobId);
+        return job?.data as unknown;
+      }),
 
     async remove(name, jobId) {
       await withRedis("removing a job", () => queueOf(name).remove(jobId));

@@ -1,14 +1,12 @@
 import type { Job } from "bullmq";
 import { z } from "zod";
-import { UnavailableError } from "../core/errors.ts";
 import { notFound, ProblemError } from "../core/problem.ts";
 import { refusalOf } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
 import type { Queues } from "../queues/index.ts";
-import { messageJobSchema } from "../channels/message-job.ts";
 import { withRedis } from "../queues/redis.ts";
-import { messageSchema, messageView } from "../store/message-view.ts";
 import type { Store } from "../store/store.ts";
+import { requeue } from "./requeue.ts";
 
 const statsSchema = z.object({
   name: z.string(),
@@ -120,7 +118,7 @@ export function jobRoutes({ queues, store }: { queues: Queues; store: Store }): 
         },
       },
       async handle({ params, idempotency }) {
-        const queue = queueOf(params.queue);
+        queueOf(params.queue);
         const response = { jobId: params.jobId, queue: params.queue, messageId: params.jobId };
         if (!z.uuid().safeParse(params.jobId).success) {
           await jobOf(params.queue, params.jobId);
@@ -134,10 +132,7 @@ export function jobRoutes({ queues, store }: { queues: Queues; store: Store }): 
         const answer = await store.retryMessage(params.jobId, response, idempotency);
         switch (answer.result) {
           case "accepted":
-            // The ended job would block its own id. If Redis is away now, the sweeper does the same later.
-            await requeue(queues, queue, params.jobId).catch((error: unknown) => {
-              if (!(error instanceof UnavailableError)) throw error;
-            });
+            await requeue(queues, params.queue, params.jobId);
             return { status: 202, body: answer.response };
           case "replay":
             return { status: 202, body: answer.response };
@@ -154,36 +149,7 @@ export function jobRoutes({ queues, store }: { queues: Queues; store: Store }): 
         }
       },
     }),
-    route({
-      method: "get",
-      path: "/api/messages/:messageId",
-      tag: "Messages",
-      summary: "What became of a message",
-      params: z.object({ messageId: z.string().min(1).max(200) }),
-      responses: {
-        200: { description: "The message now.", schema: messageSchema },
-        404: { description: "There is no such message." },
-      },
-      async handle({ params: { messageId } }) {
-        const message = z.uuid().safeParse(messageId).success ? await store.message(messageId) : undefined;
-        if (!message) throw notFound("message", messageId);
-        return { status: 200, body: messageView(message) };
-      },
-    }),
   ];
-}
-
-async function requeue(
-  queues: Queues,
-  queue: { getJob(id: string): Promise<Job | undefined>; name: string },
-  id: string,
-): Promise<void> {
-  const job = await withRedis("a job", () => queue.getJob(id));
-  const data = messageJobSchema.safeParse(job?.data);
-  if (!job || !data.success) return;
-  const { outcome: _outcome, ...fresh } = data.data;
-  await withRedis("removing a failed job", () => job.remove());
-  await queues.addMessages([{ queue: queue.name, data: fresh, priority: job.opts.priority ?? 0 }]);
 }
 
 function notRetryable(detail: string): ProblemError {

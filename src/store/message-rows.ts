@@ -52,13 +52,22 @@ export function toStoredMessage(row: MessageRow): StoredMessage {
   };
 }
 
-/** One page of a hunt's messages in the order of planning. The cursor is the last row's `seq`, opaque to callers. */
+interface Filter {
+  huntId?: string;
+  accountId?: string | undefined;
+  status: MessageStatus | undefined;
+  cursor: string | undefined;
+  limit: number;
+}
+
+/** One page of messages in the order of planning. The cursor is the last row's `seq`, opaque to callers. */
 export async function pageOfMessages(
   database: Database,
-  huntId: string,
-  { status, cursor, limit }: { status: MessageStatus | undefined; cursor: string | undefined; limit: number },
+  { huntId, accountId, status, cursor, limit }: Filter,
 ): Promise<MessagePage> {
-  let query = database.client.from("messages").select(MESSAGE_COLUMNS).eq("hunt_id", huntId);
+  let query = database.client.from("messages").select(MESSAGE_COLUMNS);
+  if (huntId) query = query.eq("hunt_id", huntId);
+  if (accountId) query = query.eq("account_id", accountId);
   if (status) query = query.eq("status", status);
   if (cursor) query = query.gt("seq", Number(cursor));
   // One more than asked for tells whether there is a next page.
@@ -66,7 +75,7 @@ export async function pageOfMessages(
     .order("seq")
     .limit(limit + 1)
     .overrideTypes<MessageRow[], { merge: false }>();
-  const rows = (await database.run("hunt messages", ordered)) ?? [];
+  const rows = (await database.run("messages", ordered)) ?? [];
   const page = rows.slice(0, limit);
   return {
     messages: page.map(toStoredMessage),

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { MESSAGE_STATUSES, type StoredMessage } from "./store.ts";
+import { MESSAGE_STATUSES, type MessagePage, type StoredMessage } from "./store.ts";
 
 const time = z.string().nullable();
 
@@ -33,4 +33,19 @@ export function messageView(message: StoredMessage): z.output<typeof messageSche
   const { queue: _queue, code, ...rest } = message;
   const skipped = message.status === "skipped";
   return { ...rest, reason: skipped ? code : null, code: skipped ? null : code };
+}
+
+/** The query parameters of every list of messages. */
+export const cursorQuery = {
+  cursor: z
+    .string()
+    .regex(/^\d{1,18}$/, "is not a cursor that this route gave")
+    .optional(),
+  limit: z.coerce.number().int().min(1).max(1000).default(100),
+};
+
+export const messagePageSchema = z.object({ messages: z.array(messageSchema), nextCursor: z.string().nullable() });
+
+export function pageView({ messages, nextCursor }: MessagePage): z.output<typeof messagePageSchema> {
+  return { messages: messages.map(messageView), nextCursor: nextCursor ?? null };
 }

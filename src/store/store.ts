@@ -90,6 +90,7 @@ export interface Outcome {
   code: string | undefined;
   /** In words, without personal data. */
   detail: string | undefined;
+  provider: string | undefined;
   providerMessageId: string | undefined;
   /** The recipient asked the carrier never to be contacted again. */
   suppress: boolean;
@@ -144,6 +145,10 @@ export interface MessagePage {
 export type RetryAnswer<Response> =
   | { result: "accepted" | "replay"; response: Response }
   | { result: "conflict" | "missing" | "not_failed" | "not_safe" | "no_credit"; status?: MessageStatus };
+
+export type ResolveAnswer<Response> =
+  | { result: "accepted" | "replay"; response: Response }
+  | { result: "conflict" | "missing" | "not_unknown"; status?: MessageStatus };
 
 /** A message that should have a job, for the sweeper. */
 export interface OpenMessage {
@@ -201,6 +206,25 @@ export interface Store {
   ): Promise<MessagePage>;
   message(id: string): Promise<StoredMessage | undefined>;
   retryMessage<R>(id: string, response: R, idempotency: Idempotency | undefined): Promise<RetryAnswer<R>>;
+
+  /** Messages of all hunts, and of none, in the order of planning. */
+  messages(filter: {
+    status: "unknown" | "failed";
+    accountId: string | undefined;
+    cursor: string | undefined;
+    limit: number;
+  }): Promise<MessagePage>;
+  /** Settles what nobody could tell: a person says what became of it. */
+  resolveMessage<R>(
+    id: string,
+    as: "sent" | "not_sent" | "resend",
+    response: R,
+    idempotency: Idempotency | undefined,
+  ): Promise<ResolveAnswer<R>>;
+
+  /** The greatest epoch that was seen anywhere: a database behind it is refused, then taken over as restored. */
+  observeEpoch(epoch: number): void;
+  nextEpoch(): Promise<number>;
 
   openMessages(after: number, limit: number, olderThanMs: number): Promise<OpenMessage[]>;
   openSubmissions(olderThanMs: number): Promise<{ jobId: string; huntId: string; chunks: number }[]>;

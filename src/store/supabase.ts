@@ -1,7 +1,8 @@
+import { UnavailableError } from "../core/errors.ts";
 import type { Receipt, Reply } from "../core/inbound.ts";
 import type { Idempotency } from "../core/route.ts";
 import { Batcher } from "./batcher.ts";
-import { Database, type DatabaseOptions } from "./database.ts";
+import { Database, DatabaseError, type DatabaseOptions } from "./database.ts";
 import { pageOfMessages, toStoredMessage, MESSAGE_COLUMNS, type MessageRow } from "./message-rows.ts";
 import type {
   Acceptance,
@@ -12,6 +13,7 @@ import type {
   OpenMessage,
   Outcome,
   PlannedMessage,
+  ResolveAnswer,
   RetryAnswer,
   Store,
   Verdict,
@@ -20,6 +22,8 @@ import type {
 export interface SupabaseStoreOptions extends DatabaseOptions {
   /** Told each time that a batch has to wait for the database. */
   onRetry?(operation: string, error: unknown, items: number): void;
+  /** Told when the database turned out to be a restored backup: so many messages became `unknown`. */
+  onRestored?(messages: number): void;
 }
 
 /** Contacts that one request carries at the most when a submission is staged. */
@@ -45,11 +49,23 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     maxWaitMs: 1,
     waitForDatabase: false,
   });
+  let epoch = 0;
+  /** A database that was restored from a backup: what it believes to be open becomes unknown, then work goes on. */
+  const adopt = async (error: unknown): Promise<never> => {
+    if (!(error instanceof DatabaseError) || error.code !== "AP001") throw error;
+    const doubted = await rpc<number | null>("adopt_epoch", { p_epoch: epoch });
+    options.onRestored?.(doubted ?? 0);
+    throw new UnavailableError("database", "The database was restored from a backup.", error);
+  };
+
   const begins = new Batcher<NewAttempt, Verdict>({
     flush: async (attempts) => {
       // Two that ask for one message at once may be two workers: within a call they would both be told to go.
       const first = new Map(attempts.toReversed().map((attempt) => [attempt.messageId, attempt]));
-      const rows = await rpc<VerdictRow[]>("begin_attempts", { p_items: [...first.values()].map(toAttemptRow) });
+      const rows = await rpc<VerdictRow[]>("begin_attempts", {
+        p_items: [...first.values()].map(toAttemptRow),
+        p_epoch: epoch,
+      }).catch(adopt);
       const byId = new Map(rows.map((row) => [row.id, row]));
       return attempts.map((attempt) => {
         const verdict = toVerdict(byId.get(attempt.messageId));
@@ -147,7 +163,7 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
       return (await database.run("hunt", query)) !== null;
     },
 
-    huntMessages: (huntId, filter) => pageOfMessages(database, huntId, filter),
+    huntMessages: (huntId, filter) => pageOfMessages(database, { huntId, ...filter }),
 
     async message(id) {
       const query = database.client.from("messages").select(MESSAGE_COLUMNS).eq("id", id).maybeSingle<MessageRow>();
@@ -157,6 +173,21 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
 
     retryMessage: <R>(id: string, response: R, idempotency: Idempotency | undefined) =>
       rpc<RetryAnswer<R>>("retry_message", { p_id: id, p_idempotency: idempotency ?? null, p_response: response }),
+
+    messages: (filter) => pageOfMessages(database, filter),
+
+    resolveMessage: <R>(id: string, as: string, response: R, idempotency: Idempotency | undefined) =>
+      rpc<ResolveAnswer<R>>("resolve_message", {
+        p_id: id,
+        p_as: as,
+        p_idempotency: idempotency ?? null,
+        p_response: response,
+      }),
+
+    observeEpoch(seen) {
+      epoch = Math.max(epoch, seen);
+    },
+    nextEpoch: () => rpc("next_epoch"),
 
     async openMessages(after, limit, olderThanMs) {
       const args = { p_after: after, p_limit: limit, p_older_than_ms: olderThanMs };

@@ -29,7 +29,7 @@ export async function attemptOnce(
   tries: Tries,
   handBack: AbortSignal,
 ): Promise<Attempt> {
-  const base = outcomeOf(send.messageId, send.attemptId);
+  const base = { ...outcomeOf(send.messageId, send.attemptId), provider: provider.name };
   try {
     const { providerMessageId } = await call(provider, send, handBack);
     return { outcome: { ...base, result: "sent", providerMessageId }, next: "done" };
@@ -63,7 +63,7 @@ export async function reconcile(
   claim: string,
   { clock, log }: { clock: Clock; log: Logger },
 ): Promise<Outcome> {
-  const base = { ...outcomeOf(open.messageId, open.attemptId), claim };
+  const base = { ...outcomeOf(open.messageId, open.attemptId), claim, provider: provider.name };
   const unknown = (detail: string): Outcome => ({ ...base, result: "unknown", code: "ambiguous", detail });
   if (!provider.reconcile) return unknown("The provider may have accepted it and cannot be asked.");
   try {
@@ -92,6 +92,7 @@ export function outcomeOf(messageId: string, attemptId?: string): Outcome {
     result: "failed",
     code: undefined,
     detail: undefined,
+    provider: undefined,
     providerMessageId: undefined,
     suppress: false,
   };

@@ -20,6 +20,8 @@ export interface WorkersOptions {
   store: Store;
   channels: RunJobDeps["channels"];
   hunt: HuntWorkerDeps;
+  /** No job is taken before it resolves. */
+  mayStart: Promise<void>;
   clock: Clock;
   log: Logger;
 }
@@ -40,6 +42,11 @@ export interface Workers {
 const MAX_STALLED = 50;
 /** After a command that Redis did not answer; BullMQ's own 15 s would idle on long after Redis is back. */
 const REDIS_RETRY_MS = 1000;
+/**
+ * How long one blocking wait for jobs lasts, seconds. A worker that is closed in the moment before such a wait sits it
+ * out, so it bounds how long an idle service may take to stop.
+ */
+const WAIT_SECONDS = 1;
 /** How long handed-back jobs may take to find their way into Redis, milliseconds. */
 const HAND_BACK_TIMEOUT_MS = 2000;
 
@@ -53,6 +60,7 @@ export function startWorkers(options: WorkersOptions): Workers {
     lockDuration: options.lockMs,
     stalledInterval: options.stalledCheckMs,
     maxStalledCount: MAX_STALLED,
+    drainDelay: WAIT_SECONDS,
     runRetryDelay: REDIS_RETRY_MS,
   };
 
@@ -63,7 +71,7 @@ export function startWorkers(options: WorkersOptions): Workers {
     run: (job: Job<unknown>, token?: string) => Promise<unknown>,
   ): Worker => {
     const log = options.log.child({ queue });
-    const worker = new Worker(queue, run, { ...shared, concurrency });
+    const worker = new Worker(queue, run, { ...shared, concurrency, autorun: false });
     worker.on("error", (error) => log.warn({ err: error }, "worker error"));
     worker.on("failed", (job, error) => log.info({ jobId: job?.id, reason: messageOf(error) }, "job failed"));
     workers.push(worker);
@@ -84,9 +92,18 @@ export function startWorkers(options: WorkersOptions): Workers {
   }
   start(HUNT_QUEUE, options.huntConcurrency, (job) => runHuntJob(job, options.hunt));
 
+  let draining = false;
+  void options.mayStart.then(() => {
+    if (draining) return;
+    for (const worker of workers) {
+      worker.run().catch((error: unknown) => options.log.error({ err: error, queue: worker.name }, "worker ended"));
+    }
+  });
+
   return {
     progress: workers.map((worker) => watchProgress(worker, clock)),
     async drain(deadline) {
+      draining = true;
       const closed = Promise.all(workers.map((worker) => worker.close())).then(() => true);
       const drained = await Promise.race([closed, aborted(deadline)]);
       if (drained) return true;

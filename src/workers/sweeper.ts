@@ -1,9 +1,10 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
+import { messageJobSchema } from "../channels/message-job.ts";
 import { UnavailableError } from "../core/errors.ts";
 import { HUNT_QUEUE } from "../hunt/hunt.jobs.ts";
 import type { NewMessageJob, Queues } from "../queues/index.ts";
-import type { OpenMessage, Store } from "../store/store.ts";
+import type { OpenMessage, Outcome, Store } from "../store/store.ts";
 
 export interface SweeperOptions {
   store: Store;
@@ -42,7 +43,7 @@ export function startSweeper({ store, queues, log, intervalMs }: SweeperOptions)
     let requeued = 0;
     for (let pages = 0; hurried || pages < PAGES_A_ROUND; pages++) {
       const page = await store.openMessages(after, PAGE, SETTLED_MS);
-      requeued += await requeueOrphans(page, queues);
+      requeued += await requeueOrphans(page, queues, store);
       const last = page.at(-1);
       if (!last || page.length < PAGE) {
         after = 0;
@@ -100,8 +101,11 @@ export function startSweeper({ store, queues, log, intervalMs }: SweeperOptions)
   };
 }
 
-/** A job that ended while its message is open would block a new one of the same id: it goes first. */
-async function requeueOrphans(page: readonly OpenMessage[], queues: Queues): Promise<number> {
+/**
+ * A job that ended while its message is open would block a new one of the same id: it goes first. If it knows that the
+ * message was sent, the ledger has forgotten that (a database that lost its last seconds), and is told again.
+ */
+async function requeueOrphans(page: readonly OpenMessage[], queues: Queues, store: Store): Promise<number> {
   let requeued = 0;
   for (const [queue, messages] of Map.groupBy(page, (message) => message.queue)) {
     if (!queues.get(queue)) continue;
@@ -109,7 +113,11 @@ async function requeueOrphans(page: readonly OpenMessage[], queues: Queues): Pro
       queue,
       messages.map(({ id }) => id),
     );
-    await Promise.all(ended.map((id) => queues.remove(queue, id)));
+    for (const id of ended) {
+      const job = messageJobSchema.safeParse(await queues.dataOf(queue, id));
+      if (job.data?.outcome?.result === "sent") await store.recordOutcome(job.data.outcome as Outcome);
+      await queues.remove(queue, id);
+    }
     const orphans = new Set([...missing, ...ended]);
     await queues.addMessages(messages.filter(({ id }) => orphans.has(id)).map(toJob));
     requeued += orphans.size;

@@ -6,6 +6,8 @@ create table accounts (
   status text not null default 'active' check (status in ('active', 'suspended')),
   -- ISO 3166-1 alpha-2; how numbers in national format are read.
   default_country text not null default 'FR' check (default_country ~ '^[A-Z]{2}$'),
+  -- The account would rather write to somebody twice than not at all: what becomes unknown is sent again, once.
+  resend_unknown boolean not null default false,
   created_at timestamptz not null default now()
 );
 
@@ -24,7 +26,9 @@ create table hunt_submissions (
   hunt_id text not null references hunts (id),
   contacts integer not null check (contacts > 0),
   accepted_at timestamptz not null default now(),
-  planned_at timestamptz
+  planned_at timestamptz,
+  -- The database was restored from a backup while this was open: it may have been sent since.
+  suspect boolean not null default false
 );
 create index hunt_submissions_hunt on hunt_submissions (hunt_id);
 create index hunt_submissions_open on hunt_submissions (accepted_at) where planned_at is null;
@@ -93,6 +97,7 @@ create index messages_hunt on messages (hunt_id, seq) where hunt_id is not null;
 create unique index messages_provider_message on messages (provider, provider_message_id)
   where provider_message_id is not null;
 create index messages_open on messages (seq) where status in ('queued', 'sending');
+create index messages_settled on messages (status, seq) where status in ('unknown', 'failed');
 create index messages_person on messages (recipient, sent_at desc) where sent_at is not null;
 
 create table message_events (
@@ -164,6 +169,14 @@ create table pending_receipts (
   primary key (provider, provider_message_id, status)
 );
 
+-- Counts up while the service runs, and is copied to Redis each time: a copy that is greater than the original tells that
+-- this database was restored from a backup.
+create table epoch (
+  one boolean primary key default true check (one),
+  value bigint not null default 1
+);
+insert into epoch default values;
+
 create table idempotency_keys (
   scope text not null,
   key text not null,
@@ -180,7 +193,7 @@ declare
 begin
   foreach t in array array[
     'accounts', 'hunts', 'hunt_submissions', 'hunt_chunks', 'messages', 'message_events', 'leads', 'credits',
-    'suppressions', 'replies', 'pending_receipts', 'idempotency_keys'
+    'suppressions', 'replies', 'pending_receipts', 'epoch', 'idempotency_keys'
   ] loop
     execute format('alter table public.%I enable row level security', t);
     execute format('revoke all on public.%I from anon, authenticated', t);

@@ -5,7 +5,8 @@ language sql immutable parallel safe
 set search_path = ''
 as $$
   select case old_status
-    when 'queued' then new_status in ('sending', 'failed', 'skipped', 'cancelled')
+    -- sent, unknown: the ledger was set back to an older state and learns what happened since.
+    when 'queued' then new_status in ('sending', 'sent', 'unknown', 'failed', 'skipped', 'cancelled')
     -- Back to queued: the provider has proven that it did not accept the attempt.
     when 'sending' then new_status in ('queued', 'sent', 'failed', 'unknown')
     when 'unknown' then new_status in ('queued', 'sent', 'delivered', 'read', 'failed')

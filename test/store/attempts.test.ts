@@ -12,7 +12,11 @@ let store: Store;
 
 beforeAll(async () => {
   database = await openTestDatabase(inject("stack"));
-  store = createSupabaseStore({ url: database.supabaseUrl, serviceKey: database.supabaseServiceKey, timeoutMs: 10_000 });
+  store = createSupabaseStore({
+    url: database.supabaseUrl,
+    serviceKey: database.supabaseServiceKey,
+    timeoutMs: 10_000,
+  });
   await database.sql.query("insert into accounts (id) values ('acc')");
 });
 afterAll(async () => {
@@ -65,6 +69,7 @@ const outcome = (messageId: string, attemptId: string | undefined, fields: Parti
   result: "sent",
   code: undefined,
   detail: undefined,
+  provider: undefined,
   providerMessageId: undefined,
   suppress: false,
   ...fields,
@@ -118,9 +123,12 @@ describe("may a message be sent now?", () => {
     expect(await begin(id, { attemptId })).toMatchObject({ verdict: "reconcile" });
   });
 
-  test.each(["sent", "delivered", "read", "failed", "skipped", "cancelled", "unknown"])("it is %s → settled", async (status) => {
-    expect(await begin(await message({ status }))).toMatchObject({ verdict: "settled", status });
-  });
+  test.each(["sent", "delivered", "read", "failed", "skipped", "cancelled", "unknown"])(
+    "it is %s → settled",
+    async (status) => {
+      expect(await begin(await message({ status }))).toMatchObject({ verdict: "settled", status });
+    },
+  );
 
   test("nobody knows it → missing", async () => {
     expect(await begin(randomUUID())).toEqual({ verdict: "missing" });
@@ -132,7 +140,9 @@ describe("may a message be sent now?", () => {
     const id = await message({ account_id: "acc", channel: "expiring", credit: "reserved", expires_at: past });
     expect(await begin(id)).toEqual({ verdict: "skipped", code: "expired" });
     expect(await rowOf(id)).toMatchObject({ status: "skipped", code: "expired", credit: "released" });
-    const { rows } = await database.sql.query("select balance::int, reserved::int from credits where channel = 'expiring'");
+    const { rows } = await database.sql.query(
+      "select balance::int, reserved::int from credits where channel = 'expiring'",
+    );
     expect(rows).toEqual([{ balance: 6, reserved: 0 }]);
   });
 
@@ -153,12 +163,25 @@ describe("may a message be sent now?", () => {
   });
 
   test("two workers of two processes ask at the same moment → one goes, the other waits", async () => {
-    const other = createSupabaseStore({ url: database.supabaseUrl, serviceKey: database.supabaseServiceKey, timeoutMs: 10_000 });
+    const other = createSupabaseStore({
+      url: database.supabaseUrl,
+      serviceKey: database.supabaseServiceKey,
+      timeoutMs: 10_000,
+    });
     const ids = await Promise.all(Array.from({ length: 50 }, () => message()));
     const ask = (each: Store, id: string) =>
       each.beginAttempt({ messageId: id, attemptId: randomUUID(), provider: "test", holdMs: LONG_MS });
     const pairs = await Promise.all(ids.map((id) => Promise.all([ask(store, id), ask(other, id)])));
-    expect(new Set(pairs.map((pair) => pair.map(({ verdict }) => verdict).toSorted().join()))).toEqual(new Set(["go,wait"]));
+    expect(
+      new Set(
+        pairs.map((pair) =>
+          pair
+            .map(({ verdict }) => verdict)
+            .toSorted()
+            .join(),
+        ),
+      ),
+    ).toEqual(new Set(["go,wait"]));
     await other.close();
   });
 
@@ -184,13 +207,16 @@ describe("a worker that was taken over", () => {
     expect(await begin(id, { attemptId })).toMatchObject({ verdict: "wait" });
   });
 
-  test.each(["failed", "unknown", "not_sent", "ambiguous"] as const)("reports %s → is not believed any more", async (result) => {
-    const id = await message();
-    const attemptId = await go(id, 0);
-    await begin(id);
-    expect(await record(id, attemptId, { result, code: "late", holdMs: 0 })).toBe(false);
-    expect(await rowOf(id)).toMatchObject({ status: "sending", attempt_id: attemptId });
-  });
+  test.each(["failed", "unknown", "not_sent", "ambiguous"] as const)(
+    "reports %s → is not believed any more",
+    async (result) => {
+      const id = await message();
+      const attemptId = await go(id, 0);
+      await begin(id);
+      expect(await record(id, attemptId, { result, code: "late", holdMs: 0 })).toBe(false);
+      expect(await rowOf(id)).toMatchObject({ status: "sending", attempt_id: attemptId });
+    },
+  );
 
   test("reports sent → is believed, because it is a fact", async () => {
     const id = await message();
@@ -242,8 +268,17 @@ describe("what an attempt came to", () => {
     expect(after).toMatchObject({ code: fields.code ?? null, ...expected });
     if (result !== "ambiguous") expect(await record(id, attemptId, fields)).toBe(false);
     expect(await eventsOf(id)).toEqual(events);
-    const { rows } = await database.sql.query("select balance::int, reserved::int, spent::int from credits where channel = $1", [channel]);
-    const credit = { sent: [5, 0, 1], failed: [6, 0, 0], unknown: [5, 1, 0], not_sent: [5, 1, 0], ambiguous: [5, 1, 0] }[result];
+    const { rows } = await database.sql.query(
+      "select balance::int, reserved::int, spent::int from credits where channel = $1",
+      [channel],
+    );
+    const credit = {
+      sent: [5, 0, 1],
+      failed: [6, 0, 0],
+      unknown: [5, 1, 0],
+      not_sent: [5, 1, 0],
+      ambiguous: [5, 1, 0],
+    }[result];
     expect([rows[0].balance, rows[0].reserved, rows[0].spent]).toEqual(credit);
   });
 
@@ -253,7 +288,9 @@ describe("what an attempt came to", () => {
     const attemptId = await go(id);
     await Promise.all([record(id, attemptId), record(id, attemptId), record(id, attemptId)]);
     expect(await eventsOf(id)).toEqual(["sent"]);
-    const { rows } = await database.sql.query("select reserved::int, spent::int from credits where channel = 'doubled'");
+    const { rows } = await database.sql.query(
+      "select reserved::int, spent::int from credits where channel = 'doubled'",
+    );
     expect(rows).toEqual([{ reserved: 2, spent: 1 }]);
   });
 
@@ -276,7 +313,11 @@ describe("what an attempt came to", () => {
     const attemptId = await go(id);
     const answers = await Promise.all(
       Array.from({ length: 5 }, async () => {
-        const other = createSupabaseStore({ url: database.supabaseUrl, serviceKey: database.supabaseServiceKey, timeoutMs: 10_000 });
+        const other = createSupabaseStore({
+          url: database.supabaseUrl,
+          serviceKey: database.supabaseServiceKey,
+          timeoutMs: 10_000,
+        });
         const changed = await other.recordOutcome(outcome(id, attemptId));
         await other.close();
         return changed;
@@ -337,10 +378,15 @@ describe("what an attempt came to", () => {
       const id = await message({ account_id: "acc", recipient });
       const attemptId = randomUUID();
       // The second was begun before the first said so.
-      await database.sql.query("update messages set status = 'sending', attempt_id = $2 where id = $1", [id, attemptId]);
+      await database.sql.query("update messages set status = 'sending', attempt_id = $2 where id = $1", [
+        id,
+        attemptId,
+      ]);
       expect(await record(id, attemptId, { result: "failed", code: "opted_out", suppress: true })).toBe(true);
     }
-    const { rows } = await database.sql.query("select account_id, reason from suppressions where phone = $1", [recipient]);
+    const { rows } = await database.sql.query("select account_id, reason from suppressions where phone = $1", [
+      recipient,
+    ]);
     expect(rows).toEqual([{ account_id: "acc", reason: "carrier" }]);
   });
 

@@ -5,7 +5,7 @@ import { MESSAGE_STATUSES } from "../../src/store/store.ts";
 
 /** All that may follow a state; whatever is not here is forbidden. */
 const ALLOWED: Record<string, string[]> = {
-  queued: ["sending", "failed", "skipped", "cancelled"],
+  queued: ["sending", "sent", "unknown", "failed", "skipped", "cancelled"],
   sending: ["queued", "sent", "failed", "unknown"],
   unknown: ["queued", "sent", "delivered", "read", "failed"],
   sent: ["delivered", "read", "failed"],

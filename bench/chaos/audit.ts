@@ -1,0 +1,155 @@
+import { Queue, type Job, type JobType } from "bullmq";
+import { Redis } from "ioredis";
+import type pg from "pg";
+import type { FakeTwilioMessage } from "../../test/fakes/twilio/fake-twilio.ts";
+import { ACCOUNTS } from "./bodies.ts";
+import type { Accepted } from "./double-process.ts";
+import type { Promised } from "./submitter.ts";
+
+/** What came of everything, by counting at the ledger, the queues and the providers. */
+export interface Audit {
+  accepted: number;
+  states: Record<string, number>;
+  /** Calls that the doubles accepted. */
+  sends: number;
+  lost: string[];
+  twice: string[];
+  /** The ledger says sent, and no double has it. */
+  phantoms: string[];
+  /** A double has it, and the ledger denies it. */
+  denied: string[];
+  credits: string[];
+  stuck: string[];
+  unknown: number;
+  /** Unknown, although no kill and no fault met their attempt. */
+  unexplained: string[];
+}
+
+interface Row {
+  id: string;
+  hunt_id: string | null;
+  account_id: string | null;
+  channel: string;
+  recipient: string;
+  status: string;
+  code: string | null;
+  credit: string;
+  attempts: number;
+  attempt_id: string | null;
+  sent: boolean;
+}
+
+const UNFINISHED: JobType[] = ["waiting", "prioritized", "active", "delayed", "waiting-children"];
+const QUEUES = ["hunt", "whatsapp", "sms", "voice"];
+const LEDGER = `select id, hunt_id, account_id, channel, recipient, status, code, credit, attempts, attempt_id,
+  sent_at is not null as sent from messages`;
+
+export async function audit(found: {
+  sql: pg.Pool;
+  redisUrl: string;
+  prefix: string;
+  promised: Promised;
+  exposed: ReadonlySet<string>;
+  twilio: FakeTwilioMessage[];
+  tagged: Accepted[];
+}): Promise<Audit> {
+  const { promised, exposed } = found;
+  const { rows } = await found.sql.query<Row>(LEDGER);
+  const byId = new Map(rows.map((row) => [row.id, row]));
+  const settled = ({ status }: Row): boolean => status !== "queued" && status !== "sending";
+
+  const lost = rows.filter((row) => !settled(row)).map((row) => `${words(row)} is still open`);
+  const planned = Map.groupBy(rows, ({ hunt_id: hunt }) => hunt);
+  for (const [hunt, contacts] of promised.hunts) {
+    const missing = contacts - (planned.get(hunt)?.length ?? 0);
+    if (missing !== 0) lost.push(`${hunt}: ${missing} of ${contacts} contacts are not in the ledger`);
+  }
+  for (const id of promised.singles.keys()) if (!byId.has(id)) lost.push(`single send ${id} is not in the ledger`);
+
+  const taken = new Map<string, number>();
+  const take = (key: string): void => void taken.set(key, (taken.get(key) ?? 0) + 1);
+  for (const { to } of found.twilio) take(to);
+  for (const { messageId } of found.tagged) take(messageId);
+  const callsOf = (row: Row): number => taken.get(row.channel === "sms" ? row.recipient : row.id) ?? 0;
+  const real = rows.filter(dialled);
+  const isSent = ({ status, sent }: Row): boolean =>
+    ["sent", "delivered", "read"].includes(status) || (status === "failed" && sent);
+
+  const credits = await creditFaults(found.sql, rows);
+  const unknown = rows.filter(({ status }) => status === "unknown");
+  return {
+    accepted: [...promised.hunts.values()].reduce((sum, n) => sum + n, 0) + promised.singles.size,
+    states: Object.fromEntries(
+      [...Map.groupBy(rows, ({ status }) => status)].map(([status, of]) => [status, of.length]),
+    ),
+    sends: found.twilio.length + found.tagged.length,
+    lost,
+    twice: real.filter((row) => callsOf(row) > 1).map((row) => `${words(row)} was accepted ${callsOf(row)} times`),
+    phantoms: real.filter((row) => isSent(row) && callsOf(row) === 0).map((row) => `${words(row)}, no provider has it`),
+    denied: real
+      .filter((row) => callsOf(row) > 0 && !isSent(row) && row.status !== "unknown")
+      .map((row) => `${words(row)}, a provider has it`),
+    credits: [
+      ...credits,
+      ...rows.filter((row) => !creditFits(row)).map((row) => `${words(row)}, credit ${row.credit}`),
+    ],
+    stuck: await stuckJobs(found.redisUrl, found.prefix, byId),
+    unknown: unknown.length,
+    unexplained: unknown.filter((row) => !exposed.has(row.attempt_id ?? "")).map(words),
+  };
+}
+
+const words = ({ id, channel, status, code, attempts }: Row): string =>
+  `${channel} ${id}: ${status}${code ? ` (${code})` : ""}, ${attempts} attempts`;
+
+/** A contact that was given twice has the number of its first copy, and a bad number is nobody's. */
+const dialled = ({ status, code, recipient }: Row): boolean =>
+  recipient.startsWith("+") && !(status === "skipped" && code === "duplicate");
+
+function creditFits({ credit, status, sent, account_id: account }: Row): boolean {
+  const metered = account !== null && ACCOUNTS[account] !== undefined;
+  if (!metered) return credit === "none";
+  if (status === "skipped") return credit === "none" || credit === "released";
+  if (status === "unknown") return credit === "reserved";
+  if (status === "failed" && !sent) return credit === "released";
+  return credit === "spent";
+}
+
+async function creditFaults(sql: pg.Pool, messages: readonly Row[]): Promise<string[]> {
+  const { rows } = await sql.query<{
+    account_id: string;
+    channel: string;
+    balance: number;
+    reserved: number;
+    spent: number;
+  }>("select account_id, channel, balance::int, reserved::int, spent::int from credits");
+  return rows.flatMap(({ account_id: account, channel, balance, reserved, spent }) => {
+    const own = messages.filter((row) => row.account_id === account && row.channel === channel);
+    const count = (credit: string): number => own.filter((row) => row.credit === credit).length;
+    const [initial, due, gone] = [ACCOUNTS[account], count("reserved"), count("spent")];
+    if (reserved === due && spent === gone && balance + reserved + spent === initial) return [];
+    return [
+      `${account} ${channel}: balance ${balance}, reserved ${reserved}, spent ${spent}; the messages say reserved ${due}, spent ${gone}, of ${initial}`,
+    ];
+  });
+}
+
+/** Jobs that are not over, and jobs that failed while their message did not. */
+async function stuckJobs(redisUrl: string, prefix: string, byId: ReadonlyMap<string, Row>): Promise<string[]> {
+  const connection = new Redis(redisUrl, { maxRetriesPerRequest: null });
+  const stuck: string[] = [];
+  for (const name of QUEUES) {
+    const queue = new Queue(name, { connection, prefix });
+    const open = await queue.getJobs(UNFINISHED);
+    for (const job of open) stuck.push(`${name}: job ${job.id} is ${await job.getState()}`);
+    const failed: (Job | undefined)[] = await queue.getJobs(["failed"]);
+    for (const job of failed) {
+      const status = byId.get(job?.id ?? "")?.status;
+      if (status !== "failed")
+        stuck.push(`${name}: job ${job?.id} failed (${job?.failedReason}), its message: ${status}`);
+    }
+    await queue.close();
+  }
+  connection.disconnect();
+  return stuck;
+}

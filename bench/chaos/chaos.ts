@@ -1,0 +1,170 @@
+import { copyFileSync, mkdirSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { StackError } from "../../dev/stack/stack-error.ts";
+import { audit, type Audit } from "./audit.ts";
+import { ACCOUNTS, CHANNELS } from "./bodies.ts";
+import { startTagged, startTwilio } from "./doubles.ts";
+import { PROVIDER_TIMEOUT_MS } from "./http-provider.ts";
+import { seeded } from "./random.ts";
+import { type Servers, startServers } from "./servers.ts";
+import { Slot } from "./slot.ts";
+import { SECRET, startSubmitter, type Promised } from "./submitter.ts";
+import { makeTrouble, type Damage } from "./trouble.ts";
+import { Watch } from "./watch.ts";
+import { FakeTwilio } from "../../test/fakes/twilio/fake-twilio.ts";
+
+export interface ChaosOptions {
+  minutes: number;
+  seed: number;
+  /** Contacts a second. */
+  rate: number;
+  stopping: AbortSignal;
+  say(line: string): void;
+  /** Where the logs of the services and servers are copied to at the end. */
+  logs?: string | undefined;
+}
+
+export interface ChaosResult {
+  minutes: number;
+  seed: number;
+  audit: Audit;
+  damage: Damage;
+  requests: Omit<Promised, "hunts" | "singles">;
+  exposed: number;
+  crashes: string[];
+  /** From the last fault's end until nothing was open; undefined when that was not within the limit. */
+  quietMs: number | undefined;
+}
+
+const PREFIX = "{chaos}";
+const SERVICES = 2;
+const SHUTDOWN_TIMEOUT_MS = 4000;
+/** START_BUDGET_MS and the margin of src/workers/attempt.ts, around the provider's time-out. */
+const HOLD_MS = 4000 + PROVIDER_TIMEOUT_MS + 1000;
+const QUIET_TIMEOUT_MS = 150_000;
+const POLL_MS = 250;
+
+/** One run: load, trouble, quiet, count. */
+export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
+  const { minutes, seed, stopping, say } = options;
+  const random = seeded(seed);
+  await using undo = new AsyncDisposableStack();
+  const servers = undo.use(await startServers());
+  undo.defer(() => keepLogs(servers.dataDir, options.logs));
+  const [twilio, tagged] = [undo.use(await startTwilio()), undo.use(await startTagged())];
+  const watch = undo.use(new Watch(servers.databaseUrl));
+  await openAccounts(watch);
+  const slots: Slot[] = [];
+  for (let i = 0; i < SERVICES; i++) {
+    const slot = await Slot.open({
+      name: `service-${i}`,
+      run: servers.run,
+      logFile: join(servers.dataDir, "logs", `service-${i}.log`),
+      targets: {
+        redis: servers.ports.redis,
+        database: servers.ports.supabase,
+        twilio: Number(new URL(twilio.url).port),
+        tagged: Number(new URL(tagged.url).port),
+      },
+      environment: environment(servers, options.logs === undefined ? "warn" : "debug"),
+    });
+    slots.push(undo.use(slot));
+  }
+  await Promise.all(slots.map((slot) => slot.start()));
+
+  const enough = AbortSignal.any([stopping, AbortSignal.timeout(minutes * 60_000)]);
+  const { promised, finished } = startSubmitter({
+    urls: slots.map(({ url }) => url),
+    random: random.fork("submitter"),
+    rate: options.rate,
+    open: () => watch.open,
+    enough,
+    stopping,
+  });
+  const trouble = { servers, slots, doubles: { twilio, tagged }, random, watch, say, signal: enough };
+  const damage = await makeTrouble({
+    ...trouble,
+    scale: Math.min(1, minutes / 10),
+    holdMs: HOLD_MS,
+    shutdownTimeoutMs: SHUTDOWN_TIMEOUT_MS,
+  });
+  if (stopping.aborted) throw new StackError("stopped before the end");
+
+  say(`the faults are over, ${watch.open} open: waiting for quiet`);
+  const since = performance.now();
+  const isQuiet = await untilQuiet(watch, finished, stopping);
+  const quietMs = isQuiet ? performance.now() - since : undefined;
+  const result = await audit({
+    sql: watch.sql,
+    redisUrl: `redis://127.0.0.1:${servers.ports.redis}`,
+    prefix: PREFIX,
+    promised,
+    exposed: watch.exposed,
+    twilio: await twilio.accepted(),
+    tagged: await tagged.accepted(),
+  });
+  const { hunts: _, singles: __, ...requests } = promised;
+  const crashes = slots.flatMap((slot) => slot.crashes);
+  return { minutes, seed, audit: result, damage, requests, exposed: watch.exposed.size, crashes, quietMs };
+}
+
+function environment(servers: Servers, logLevel: string): Record<string, string> {
+  return {
+    PATH: process.env["PATH"] ?? "",
+    // Two hundred starts of a process: without it most of the machine goes into compiling.
+    NODE_COMPILE_CACHE: join(servers.dataDir, "compile-cache"),
+    NODE_ENV: "production",
+    HOST: "127.0.0.1",
+    LOG_LEVEL: logLevel,
+    API_SECRET: SECRET,
+    REDIS_PREFIX: PREFIX,
+    SUPABASE_SERVICE_KEY: servers.serviceKey,
+    DATABASE_TIMEOUT_MS: "3000",
+    JOB_BACKOFF_MS: "300",
+    WORKER_CONCURRENCY: "30",
+    LOCK_MS: "2000",
+    STALLED_CHECK_MS: "500",
+    SWEEP_MS: "1000",
+    SHUTDOWN_TIMEOUT_MS: String(SHUTDOWN_TIMEOUT_MS),
+    SMS_PROVIDER: "twilio",
+    TWILIO_ACCOUNT_SID: FakeTwilio.ACCOUNT_SID,
+    TWILIO_AUTH_TOKEN: FakeTwilio.AUTH_TOKEN,
+    TWILIO_FROM: "+33987650000",
+    TWILIO_TIMEOUT_MS: String(PROVIDER_TIMEOUT_MS),
+  };
+}
+
+async function openAccounts({ sql }: Watch): Promise<void> {
+  for (const [id, balance] of Object.entries(ACCOUNTS)) {
+    await sql.query("insert into accounts (id) values ($1)", [id]);
+    if (balance === undefined) continue;
+    const credit = "insert into credits (account_id, channel, balance) values ($1, $2, $3)";
+    for (const channel of CHANNELS) await sql.query(credit, [id, channel, balance]);
+  }
+}
+
+/** Every request answered, every submission planned, every message settled. */
+async function untilQuiet({ sql }: Watch, finished: Promise<void>, stopping: AbortSignal): Promise<boolean> {
+  const deadline = performance.now() + QUIET_TIMEOUT_MS;
+  const answered = await Promise.race([
+    finished.then(() => true),
+    delay(QUIET_TIMEOUT_MS, false, { ref: false, signal: stopping }).catch(() => false),
+  ]);
+  const open = `select (select count(*) from messages where status in ('queued', 'sending'))
+    + (select count(*) from hunt_submissions where planned_at is null) as n`;
+  while (answered && performance.now() < deadline && !stopping.aborted) {
+    const { rows } = await sql.query<{ n: string }>(open);
+    // The last jobs end a moment after their messages.
+    if (rows[0]?.n === "0") return delay(2000, true);
+    await delay(POLL_MS);
+  }
+  return false;
+}
+
+function keepLogs(dataDir: string, target: string | undefined): void {
+  if (target === undefined) return;
+  mkdirSync(target, { recursive: true });
+  const source = join(dataDir, "logs");
+  for (const file of readdirSync(source)) copyFileSync(join(source, file), join(target, file));
+}

@@ -1,0 +1,136 @@
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import type { Channel } from "../../src/client.ts";
+import { CHANNELS } from "./bodies.ts";
+import { NORMAL, type Answer, type Double } from "./doubles.ts";
+import type { Random } from "./random.ts";
+import type { Server, Servers } from "./servers.ts";
+import { DEPENDENCIES, type Slot } from "./slot.ts";
+import type { Cut } from "./tcp-proxy.ts";
+
+export interface FaultContext {
+  servers: Servers;
+  slots: readonly Slot[];
+  doubles: { twilio: Pick<Double<never>, "behave">; tagged: Pick<Double<never>, "behave"> };
+  random: Random;
+  /** 1 in a run of ten minutes, less in a shorter one: how long an outage lasts. */
+  scale: number;
+  /** Ends a fault early. */
+  signal: AbortSignal;
+  /** For how long an attempt is its worker's, milliseconds. */
+  holdMs: number;
+  shutdownTimeoutMs: number;
+}
+
+/** Something that goes wrong and is put right again before `run` resolves. */
+export interface Fault {
+  kind: string;
+  /** Whom it concerns: on one of these channels the next message has to be sent afterwards. */
+  channels: readonly Channel[];
+  /** Answers what there is to be said against it, as of a process that did not drain. */
+  run(): Promise<string | undefined>;
+}
+
+/** Shorter ones would pass unnoticed. */
+const LEAST_OUTAGE_MS = 1000;
+
+const TWILIO_ANSWERS: Record<string, Answer> = {
+  hangs: { kind: "hang" },
+  "hangs after accepting": { kind: "hang", accept: true },
+  resets: { kind: "reset" },
+  "resets after accepting": { kind: "reset", accept: true },
+  "answers 429": { kind: "error", status: 429, code: 20429, headers: { "retry-after": "1" } },
+  "answers 500": { kind: "error", status: 500, code: 20500 },
+  "answers half a document": { kind: "malformed", accept: true },
+  "is slower than the time-out": { kind: "slow", delayMs: 2500 },
+};
+const CUTS: readonly Cut[] = ["refuse", "lose-answers", "black-hole"];
+
+/** Every kind of fault once, in a random order and with random particulars. */
+export function dealFaults(context: FaultContext): Fault[] {
+  const { servers, slots, doubles, random } = context;
+  const pause = async (lowMs: number, highMs: number): Promise<void> => {
+    await delay(random.between(lowMs, highMs), undefined, { signal: context.signal }).catch(() => {});
+  };
+  const outage = (lowS: number, highS: number): Promise<void> => {
+    const ms = (seconds: number): number => Math.max(LEAST_OUTAGE_MS, seconds * 1000 * context.scale);
+    return pause(ms(lowS), ms(highS));
+  };
+  const quiet = (kind: string, run: () => Promise<void>, channels = CHANNELS): Fault => ({
+    kind,
+    channels,
+    run: async () => void (await run()),
+  });
+  const away = (server: Server, how: "stop" | "kill", lowS: number, highS: number): Fault =>
+    quiet(`${server.name}: ${how === "kill" ? "kill -9" : "stopped"}`, async () => {
+      await server[how]();
+      await outage(lowS, highS);
+      await server.start();
+    });
+
+  const drain = (): Fault => ({
+    kind: "service: SIGTERM",
+    channels: CHANNELS,
+    async run() {
+      const slot = random.pick(slots.filter(({ state }) => state === "up"));
+      if (!slot) return undefined;
+      const { how, ms } = await slot.replace(context.shutdownTimeoutMs + 5000);
+      // 1: the deadline came first, and running work was handed back.
+      return /^exit code [01]$/.test(how) ? undefined : `SIGTERM: ${how} after ${Math.round(ms)} ms`;
+    },
+  });
+  const freeze = (): Fault =>
+    quiet("service: frozen past lock and hold", async () => {
+      const slot = random.pick(slots.filter(({ state }) => state === "up"));
+      await slot?.freeze(context.holdMs + random.between(500, 3000), context.signal);
+    });
+  const provider = (): Fault => {
+    const of = random.pick(["twilio", "tagged"] as const);
+    const [words, answer] = random.pick(Object.entries(TWILIO_ANSWERS));
+    const channels: Channel[] = of === "twilio" ? ["sms"] : ["whatsapp_text", "ringless_voice"];
+    const run = async (): Promise<void> => {
+      await doubles[of].behave(answer);
+      await pause(1000, 5000);
+      await doubles[of].behave(NORMAL);
+    };
+    return quiet(`provider ${words}`, run, channels);
+  };
+  const cut = (): Fault => {
+    const kind = random.pick(CUTS);
+    const dependency = random.pick(DEPENDENCIES);
+    // Of one process, or of both at once.
+    const some = random.chance(0.5) ? [random.pick(slots)] : slots;
+    const proxies = some.map((slot) => slot.proxies[dependency]);
+    const run = async (): Promise<void> => {
+      await Promise.all(proxies.map((proxy) => proxy.cut(kind)));
+      await pause(500, 6000);
+      await Promise.all(proxies.map((proxy) => proxy.mend()));
+    };
+    return quiet(`network: ${kind}, ${dependency}`, run);
+  };
+  const emptied = (): Fault =>
+    quiet("redis: killed and emptied", async () => {
+      await servers.redis.kill();
+      await servers.redis.stop();
+      rmSync(join(servers.dataDir, "redis"), { recursive: true, force: true });
+      await servers.redis.start();
+    });
+
+  return random.shuffled([
+    away(servers.redis, "kill", 0, 1),
+    away(servers.redis, "kill", 1, 5),
+    away(servers.redis, "stop", 20, 60),
+    emptied(),
+    away(servers.postgres, "stop", 5, 20),
+    away(servers.postgres, "kill", 1, 10),
+    away(servers.postgrest, "kill", 2, 15),
+    away(servers.postgrest, "stop", 2, 15),
+    drain(),
+    drain(),
+    freeze(),
+    freeze(),
+    ...Array.from({ length: 5 }, provider),
+    ...Array.from({ length: 7 }, cut),
+  ]);
+}

@@ -1,0 +1,213 @@
+import { randomUUID } from "node:crypto";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { messageOf, messagesOf, phone, run, settles, statusOf, submit } from "../helpers/hunts.ts";
+import { accept, ambiguous, notSent, refusal, scriptedProvider, type ScriptedProvider } from "../helpers/scripted.ts";
+import { contact, openWorld, type TestService, type World } from "../helpers/service.ts";
+
+let world: World;
+let service: TestService;
+let provider: ScriptedProvider;
+/** What calls for a number fail with; all others are accepted. */
+const errors = new Map<string, () => unknown>();
+
+beforeAll(async () => {
+  world = await openWorld();
+  provider = scriptedProvider((request, signal) => {
+    const error = errors.get(request.to);
+    if (error) throw error();
+    return accept(request, signal);
+  });
+  service = await world.start({}, { providers: { sms: provider } });
+});
+afterAll(() => world[Symbol.asyncDispose]());
+
+let last = 0;
+
+/** A message over SMS that has come to its end; its calls fail with `error`. */
+async function ended(status: string, error?: () => unknown): Promise<{ id: string; to: string }> {
+  const to = phone((last += 1));
+  if (error) errors.set(to, error);
+  const { body } = await service.post("/api/phone/sms", { recipientPhone: to, message: "Bonjour" });
+  await settles(service, body.messageId, status);
+  await expect.poll(async () => (await service.get(`/api/jobs/sms/${body.messageId}`)).body.state).toMatch(/completed|failed/);
+  return { id: body.messageId, to };
+}
+
+const retry = (id: string, headers: Record<string, string> = {}, queue = "sms") =>
+  service.post(`/api/jobs/${queue}/${id}/retry`, undefined, headers);
+
+describe("GET /api/jobs/:queue/:jobId", () => {
+  test("a job that was sent → completed, with its result and times", async () => {
+    const { id } = await ended("sent");
+    const { status, body } = await service.get(`/api/jobs/sms/${id}`);
+    expect({ status, body }).toMatchObject({
+      status: 200,
+      body: { jobId: id, queue: "sms", name: "sms", state: "completed", attempts: 1, maxAttempts: 3, errors: [], result: { status: "sent" } },
+    });
+    const times = [body.createdAt, body.startedAt, body.finishedAt].map((time) => Date.parse(time));
+    expect(times).toEqual(times.toSorted());
+  });
+
+  test("a job that failed after three tries → failed, with each error in one line and no number", async () => {
+    const { id, to } = await ended("failed", () => notSent("line_down"));
+    const { body } = await service.get(`/api/jobs/sms/${id}`);
+    expect(body).toMatchObject({ state: "failed", attempts: 3, maxAttempts: 3 });
+    expect(body.errors).toHaveLength(3);
+    expect(body.errors.join()).not.toMatch(/\n| at |node_modules/);
+    expect(JSON.stringify(body)).not.toContain(to);
+    expect(JSON.stringify(body)).not.toContain("Bonjour");
+  });
+
+  test("a job that waits → its state, not started", async () => {
+    await world.queue("voice").pause();
+    const { body } = await service.post("/api/phone/ringless-voice", { recipientPhone: phone(900), text: "Bonjour" });
+    const job = await service.get(`/api/jobs/voice/${body.jobId}`);
+    expect(job.body).toMatchObject({ state: "waiting", attempts: 0, startedAt: null, finishedAt: null, result: null });
+    await world.queue("voice").resume();
+  });
+
+  test("a hunt's job and its chunk → are found in the queue hunt", async () => {
+    const { jobId } = await run(service, { accountId: await world.account(), contacts: [contact({ recipientPhone: "none" })] });
+    await expect.poll(async () => (await service.get(`/api/jobs/hunt/${jobId}`)).body).toMatchObject({ state: "completed", name: "hunt" });
+    expect((await service.get(`/api/jobs/hunt/${jobId}-0`)).body).toMatchObject({ state: "completed", result: { queued: 0 } });
+  });
+});
+
+describe("POST …/retry", () => {
+  test("a failure that was proven not sent → queued again, sent this time, the calls counted", async () => {
+    const { id, to } = await ended("failed", () => notSent());
+    errors.delete(to);
+    const answer = await retry(id);
+    expect(answer).toMatchObject({ status: 202, body: { jobId: id, queue: "sms", messageId: id } });
+    expect(await settles(service, id, "sent")).toMatchObject({ attempts: 4, code: null, detail: null });
+    expect(provider.callsTo(to)).toBe(4);
+    const { rows } = await world.sql.query("select kind from message_events where message_id = $1 order by id", [id]);
+    expect(rows.map(({ kind }) => kind)).toEqual(["retry", "retry", "failed", "requeued", "sent"]);
+  });
+
+  test("a refusal → can be tried again, and fails again", async () => {
+    const { id, to } = await ended("failed", () => refusal());
+    expect(await retry(id)).toMatchObject({ status: 202 });
+    await expect.poll(() => provider.callsTo(to)).toBe(2);
+    await settles(service, id, "failed");
+  });
+
+  test("a second time, when it has been sent → 409", async () => {
+    const { id, to } = await ended("failed", () => refusal());
+    errors.delete(to);
+    await retry(id);
+    await settles(service, id, "sent");
+    expect(await retry(id)).toMatchObject({ status: 409, body: { code: "not_retryable" } });
+    expect(provider.callsTo(to)).toBe(2);
+  });
+
+  test("ten at once without a key → one is taken, nobody is contacted twice", async () => {
+    const { id, to } = await ended("failed", () => refusal());
+    errors.delete(to);
+    const answers = await Promise.all(Array.from({ length: 10 }, () => retry(id)));
+    expect(answers.map(({ status }) => status).toSorted()).toEqual([202, ...Array(9).fill(409)]);
+    await settles(service, id, "sent");
+    expect(provider.callsTo(to)).toBe(2);
+  });
+
+  test("the same Idempotency-Key again → the same answer, tried once", async () => {
+    const { id, to } = await ended("failed", () => refusal());
+    errors.delete(to);
+    const headers = { "Idempotency-Key": randomUUID() };
+    const first = await retry(id, headers);
+    await settles(service, id, "sent");
+    expect(await retry(id, headers)).toMatchObject({ status: 202, body: first.body });
+    expect(provider.callsTo(to)).toBe(2);
+  });
+
+  test("the same Idempotency-Key ten times at once → ten equal answers, tried once", async () => {
+    const { id, to } = await ended("failed", () => refusal());
+    errors.delete(to);
+    const headers = { "Idempotency-Key": randomUUID() };
+    const answers = await Promise.all(Array.from({ length: 10 }, () => retry(id, headers)));
+    expect(answers.map(({ status }) => status)).toEqual(Array(10).fill(202));
+    await settles(service, id, "sent");
+    expect(provider.callsTo(to)).toBe(2);
+  });
+
+  test("sent, delivered, undelivered, skipped or of unknown fate → 409 in words, the state stays", async () => {
+    const { id: sent } = await ended("sent");
+    const { id: unknown } = await ended("unknown", () => ambiguous());
+    const whatsapp = async (recipientPhone: string, status: string): Promise<string> => {
+      const { body } = await service.post("/api/whatsapp/text", { recipientPhone, message: "Bonjour" });
+      await settles(service, body.messageId, status);
+      return body.messageId;
+    };
+    const delivered = await whatsapp(phone(901), "delivered");
+    const undelivered = await whatsapp("+33612340005", "failed");
+    await world.sql.query("insert into suppressions (phone) values ($1)", [phone(902)]);
+    const skipped = await whatsapp(phone(902), "skipped");
+    const cases = { sent: [sent, "sms"], unknown: [unknown, "sms"], delivered: [delivered, "whatsapp"], failed: [undelivered, "whatsapp"], skipped: [skipped, "whatsapp"] };
+    for (const [status, [id, queue]] of Object.entries(cases) as [string, [string, string]][]) {
+      const answer = await retry(id, {}, queue);
+      expect(answer).toMatchObject({ status: 409, body: { code: "not_retryable", detail: expect.stringMatching(/\w+ \w+/) } });
+      expect((await messageOf(service, id)).status).toBe(status);
+    }
+  });
+
+  test("a hunt's job, or a job that is no message's → 409", async () => {
+    const { jobId } = await run(service, { accountId: await world.account(), contacts: [contact({ recipientPhone: "none" })] });
+    expect(await retry(jobId, {}, "hunt")).toMatchObject({ status: 409, body: { code: "not_retryable" } });
+    await world.queue("scraping").add("anything", {}, { jobId: "something" });
+    expect(await retry("something", {}, "scraping")).toMatchObject({ status: 409 });
+  });
+
+  test("a failed message whose job has been cleaned away → is queued again all the same", async () => {
+    const { id, to } = await ended("failed", () => refusal());
+    errors.delete(to);
+    await world.queue("sms").remove(id);
+    expect(await retry(id)).toMatchObject({ status: 202 });
+    await expect.poll(async () => (await messageOf(service, id)).status, { timeout: 20_000 }).toBe("sent");
+  });
+
+  test("a retry of a contact in a hunt → the hunt's counts follow", async () => {
+    const to = phone((last += 1));
+    errors.set(to, () => refusal());
+    const { jobId, huntId } = await run(service, { accountId: await world.account(), contacts: [contact({ recipientPhone: to })] });
+    errors.delete(to);
+    const [{ messageId }] = await messagesOf(service, huntId);
+    await retry(messageId);
+    await settles(service, messageId, "sent");
+    expect(await statusOf(service, jobId)).toMatchObject({ total: 1, state: "finished", counts: { sent: 1, failed: 0 } });
+  });
+});
+
+describe("GET /api/queues", () => {
+  const SHAPE = { waiting: 0, active: 0, completed: 0, failed: 0, delayed: 0, prioritized: 0, paused: false };
+
+  test("all queues → each of the registry once, in one shape", async () => {
+    const { status, body } = await service.get("/api/queues/stats");
+    expect(status).toBe(200);
+    expect(body.queues.map(({ name }: { name: string }) => name)).toEqual(expect.arrayContaining(["hunt", "whatsapp", "sms", "voice", "scraping"]));
+    for (const queue of body.queues) expect(Object.keys(queue).toSorted()).toEqual(["name", ...Object.keys(SHAPE)].toSorted());
+  });
+
+  test("a paused queue → waiting counts plain and prioritised jobs, paused is true", async () => {
+    await using fresh = await openWorld();
+    const quiet = await fresh.start();
+    const stats = async () => (await quiet.get("/api/queues/sms/stats")).body;
+    expect(await stats()).toEqual({ ...SHAPE, name: "sms" });
+    await fresh.queue("sms").pause();
+    const contacts = Array.from({ length: 7 }, (_, i) => contact({ recipientPhone: phone(i) }));
+    const { jobId } = await submit(quiet, { accountId: await fresh.account(), contacts });
+    for (let i = 0; i < 3; i++) await quiet.post("/api/phone/sms", { recipientPhone: phone(100 + i), message: "Bonjour" });
+    await expect.poll(async () => (await statusOf(quiet, jobId)).state).toBe("running");
+    await expect.poll(stats).toEqual({ ...SHAPE, name: "sms", waiting: 10, prioritized: 7, paused: true });
+    await fresh.queue("sms").resume();
+    await expect.poll(stats).toEqual({ ...SHAPE, name: "sms", completed: 10 });
+  });
+
+  test("failed and delayed jobs → are counted", async () => {
+    await using fresh = await openWorld();
+    const slow = await fresh.start({ JOB_BACKOFF_MS: "600000" });
+    const stats = async () => (await slow.get("/api/queues/sms/stats")).body;
+    await slow.post("/api/phone/sms", { recipientPhone: "+33612340001", message: "Bonjour" });
+    await slow.post("/api/phone/sms", { recipientPhone: "+33612340003", message: "Bonjour" });
+    await expect.poll(stats).toEqual({ ...SHAPE, name: "sms", failed: 1, delayed: 1 });
+  });
+});

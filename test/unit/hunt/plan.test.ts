@@ -1,0 +1,104 @@
+import { describe, expect, test } from "vitest";
+import { CHUNK_SIZE, messageId, planChunk } from "../../../src/hunt/plan.ts";
+import { CHANNELS } from "../../../src/modules.ts";
+import type { Chunk } from "../../../src/store/store.ts";
+
+const CHUNK: Chunk = {
+  huntId: "hunt",
+  accountId: "acc",
+  priority: "normal",
+  expiresAt: "2031-01-01T00:00:00Z",
+  defaultCountry: "FR",
+  contacts: [],
+};
+const CONTACT = { adId: "ad", recipientPhone: "06 12 34 56 78", channel: "sms", message: "Bonjour" };
+const channels = (on = true) => new Map(CHANNELS.map((channel) => [channel.name, { channel, on }]));
+
+const plan = (contacts: object[], chunk: Partial<Chunk> = {}, no = 0, on = true) =>
+  planChunk({ ...CHUNK, ...chunk }, no, contacts as (typeof CONTACT)[], channels(on));
+
+test("a good contact → a ledger row in E.164, with the channel's content", () => {
+  expect(plan([{ ...CONTACT, senderPhone: "+33987654321" }])).toEqual([
+    {
+      id: messageId("hunt", CONTACT),
+      accountId: "acc",
+      huntId: "hunt",
+      adId: "ad",
+      copy: 0,
+      channel: "sms",
+      queue: "sms",
+      recipient: "+33612345678",
+      sender: "+33987654321",
+      content: { text: "Bonjour" },
+      priority: 1,
+      expiresAt: "2031-01-01T00:00:00Z",
+      skip: undefined,
+      detail: undefined,
+    },
+  ]);
+});
+
+test("the same chunk planned again → the same rows", () => {
+  const contacts = Array.from({ length: 20 }, (_, i) => ({ ...CONTACT, adId: `ad_${i}` }));
+  expect(plan(contacts)).toEqual(plan(contacts));
+});
+
+describe("a message's id", () => {
+  test("is a UUID that Postgres and zod take", () => {
+    expect(messageId("hunt", CONTACT)).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-a[0-9a-f]{3}-[0-9a-f]{12}$/);
+  });
+
+  test("differs by hunt, adId, channel and copy, and by where one ends and the next begins", () => {
+    const ids = [
+      messageId("hunt", CONTACT),
+      messageId("hunt2", CONTACT),
+      messageId("hunt", { ...CONTACT, adId: "ad2" }),
+      messageId("hunt", { ...CONTACT, channel: "whatsapp_text" }),
+      messageId("hunt", { ...CONTACT, copy: 1 }),
+      messageId('hunt","ad', { ...CONTACT, adId: "" }),
+      messageId("hunta", { ...CONTACT, adId: "d" }),
+    ];
+    expect(new Set(ids).size).toBe(ids.length);
+  });
+
+  test("does not follow from number or text, which may be mended in a later submission", () => {
+    expect(messageId("hunt", { ...CONTACT, recipientPhone: "+14155550199", message: "Hi" })).toBe(messageId("hunt", CONTACT));
+  });
+});
+
+describe("who is skipped", () => {
+  test.each([
+    ["a number that cannot be dialled", { recipientPhone: "call me" }, true, "invalid_number"],
+    ["a contact that the submission gave before", { copy: 1 }, true, "duplicate"],
+    ["a channel that nobody carries", {}, false, "channel_off"],
+    ["a channel that is gone since", { channel: "pigeon" }, true, "channel_off"],
+    ["content that no longer fits", { message: "x".repeat(5000) }, true, "channel_off"],
+    ["a repeated contact with a bad number", { copy: 1, recipientPhone: "x" }, false, "duplicate"],
+  ])("%s → skipped with a reason and words", (_, fields, on, skip) => {
+    const [row] = plan([{ ...CONTACT, ...fields }], {}, 0, on);
+    expect(row).toMatchObject({ skip, detail: expect.stringMatching(/\w+ \w+/) });
+  });
+
+  test("an unusable number → is kept as it was given", () => {
+    expect(plan([{ ...CONTACT, recipientPhone: "call me" }])[0]?.recipient).toBe("call me");
+  });
+});
+
+describe("priority", () => {
+  const priorities = (count: number, priority: Chunk["priority"], no = 0) =>
+    plan(Array.from({ length: count }, (_, i) => ({ ...CONTACT, adId: `ad_${i}` })), { priority }, no).map((row) => row.priority);
+
+  test("grows with the place in the hunt, across chunks", () => {
+    expect(priorities(4, "normal")).toEqual([1, 2, 3, 4]);
+    expect(priorities(2, "normal", 1)).toEqual([CHUNK_SIZE + 1, CHUNK_SIZE + 2]);
+  });
+
+  test("high grows slower, low faster", () => {
+    expect(priorities(8, "high")).toEqual([1, 1, 1, 1, 2, 2, 2, 2]);
+    expect(priorities(3, "low")).toEqual([1, 5, 9]);
+  });
+
+  test("never leaves what BullMQ takes", () => {
+    expect(priorities(1, "low", 10_000)).toEqual([2_097_151]);
+  });
+});
