@@ -5,6 +5,9 @@ import { createLogger } from "./core/logger.ts";
 import { CHANNELS } from "./modules.ts";
 import { startService } from "./service.ts";
 
+/** From the deadline until the process ends even if something does not let go, milliseconds. */
+const LAST_RESORT_MS = 5000;
+
 /** Exit codes: 0 drained, 1 handed back at the deadline or failed, 2 the environment is not complete. */
 async function main(): Promise<void> {
   const config = readConfig(process.env, CHANNELS);
@@ -17,6 +20,12 @@ async function main(): Promise<void> {
   log.info({ url: service.url, version }, "listening");
 
   const deadline = new AbortController();
+  deadline.signal.addEventListener("abort", () => {
+    setTimeout(() => {
+      log.fatal("something did not let go after the deadline");
+      process.exit(1);
+    }, LAST_RESORT_MS).unref();
+  });
   let signals = 0;
   const onSignal = (signal: NodeJS.Signals): void => {
     signals += 1;

@@ -9,6 +9,7 @@ import { systemClock, type Clock } from "./core/clock.ts";
 import type { Inbound } from "./core/inbound.ts";
 import { createLogger } from "./core/logger.ts";
 import { huntRoutes } from "./hunt/hunt.routes.ts";
+import { createMetrics } from "./core/metrics.ts";
 import { QUEUE_NAMES } from "./modules.ts";
 import { createQueues, jobOf } from "./queues/index.ts";
 import { connectRedis } from "./queues/redis.ts";
@@ -73,6 +74,15 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   }
   const definitions = new Map(config.channels.map(({ channel }) => [channel.name, channel]));
 
+  const metrics = createMetrics({
+    unknownMessages: () => store.countUnknown(),
+    jobs: async () => {
+      const all = await Promise.all(queues.all.map((queue) => queues.stats(queue)));
+      return all.flatMap(({ name, waiting, active, delayed, failed }) =>
+        Object.entries({ waiting, active, delayed, failed }).map(([state, count]) => ({ queue: name, state, count })),
+      );
+    },
+  });
   const epoch = startEpoch({
     redis: workerRedis,
     store,
@@ -96,6 +106,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     },
     clock,
     log,
+    metrics,
   });
   const sweeper = startSweeper({ store, queues, log, intervalMs: config.workers.sweepMs });
   redis.on("ready", () => sweeper.hurry());
@@ -120,6 +131,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
         queues,
         pingRedis: () => redis.ping(),
         progress: workers.progress,
+        metrics,
         isStopping,
         version,
         clock,
@@ -142,9 +154,10 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   const stop = async (deadline: AbortSignal): Promise<boolean> => {
     log.info("stopping: no new work is taken");
     const [drained] = await Promise.all([workers.drain(deadline), sweeper.stop(), epoch.stop()]);
+    // Before the store: a request whose body is still arriving is to be accepted, not refused.
+    const closed = await closeServer(server, deadline);
     for (const { provider } of channels.values()) await provider?.close?.();
     await store.close(deadline);
-    const closed = await closeServer(server, deadline);
     await queues.close().catch((error: unknown) => log.warn({ err: error }, "closing the queues failed"));
     for (const connection of [redis, workerRedis]) connection.disconnect();
     log.info({ drained }, drained ? "stopped" : "stopped at the deadline: running work was handed back");

@@ -79,9 +79,7 @@ export async function audit(found: {
   const unknown = rows.filter(({ status }) => status === "unknown");
   return {
     accepted: [...promised.hunts.values()].reduce((sum, n) => sum + n, 0) + promised.singles.size,
-    states: Object.fromEntries(
-      [...Map.groupBy(rows, ({ status }) => status)].map(([status, of]) => [status, of.length]),
-    ),
+    states: countBy(rows, ({ status, code }) => (status === "skipped" ? `skipped: ${code}` : status)),
     sends: found.twilio.length + found.tagged.length,
     lost,
     twice: real.filter((row) => callsOf(row) > 1).map((row) => `${words(row)} was accepted ${callsOf(row)} times`),
@@ -97,6 +95,11 @@ export async function audit(found: {
     unknown: unknown.length,
     unexplained: unknown.filter((row) => !exposed.has(row.attempt_id ?? "")).map(words),
   };
+}
+
+function countBy(rows: readonly Row[], name: (row: Row) => string): Record<string, number> {
+  const groups = [...Map.groupBy(rows, name)].toSorted(([a], [b]) => a.localeCompare(b));
+  return Object.fromEntries(groups.map(([key, of]) => [key, of.length]));
 }
 
 const words = ({ id, channel, status, code, attempts }: Row): string =>

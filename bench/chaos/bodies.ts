@@ -32,7 +32,7 @@ export function createBodies(random: Random) {
   return {
     /** Mostly small, sometimes big; now and then with a number that cannot be dialled or a contact given twice. */
     hunt(): NewHunt {
-      const size = Math.max(1, Math.round(MAX_HUNT ** random.unit()));
+      const size = Math.max(1, Math.round(MAX_HUNT ** (random.unit() ** 1.5)));
       const contacts = Array.from({ length: size }, (_, i) => ({
         adId: `ad_${i}`,
         recipientPhone: random.chance(0.005) ? "12345" : phoneOf(people++),

@@ -153,7 +153,8 @@ async function untilQuiet({ sql }: Watch, finished: Promise<void>, stopping: Abo
   ]);
   const open = `select (select count(*) from messages where status in ('queued', 'sending'))
     + (select count(*) from hunt_submissions where planned_at is null) as n`;
-  while (answered && performance.now() < deadline && !stopping.aborted) {
+  if (!answered) return false;
+  while (performance.now() < deadline && !stopping.aborted) {
     const { rows } = await sql.query<{ n: string }>(open);
     // The last jobs end a moment after their messages.
     if (rows[0]?.n === "0") return delay(2000, true);

@@ -60,7 +60,10 @@ export function dealFaults(context: FaultContext): Fault[] {
   const quiet = (kind: string, run: () => Promise<void>, channels = CHANNELS): Fault => ({
     kind,
     channels,
-    run: async () => void (await run()),
+    async run() {
+      await run();
+      return undefined;
+    },
   });
   const away = (server: Server, how: "stop" | "kill", lowS: number, highS: number): Fault =>
     quiet(`${server.name}: ${how === "kill" ? "kill -9" : "stopped"}`, async () => {

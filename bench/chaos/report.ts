@@ -51,7 +51,7 @@ export function tableOf(result: ChaosResult): string {
   ];
   const width = Math.max(...rows.map(([name]) => name.length));
   const recoveries = Object.entries(damage.recoveries)
-    .sort(([a], [b]) => a.localeCompare(b))
+    .toSorted(([a], [b]) => a.localeCompare(b))
     .map(([kind, times]) => [kind, damage.faults[kind] ?? damage.kills, median(times), Math.max(...times)] as const);
   const kindWidth = Math.max(...recoveries.map(([kind]) => kind.length));
   const seconds = (ms: number): string => (ms / 1000).toFixed(2).padStart(7);

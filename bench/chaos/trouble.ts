@@ -21,7 +21,7 @@ export interface TroubleOptions extends FaultContext {
 }
 
 /** On average. */
-const BETWEEN_KILLS_MS = 2200;
+const BETWEEN_KILLS_MS = 1800;
 const BETWEEN_FAULTS_MS = 1500;
 /** A recovery that takes longer is noted with this figure. */
 const RECOVERY_LIMIT_MS = 30_000;

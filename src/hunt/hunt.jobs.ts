@@ -10,3 +10,6 @@ export type HuntJob = z.output<typeof huntJobSchema>;
 /** One chunk of a submission. */
 export const planJobSchema = z.object({ jobId: z.uuid(), huntId: z.string(), no: z.number().int().nonnegative() });
 export type PlanJob = z.output<typeof planJobSchema>;
+
+/** The id of a chunk's job. */
+export const chunkJobId = (jobId: string, no: number): string => `${jobId}-${no}`;

@@ -2,7 +2,7 @@ import { FlowProducer, Queue, type JobsOptions, type QueueOptions } from "bullmq
 import type { Redis } from "ioredis";
 import type { MessageJob } from "../channels/message-job.ts";
 import { UnavailableError } from "../core/errors.ts";
-import { HUNT_QUEUE, type HuntJob, type PlanJob } from "../hunt/hunt.jobs.ts";
+import { chunkJobId, HUNT_QUEUE, type HuntJob, type PlanJob } from "../hunt/hunt.jobs.ts";
 import type { PlannedMessage } from "../store/store.ts";
 import { withRedis } from "./redis.ts";
 
@@ -140,7 +140,7 @@ export function createQueues(options: QueuesOptions): Queues {
             queueName: HUNT_QUEUE,
             data: { jobId: hunt.jobId, huntId: hunt.huntId, no } satisfies PlanJob,
             // The first chunk of a small hunt goes before the later ones of a big one.
-            opts: { ...opts, jobId: `${hunt.jobId}-${no}`, priority: no + 1 },
+            opts: { ...opts, jobId: chunkJobId(hunt.jobId, no), priority: no + 1 },
           })),
         }),
       );
@@ -158,7 +158,7 @@ export function createQueues(options: QueuesOptions): Queues {
 
     async removeHunt(jobId, chunks) {
       const queue = queueOf(HUNT_QUEUE);
-      const ids = [...Array.from({ length: chunks }, (_, no) => `${jobId}-${no}`), jobId];
+      const ids = [...Array.from({ length: chunks }, (_, no) => chunkJobId(jobId, no)), jobId];
       await withRedis("removing a hunt", () => Promise.all(ids.map((id) => queue.remove(id))));
     },
 

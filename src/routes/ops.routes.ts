@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { Clock } from "../core/clock.ts";
 import { messageOf } from "../core/errors.ts";
+import type { Metrics } from "../core/metrics.ts";
 import { route, type Route } from "../core/route.ts";
 import type { Queues } from "../queues/index.ts";
 import type { Store } from "../store/store.ts";
@@ -11,6 +12,7 @@ export interface OpsRoutesDeps {
   queues: Queues;
   pingRedis(): Promise<unknown>;
   progress: readonly Progress[];
+  metrics: Metrics;
   isStopping(): boolean;
   version: string;
   clock: Clock;
@@ -71,6 +73,18 @@ export function opsRoutes(deps: OpsRoutesDeps): Route[] {
           : await checks();
         const ready = Object.values(found).every(({ ok }) => ok);
         return { status: ready ? 200 : 503, body: { ready, checks: found } };
+      },
+    }),
+    route({
+      method: "get",
+      path: "/metrics",
+      tag: "Operations",
+      summary: "Figures for Prometheus",
+      description: "Wants the Bearer token, like everything that tells about the business.",
+      responses: { 200: { description: "Prometheus' text format." } },
+      async handle() {
+        const { contentType, text } = await deps.metrics.page();
+        return { status: 200, body: text, headers: { "Content-Type": contentType } };
       },
     }),
   ];

@@ -54,6 +54,19 @@ export class Database {
     return this.run(name, this.client.rpc(name, args) as PromiseLike<Answer<T>>);
   }
 
+  /** How many rows a request matches. Rejects like `run`. */
+  async count(operation: string, request: PromiseLike<Answer<unknown> & { count: number | null }>): Promise<number> {
+    let count = 0;
+    await this.run(
+      operation,
+      request.then((answer) => {
+        count = answer.count ?? 0;
+        return answer;
+      }),
+    );
+    return count;
+  }
+
   /** Awaits any other request. Rejects with `UnavailableError` or `DatabaseError`. */
   async run<T>(operation: string, request: PromiseLike<Answer<T>>): Promise<T> {
     let answer: Answer<T>;

@@ -214,6 +214,7 @@ export interface Store {
     cursor: string | undefined;
     limit: number;
   }): Promise<MessagePage>;
+  countUnknown(): Promise<number>;
   /** Settles what nobody could tell: a person says what became of it. */
   resolveMessage<R>(
     id: string,
@@ -227,7 +228,8 @@ export interface Store {
   nextEpoch(): Promise<number>;
 
   openMessages(after: number, limit: number, olderThanMs: number): Promise<OpenMessage[]>;
-  openSubmissions(olderThanMs: number): Promise<{ jobId: string; huntId: string; chunks: number }[]>;
+  /** Submissions that are not planned to the end, with the numbers of their chunks that are not. */
+  openSubmissions(olderThanMs: number): Promise<{ jobId: string; huntId: string; chunks: number; open: number[] }[]>;
   tidy(): Promise<void>;
 
   /** Writes what is waiting, gives it up at the deadline that the signal sets, then closes connections. */

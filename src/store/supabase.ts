@@ -176,6 +176,14 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
 
     messages: (filter) => pageOfMessages(database, filter),
 
+    async countUnknown() {
+      const query = database.client
+        .from("messages")
+        .select("id", { count: "exact", head: true })
+        .eq("status", "unknown");
+      return database.count("unknown messages", query);
+    },
+
     resolveMessage: <R>(id: string, as: string, response: R, idempotency: Idempotency | undefined) =>
       rpc<ResolveAnswer<R>>("resolve_message", {
         p_id: id,

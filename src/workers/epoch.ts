@@ -20,6 +20,9 @@ export interface Epoch {
   stop(): Promise<void>;
 }
 
+/** A step that hangs in a dependency is not waited for at the end, milliseconds. */
+const STOP_TIMEOUT_MS = 1000;
+
 /** Two processes may write at once, and one of them late: the copy never goes back. */
 const KEEP_GREATER = `
 local old = tonumber(redis.call('GET', KEYS[1]) or '0')
@@ -63,7 +66,7 @@ export function startEpoch({ redis, store, prefix, intervalMs, log }: EpochOptio
     known,
     async stop() {
       stopping.abort();
-      await running;
+      await Promise.race([running, delay(STOP_TIMEOUT_MS, undefined, { ref: false })]);
     },
   };
 }

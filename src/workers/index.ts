@@ -5,6 +5,7 @@ import type { Clock } from "../core/clock.ts";
 import { messageOf } from "../core/errors.ts";
 import { runHuntJob, type HuntWorkerDeps } from "../hunt/hunt.worker.ts";
 import { HUNT_QUEUE } from "../hunt/hunt.jobs.ts";
+import type { Metrics } from "../core/metrics.ts";
 import type { Store } from "../store/store.ts";
 import { outcomeOf } from "./attempt.ts";
 import { watchProgress, type Progress } from "./progress.ts";
@@ -24,6 +25,7 @@ export interface WorkersOptions {
   mayStart: Promise<void>;
   clock: Clock;
   log: Logger;
+  metrics: Metrics;
 }
 
 export interface Workers {

@@ -3,6 +3,7 @@ import { DelayedError, UnrecoverableError, type Job } from "bullmq";
 import type { Logger } from "pino";
 import type { Channel, Provider, SendRequest } from "../channels/channel.ts";
 import type { Clock } from "../core/clock.ts";
+import type { Metrics } from "../core/metrics.ts";
 import { messageOf, UnavailableError } from "../core/errors.ts";
 import { messageJobSchema, type MessageJob } from "../channels/message-job.ts";
 import type { Outcome, Store } from "../store/store.ts";
@@ -19,6 +20,7 @@ export interface RunJobDeps {
   channels: ReadonlyMap<string, ActiveChannel>;
   clock: Clock;
   log: Logger;
+  metrics: Metrics;
   /** Aborts when the service must stop now: unsent work goes back, a call under way is left to be reconciled. */
   handBack: AbortSignal;
 }
@@ -39,7 +41,7 @@ const HAND_BACK_MS = 250;
  * that the message carries is proven not to have been accepted.
  */
 export async function runJob(job: Job<unknown>, token: string | undefined, deps: RunJobDeps): Promise<JobResult> {
-  const { store, clock, log, handBack } = deps;
+  const { store, clock, log, metrics, handBack } = deps;
   const data = await parse(job, deps);
   const provider = deps.channels.get(data.channel)?.provider;
   if (!provider) return refuse(store, data.messageId, "channel_off", `${data.channel} has no provider now.`);
@@ -102,7 +104,13 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
           return later(HAND_BACK_MS);
         }
         const tries = { attempt: job.attemptsMade + 1, maxAttempts: job.opts.attempts ?? 1, calls: answer.attempts };
+        const called = clock.monotonic();
         const attempt = await attemptOnce(provider, requestOf(data, attemptId, answer.attempts), tries, handBack);
+        const seconds = (clock.monotonic() - called) / 1000;
+        metrics.attemptEnded(
+          { channel: data.channel, provider: provider.name, result: attempt.outcome.result },
+          seconds,
+        );
         await record(attempt.outcome);
         switch (attempt.next) {
           case "done":

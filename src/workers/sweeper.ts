@@ -2,7 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
 import { messageJobSchema } from "../channels/message-job.ts";
 import { UnavailableError } from "../core/errors.ts";
-import { HUNT_QUEUE } from "../hunt/hunt.jobs.ts";
+import { chunkJobId, HUNT_QUEUE } from "../hunt/hunt.jobs.ts";
 import type { NewMessageJob, Queues } from "../queues/index.ts";
 import type { OpenMessage, Outcome, Store } from "../store/store.ts";
 
@@ -57,17 +57,16 @@ export function startSweeper({ store, queues, log, intervalMs }: SweeperOptions)
   }
 
   async function sweepSubmissions(): Promise<number> {
-    const open = await store.openSubmissions(SETTLED_MS);
-    const { missing, ended } = await queues.idle(
-      HUNT_QUEUE,
-      open.map(({ jobId }) => jobId),
-    );
-    const orphans = new Set([...missing, ...ended]);
-    for (const { jobId, huntId, chunks } of open.filter((submission) => orphans.has(submission.jobId))) {
+    let requeued = 0;
+    for (const { jobId, huntId, chunks, open } of await store.openSubmissions(SETTLED_MS)) {
+      // The whole's job waits for those of its chunks: one that is gone would keep it waiting for ever.
+      const { missing, ended } = await queues.idle(HUNT_QUEUE, [jobId, ...open.map((no) => chunkJobId(jobId, no))]);
+      if (missing.length + ended.length === 0) continue;
       await queues.removeHunt(jobId, chunks);
       await queues.addHunt({ jobId, huntId, chunks });
+      requeued += 1;
     }
-    return orphans.size;
+    return requeued;
   }
 
   async function round(): Promise<void> {

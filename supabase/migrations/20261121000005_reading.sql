@@ -110,14 +110,17 @@ as $$
   limit p_limit
 $$;
 
--- Accepted submissions that are not planned yet: [{"jobId", "huntId", "priority", "chunks": n}].
+-- Accepted submissions that are not planned yet: [{"jobId", "huntId", "chunks": n, "open": [no, …]}].
 create function open_submissions(p_older_than_ms integer) returns jsonb
 language sql stable
 set search_path = public
 as $$
   select coalesce(jsonb_agg(jsonb_build_object(
     'jobId', s.job_id, 'huntId', s.hunt_id,
-    'chunks', (select count(*) from hunt_chunks c where c.job_id = s.job_id)
+    'chunks', (select count(*) from hunt_chunks c where c.job_id = s.job_id),
+    'open', (
+      select coalesce(jsonb_agg(c.no), '[]') from hunt_chunks c where c.job_id = s.job_id and c.planned_at is null
+    )
   )), '[]')
   from hunt_submissions s
   where s.planned_at is null and s.accepted_at < now() - make_interval(secs => p_older_than_ms / 1000.0)

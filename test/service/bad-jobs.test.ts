@@ -103,6 +103,9 @@ test("a job whose data in Redis is no JSON → does not stop the queue", async (
   await world.redis.hset(`${world.prefix}:voice:${jobId}`, "data", "{broken");
   await world.queue("voice").resume();
   await expectAlive("/api/phone/ringless-voice", { text: "Bonjour" });
+  await expect
+    .poll(() => service.logs.filter(({ msg, queue }) => msg === "worker error" && queue === "voice"))
+    .not.toEqual([]);
   await expectAlive("/api/phone/ringless-voice", { text: "Bonjour" });
 });
 

@@ -29,7 +29,9 @@ async function ended(status: string, error?: () => unknown): Promise<{ id: strin
   if (error) errors.set(to, error);
   const { body } = await service.post("/api/phone/sms", { recipientPhone: to, message: "Bonjour" });
   await settles(service, body.messageId, status);
-  await expect.poll(async () => (await service.get(`/api/jobs/sms/${body.messageId}`)).body.state).toMatch(/completed|failed/);
+  await expect
+    .poll(async () => (await service.get(`/api/jobs/sms/${body.messageId}`)).body.state)
+    .toMatch(/completed|failed/);
   return { id: body.messageId, to };
 }
 
@@ -42,7 +44,16 @@ describe("GET /api/jobs/:queue/:jobId", () => {
     const { status, body } = await service.get(`/api/jobs/sms/${id}`);
     expect({ status, body }).toMatchObject({
       status: 200,
-      body: { jobId: id, queue: "sms", name: "sms", state: "completed", attempts: 1, maxAttempts: 3, errors: [], result: { status: "sent" } },
+      body: {
+        jobId: id,
+        queue: "sms",
+        name: "sms",
+        state: "completed",
+        attempts: 1,
+        maxAttempts: 3,
+        errors: [],
+        result: { status: "sent" },
+      },
     });
     const times = [body.createdAt, body.startedAt, body.finishedAt].map((time) => Date.parse(time));
     expect(times).toEqual(times.toSorted());
@@ -67,9 +78,17 @@ describe("GET /api/jobs/:queue/:jobId", () => {
   });
 
   test("a hunt's job and its chunk → are found in the queue hunt", async () => {
-    const { jobId } = await run(service, { accountId: await world.account(), contacts: [contact({ recipientPhone: "none" })] });
-    await expect.poll(async () => (await service.get(`/api/jobs/hunt/${jobId}`)).body).toMatchObject({ state: "completed", name: "hunt" });
-    expect((await service.get(`/api/jobs/hunt/${jobId}-0`)).body).toMatchObject({ state: "completed", result: { queued: 0 } });
+    const { jobId } = await run(service, {
+      accountId: await world.account(),
+      contacts: [contact({ recipientPhone: "none" })],
+    });
+    await expect
+      .poll(async () => (await service.get(`/api/jobs/hunt/${jobId}`)).body)
+      .toMatchObject({ state: "completed", name: "hunt" });
+    expect((await service.get(`/api/jobs/hunt/${jobId}-0`)).body).toMatchObject({
+      state: "completed",
+      result: { queued: 0 },
+    });
   });
 });
 
@@ -142,16 +161,28 @@ describe("POST …/retry", () => {
     const undelivered = await whatsapp("+33612340005", "failed");
     await world.sql.query("insert into suppressions (phone) values ($1)", [phone(902)]);
     const skipped = await whatsapp(phone(902), "skipped");
-    const cases = { sent: [sent, "sms"], unknown: [unknown, "sms"], delivered: [delivered, "whatsapp"], failed: [undelivered, "whatsapp"], skipped: [skipped, "whatsapp"] };
+    const cases = {
+      sent: [sent, "sms"],
+      unknown: [unknown, "sms"],
+      delivered: [delivered, "whatsapp"],
+      failed: [undelivered, "whatsapp"],
+      skipped: [skipped, "whatsapp"],
+    };
     for (const [status, [id, queue]] of Object.entries(cases) as [string, [string, string]][]) {
       const answer = await retry(id, {}, queue);
-      expect(answer).toMatchObject({ status: 409, body: { code: "not_retryable", detail: expect.stringMatching(/\w+ \w+/) } });
+      expect(answer).toMatchObject({
+        status: 409,
+        body: { code: "not_retryable", detail: expect.stringMatching(/\w+ \w+/) },
+      });
       expect((await messageOf(service, id)).status).toBe(status);
     }
   });
 
   test("a hunt's job, or a job that is no message's → 409", async () => {
-    const { jobId } = await run(service, { accountId: await world.account(), contacts: [contact({ recipientPhone: "none" })] });
+    const { jobId } = await run(service, {
+      accountId: await world.account(),
+      contacts: [contact({ recipientPhone: "none" })],
+    });
     expect(await retry(jobId, {}, "hunt")).toMatchObject({ status: 409, body: { code: "not_retryable" } });
     await world.queue("scraping").add("anything", {}, { jobId: "something" });
     expect(await retry("something", {}, "scraping")).toMatchObject({ status: 409 });
@@ -168,12 +199,19 @@ describe("POST …/retry", () => {
   test("a retry of a contact in a hunt → the hunt's counts follow", async () => {
     const to = phone((last += 1));
     errors.set(to, () => refusal());
-    const { jobId, huntId } = await run(service, { accountId: await world.account(), contacts: [contact({ recipientPhone: to })] });
+    const { jobId, huntId } = await run(service, {
+      accountId: await world.account(),
+      contacts: [contact({ recipientPhone: to })],
+    });
     errors.delete(to);
     const [{ messageId }] = await messagesOf(service, huntId);
     await retry(messageId);
     await settles(service, messageId, "sent");
-    expect(await statusOf(service, jobId)).toMatchObject({ total: 1, state: "finished", counts: { sent: 1, failed: 0 } });
+    expect(await statusOf(service, jobId)).toMatchObject({
+      total: 1,
+      state: "finished",
+      counts: { sent: 1, failed: 0 },
+    });
   });
 });
 
@@ -183,8 +221,11 @@ describe("GET /api/queues", () => {
   test("all queues → each of the registry once, in one shape", async () => {
     const { status, body } = await service.get("/api/queues/stats");
     expect(status).toBe(200);
-    expect(body.queues.map(({ name }: { name: string }) => name)).toEqual(expect.arrayContaining(["hunt", "whatsapp", "sms", "voice", "scraping"]));
-    for (const queue of body.queues) expect(Object.keys(queue).toSorted()).toEqual(["name", ...Object.keys(SHAPE)].toSorted());
+    expect(body.queues.map(({ name }: { name: string }) => name)).toEqual(
+      expect.arrayContaining(["hunt", "whatsapp", "sms", "voice", "scraping"]),
+    );
+    for (const queue of body.queues)
+      expect(Object.keys(queue).toSorted()).toEqual(["name", ...Object.keys(SHAPE)].toSorted());
   });
 
   test("a paused queue → waiting counts plain and prioritised jobs, paused is true", async () => {
@@ -195,7 +236,8 @@ describe("GET /api/queues", () => {
     await fresh.queue("sms").pause();
     const contacts = Array.from({ length: 7 }, (_, i) => contact({ recipientPhone: phone(i) }));
     const { jobId } = await submit(quiet, { accountId: await fresh.account(), contacts });
-    for (let i = 0; i < 3; i++) await quiet.post("/api/phone/sms", { recipientPhone: phone(100 + i), message: "Bonjour" });
+    for (let i = 0; i < 3; i++)
+      await quiet.post("/api/phone/sms", { recipientPhone: phone(100 + i), message: "Bonjour" });
     await expect.poll(async () => (await statusOf(quiet, jobId)).state).toBe("running");
     await expect.poll(stats).toEqual({ ...SHAPE, name: "sms", waiting: 10, prioritized: 7, paused: true });
     await fresh.queue("sms").resume();

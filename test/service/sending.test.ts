@@ -204,7 +204,7 @@ test("an error of the wrong type → is in the log, as a fault of ours", async (
 
 test("a provider that answers without an id → the message is not lost", async () => {
   const messageId = await send(number((() => undefined) as unknown as Script));
-  await settles(service, messageId, "unknown");
+  expect(await settles(service, messageId, "unknown")).toMatchObject({ attempts: 1 });
 });
 
 test("a provider that never settles → unknown after its time-out, the job is not stuck", async () => {
@@ -251,7 +251,11 @@ test("eleven jobs for one message at once → the provider is called once", asyn
   const to = number(accept);
   const messageId = await send(to);
   const data = { messageId, channel: "sms", to, content: { text: "Bonjour" } };
-  const copies = Array.from({ length: 10 }, (_, i) => ({ name: "sms", data, opts: { jobId: `copy-${i}-${messageId}` } }));
+  const copies = Array.from({ length: 10 }, (_, i) => ({
+    name: "sms",
+    data,
+    opts: { jobId: `copy-${i}-${messageId}` },
+  }));
   await world.queue("sms").addBulk(copies);
   await world.queue("sms").resume();
   await settles(service, messageId, "sent");

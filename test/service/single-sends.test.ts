@@ -30,13 +30,25 @@ describe.each(ROUTES)("POST $path", ({ path, queue, channel, field, max }) => {
   test("a good body → 202 with the job, the message at Location, delivered in the end", async () => {
     const answer = await service.post(path, body({ senderPhone: "+33987654321" }));
     const { messageId } = answer.body;
-    expect(answer).toMatchObject({ status: 202, body: { jobId: messageId, queue, messageId: expect.stringMatching(/^[0-9a-f-]{36}$/) } });
+    expect(answer).toMatchObject({
+      status: 202,
+      body: { jobId: messageId, queue, messageId: expect.stringMatching(/^[0-9a-f-]{36}$/) },
+    });
     expect(Object.keys(answer.body).toSorted()).toEqual(["jobId", "messageId", "queue"]);
     expect(answer.headers.get("location")).toBe(`/api/messages/${messageId}`);
     await settles(service, messageId, "delivered");
     expect(await service.get(answer.headers.get("location") as string)).toMatchObject({
       status: 200,
-      body: { messageId, channel, accountId: null, huntId: null, adId: null, recipientPhone: phone(1), senderPhone: "+33987654321", attempts: 1 },
+      body: {
+        messageId,
+        channel,
+        accountId: null,
+        huntId: null,
+        adId: null,
+        recipientPhone: phone(1),
+        senderPhone: "+33987654321",
+        attempts: 1,
+      },
     });
   });
 
@@ -56,16 +68,26 @@ describe.each(ROUTES)("POST $path", ({ path, queue, channel, field, max }) => {
     await world.sql.query("insert into suppressions (account_id, phone) values ($1, $2)", [accountId, phone(2)]);
     const suppressed = await service.post(path, body({ accountId, recipientPhone: phone(2) }));
     expect(suppressed.status).toBe(202);
-    expect(await settles(service, suppressed.body.messageId, "skipped")).toMatchObject({ reason: "suppressed", code: null, attempts: 0 });
-    expect(await service.post(path, body({ accountId: "nobody" }))).toMatchObject({ status: 422, body: { code: "unknown_account" } });
+    expect(await settles(service, suppressed.body.messageId, "skipped")).toMatchObject({
+      reason: "suppressed",
+      code: null,
+      attempts: 0,
+    });
+    expect(await service.post(path, body({ accountId: "nobody" }))).toMatchObject({
+      status: 422,
+      body: { code: "unknown_account" },
+    });
     const suspended = await world.account({ status: "suspended" });
-    expect(await service.post(path, body({ accountId: suspended }))).toMatchObject({ status: 403, body: { code: "suspended_account" } });
+    expect(await service.post(path, body({ accountId: suspended }))).toMatchObject({
+      status: 403,
+      body: { code: "suspended_account" },
+    });
   });
 
   test("a number that everybody must not contact → skipped without an account, too", async () => {
     await world.sql.query("insert into suppressions (phone) values ($1) on conflict do nothing", [phone(3)]);
     const { messageId } = (await service.post(path, body({ recipientPhone: phone(3) }))).body;
-    await settles(service, messageId, "skipped");
+    expect(await settles(service, messageId, "skipped")).toMatchObject({ reason: "suppressed", accountId: null });
   });
 
   test("the same Idempotency-Key → the same answer, one message; another body → 409", async () => {
@@ -135,14 +157,18 @@ describe("ringless voice: text or audioUrl, exactly one", () => {
     expect(answer.body.errors).toHaveLength(1);
   });
 
-  test.each(["ftp://a.example/b.mp3", "javascript:alert(1)", "voice.mp3", "", `https://a.example/${"x".repeat(3000)}`, "file:///etc/passwd"])(
-    "the recording %s → 400 at /audioUrl",
-    async (audioUrl) => {
-      const answer = await send({ audioUrl });
-      expect(answer.status).toBe(400);
-      expect(pointersOf(answer.body)).toEqual(["/audioUrl"]);
-    },
-  );
+  test.each([
+    "ftp://a.example/b.mp3",
+    "javascript:alert(1)",
+    "voice.mp3",
+    "",
+    `https://a.example/${"x".repeat(3000)}`,
+    "file:///etc/passwd",
+  ])("the recording %s → 400 at /audioUrl", async (audioUrl) => {
+    const answer = await send({ audioUrl });
+    expect(answer.status).toBe(400);
+    expect(pointersOf(answer.body)).toEqual(["/audioUrl"]);
+  });
 });
 
 describe("production without credentials", () => {
@@ -151,9 +177,14 @@ describe("production without credentials", () => {
     const live = await production.start({ NODE_ENV: "production", WHATSAPP_PROVIDER: "sandbox" });
     for (const { path, field, channel } of ROUTES.filter(({ queue }) => queue !== "whatsapp")) {
       const answer = await live.post(path, { recipientPhone: phone(6), [field]: "Bonjour" });
-      expect(answer).toMatchObject({ status: 503, body: { code: "channel_off", detail: expect.stringContaining(channel) } });
+      expect(answer).toMatchObject({
+        status: 503,
+        body: { code: "channel_off", detail: expect.stringContaining(channel) },
+      });
       expect(answer.headers.get("content-type")).toContain("application/problem+json");
-      expect(live.logs.filter(({ msg, channel: name }) => name === channel && String(msg).startsWith("channel off"))).toHaveLength(1);
+      expect(
+        live.logs.filter(({ msg, channel: name }) => name === channel && String(msg).startsWith("channel off")),
+      ).toHaveLength(1);
     }
     const accountId = await production.account();
     await production.credits(accountId, "sms", 5);
@@ -161,7 +192,9 @@ describe("production without credentials", () => {
     const { jobId, huntId: hunt } = await submit(live, { huntId: huntId(), accountId, contacts });
     await finished(live, jobId);
     await expect
-      .poll(async () => Object.fromEntries((await messagesOf(live, hunt)).map(({ adId, status, reason }) => [adId, reason ?? status])))
+      .poll(async () =>
+        Object.fromEntries((await messagesOf(live, hunt)).map(({ adId, status, reason }) => [adId, reason ?? status])),
+      )
       .toEqual({ sms: "channel_off", ringless_voice: "channel_off", whatsapp_text: "delivered" });
     const { rows } = await production.sql.query("select balance::int, reserved::int from credits");
     expect(rows).toEqual([{ balance: 5, reserved: 0 }]);

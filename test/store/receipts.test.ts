@@ -81,7 +81,8 @@ describe("a receipt before the outcome", () => {
        values ($1, 'sms', 'sms', '+33612345678', '{}', 'sending', 'test', $2)`,
       [id, attemptId],
     );
-    await Promise.all([receipt(id, "delivered"), receipt(id, "read")]);
+    await receipt(id, "delivered");
+    await receipt(id, "read");
     expect(await pending()).toBe(2);
     const outcome = {
       messageId: id,

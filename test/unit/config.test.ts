@@ -10,7 +10,8 @@ const COMPLETE = {
 };
 const TWILIO = { TWILIO_ACCOUNT_SID: `AC${"0".repeat(32)}`, TWILIO_AUTH_TOKEN: "token", TWILIO_FROM: "+33987654321" };
 
-const read = (extra: Record<string, string | undefined> = {}): Config => readConfig({ ...COMPLETE, ...extra }, CHANNELS);
+const read = (extra: Record<string, string | undefined> = {}): Config =>
+  readConfig({ ...COMPLETE, ...extra }, CHANNELS);
 
 /** The variables that are at fault, and the words for each. */
 function faultsOf(environment: Record<string, string | undefined>): Record<string, string> {
@@ -82,7 +83,15 @@ describe("faults", () => {
     const secret = "hunter2-hunter2-hunter2";
     let message = "";
     try {
-      readConfig({ API_SECRET: `${secret},`, SUPABASE_SERVICE_KEY: secret, TWILIO_AUTH_TOKEN: secret, REDIS_URL: `http://:${secret}@h` }, CHANNELS);
+      readConfig(
+        {
+          API_SECRET: `${secret},`,
+          SUPABASE_SERVICE_KEY: secret,
+          TWILIO_AUTH_TOKEN: secret,
+          REDIS_URL: `http://:${secret}@h`,
+        },
+        CHANNELS,
+      );
     } catch (error) {
       message = (error as Error).message;
     }
@@ -110,19 +119,35 @@ describe("values", () => {
     expect(read()).toMatchObject({
       production: false,
       logLevel: "info",
-      http: { host: "0.0.0.0", port: 3000, apiSecrets: [COMPLETE.API_SECRET], maxBodyBytes: 32 * 1024 * 1024, trustProxy: 0 },
+      http: {
+        host: "0.0.0.0",
+        port: 3000,
+        apiSecrets: [COMPLETE.API_SECRET],
+        maxBodyBytes: 32 * 1024 * 1024,
+        trustProxy: 0,
+      },
       jobs: { attempts: 3, backoffMs: 2000 },
       shutdownTimeoutMs: 25_000,
     });
   });
 
   test("empty variables → count as absent", () => {
-    expect(read({ PORT: "", SMS_PROVIDER: "", LOG_LEVEL: "", ...Object.fromEntries(Object.keys(TWILIO).map((name) => [name, ""])) })).toEqual(read());
+    expect(
+      read({
+        PORT: "",
+        SMS_PROVIDER: "",
+        LOG_LEVEL: "",
+        ...Object.fromEntries(Object.keys(TWILIO).map((name) => [name, ""])),
+      }),
+    ).toEqual(read());
     expect(faultsOf({ ...COMPLETE, REDIS_URL: "" })).toEqual({ REDIS_URL: "is missing" });
   });
 
   test("several secrets → each is good, without the blanks around it", () => {
-    expect(read({ API_SECRET: "first-secret-0123456, second-secret-012345" }).http.apiSecrets).toEqual(["first-secret-0123456", "second-secret-012345"]);
+    expect(read({ API_SECRET: "first-secret-0123456, second-secret-012345" }).http.apiSecrets).toEqual([
+      "first-secret-0123456",
+      "second-secret-012345",
+    ]);
   });
 
   test.each([" ", ",", "one,", ", one"])("the secrets %j → are refused", (secrets) => {
@@ -161,7 +186,9 @@ describe("which provider", () => {
   ])("only %j of Twilio's group → the others are named, the sandbox does not step in", (given, missing) => {
     const half = Object.fromEntries(given.map((name) => [name, TWILIO[name as keyof typeof TWILIO]]));
     expect(Object.keys(faultsOf({ ...COMPLETE, ...half })).toSorted()).toEqual(missing.toSorted());
-    expect(Object.keys(faultsOf({ ...COMPLETE, ...half, NODE_ENV: "production" })).toSorted()).toEqual(missing.toSorted());
+    expect(Object.keys(faultsOf({ ...COMPLETE, ...half, NODE_ENV: "production" })).toSorted()).toEqual(
+      missing.toSorted(),
+    );
   });
 
   test("an unknown provider → is refused with those that there are", () => {

@@ -4,7 +4,13 @@ import { readContacts } from "../../../src/hunt/contacts.ts";
 import { CHANNELS } from "../../../src/modules.ts";
 
 const channels = new Map(CHANNELS.map((channel) => [channel.name, channel]));
-const contact = (fields: object = {}) => ({ adId: "ad", recipientPhone: "0612345678", channel: "sms", message: "Bonjour", ...fields });
+const contact = (fields: object = {}) => ({
+  adId: "ad",
+  recipientPhone: "0612345678",
+  channel: "sms",
+  message: "Bonjour",
+  ...fields,
+});
 
 async function read(raw: unknown[]) {
   const faults: Fault[] = [];
@@ -20,7 +26,14 @@ test("the same adId on the same channel → numbered copies; on another channel 
 
 test("a contact → only the fields that we know", async () => {
   const { contacts } = await read([contact({ colour: "red", copy: 7, nested: {} })]);
-  expect(Object.keys(contacts[0] ?? {}).toSorted()).toEqual(["adId", "audioUrl", "channel", "message", "recipientPhone", "senderPhone"]);
+  expect(Object.keys(contacts[0] ?? {}).toSorted()).toEqual([
+    "adId",
+    "audioUrl",
+    "channel",
+    "message",
+    "recipientPhone",
+    "senderPhone",
+  ]);
 });
 
 test("null in an optional field → as if it were not there", async () => {
@@ -29,7 +42,9 @@ test("null in an optional field → as if it were not there", async () => {
 });
 
 test("faults in the first and in the last of 10,001 contacts → both, in order", async () => {
-  const raw = Array.from({ length: 10_001 }, (_, i) => (i % 10_000 ? contact({ adId: `ad_${i}` }) : contact({ adId: "" })));
+  const raw = Array.from({ length: 10_001 }, (_, i) =>
+    i % 10_000 ? contact({ adId: `ad_${i}` }) : contact({ adId: "" }),
+  );
   expect((await read(raw)).pointers).toEqual(["/contacts/0/adId", "/contacts/10000/adId"]);
 });
 

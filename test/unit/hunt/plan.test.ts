@@ -62,7 +62,9 @@ describe("a message's id", () => {
   });
 
   test("does not follow from number or text, which may be mended in a later submission", () => {
-    expect(messageId("hunt", { ...CONTACT, recipientPhone: "+14155550199", message: "Hi" })).toBe(messageId("hunt", CONTACT));
+    expect(messageId("hunt", { ...CONTACT, recipientPhone: "+14155550199", message: "Hi" })).toBe(
+      messageId("hunt", CONTACT),
+    );
   });
 });
 
@@ -86,7 +88,11 @@ describe("who is skipped", () => {
 
 describe("priority", () => {
   const priorities = (count: number, priority: Chunk["priority"], no = 0) =>
-    plan(Array.from({ length: count }, (_, i) => ({ ...CONTACT, adId: `ad_${i}` })), { priority }, no).map((row) => row.priority);
+    plan(
+      Array.from({ length: count }, (_, i) => ({ ...CONTACT, adId: `ad_${i}` })),
+      { priority },
+      no,
+    ).map((row) => row.priority);
 
   test("grows with the place in the hunt, across chunks", () => {
     expect(priorities(4, "normal")).toEqual([1, 2, 3, 4]);

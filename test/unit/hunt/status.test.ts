@@ -18,7 +18,12 @@ const summary = (fields: Partial<HuntStatus>) => summarise("job", { ...STATUS, .
 
 test("contacts that wait to be planned → count as queued, of their channel", () => {
   const status = summary({ pending: { sms: 500, whatsapp_text: 20 }, channels: { sms: { sent: 30, skipped: 1 } } });
-  expect(status).toMatchObject({ state: "planning", total: 551, counts: { queued: 520, sent: 30, skipped: 1 }, finishedAt: null });
+  expect(status).toMatchObject({
+    state: "planning",
+    total: 551,
+    counts: { queued: 520, sent: 30, skipped: 1 },
+    finishedAt: null,
+  });
   expect(status.byChannel).toMatchObject({ sms: { queued: 500, sent: 30 }, whatsapp_text: { queued: 20, sent: 0 } });
 });
 
@@ -28,7 +33,12 @@ test("everything is planned, something is open → running", () => {
 
 test("nothing is open → finished, at the time of the last message", () => {
   const channels = { sms: { delivered: 5, unknown: 1, cancelled: 1 } };
-  const status = summary({ channels, lastSettledAt: "2026-01-01T00:00:50Z", startedAt: "2026-01-01T00:00:01Z", attempted: 6 });
+  const status = summary({
+    channels,
+    lastSettledAt: "2026-01-01T00:00:50Z",
+    startedAt: "2026-01-01T00:00:01Z",
+    attempted: 6,
+  });
   expect(status).toMatchObject({ state: "finished", total: 7, finishedAt: "2026-01-01T00:00:50Z", etaSeconds: 0 });
 });
 

@@ -12,7 +12,12 @@ describe("what a failed call means", () => {
     ["not sent, after too many calls", notSent(), { ...first, calls: 50 }, { result: "failed", next: "fail" }],
     ["ambiguous, with tries left", ambiguous(), first, { result: "ambiguous", next: "reconcile" }],
     ["ambiguous, on the last try", ambiguous(), { ...first, attempt: 3 }, { result: "ambiguous", next: "reconcile" }],
-    ["rate-limited, on the last try", limited(700), { ...first, attempt: 3 }, { result: "not_sent", next: "delay", delayMs: 700 }],
+    [
+      "rate-limited, on the last try",
+      limited(700),
+      { ...first, attempt: 3 },
+      { result: "not_sent", next: "delay", delayMs: 700 },
+    ],
     ["rate-limited, after too many calls", limited(700), { ...first, calls: 50 }, { result: "failed", next: "fail" }],
     ["an error that no provider may throw", new TypeError("x"), first, { result: "ambiguous", next: "reconcile" }],
     ["an AbortError", AbortSignal.abort().reason, first, { result: "ambiguous", next: "reconcile" }],

@@ -1,0 +1,25 @@
+import { expect, test } from "vitest";
+import { runChaos } from "../../bench/chaos/chaos.ts";
+import { tableOf, verdict } from "../../bench/chaos/report.ts";
+
+const MINUTES = 0.6;
+const SEED = 7;
+
+test(
+  "processes, servers, providers and networks that fail at random: nothing lost, nothing sent twice, credits exact",
+  { timeout: 300_000 },
+  async ({ annotate }) => {
+    const stopping = new AbortController().signal;
+    const result = await runChaos({ minutes: MINUTES, seed: SEED, rate: 50, stopping, say: () => {} });
+    await annotate(tableOf(result));
+    expect(verdict(result)).toEqual([]);
+    const { lost, twice, stuck, credits } = result.audit;
+    expect({ lost, twice, stuck, credits }).toEqual({ lost: [], twice: [], stuck: [], credits: [] });
+
+    // All of that is easy for a run in which nothing happens.
+    expect(result.audit.sends).toBeGreaterThan(300);
+    expect(result.damage.kills).toBeGreaterThanOrEqual(6);
+    expect(Object.keys(result.damage.faults).length).toBeGreaterThanOrEqual(3);
+    expect(result.damage.inFlightAtKills).toBeGreaterThan(0);
+  },
+);
