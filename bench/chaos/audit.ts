@@ -21,6 +21,8 @@ export interface Audit {
   credits: string[];
   stuck: string[];
   unknown: number;
+  /** Messages whose last attempt was in flight at a kill or during a fault. */
+  exposed: number;
   /** Unknown, although no kill and no fault met their attempt. */
   unexplained: string[];
 }
@@ -36,24 +38,26 @@ interface Row {
   credit: string;
   attempts: number;
   attempt_id: string | null;
+  /** Milliseconds since the epoch. */
+  started_at: number;
   sent: boolean;
 }
 
 const UNFINISHED: JobType[] = ["waiting", "prioritized", "active", "delayed", "waiting-children"];
 const QUEUES = ["hunt", "whatsapp", "sms", "voice"];
 const LEDGER = `select id, hunt_id, account_id, channel, recipient, status, code, credit, attempts, attempt_id,
-  sent_at is not null as sent from messages`;
+  extract(epoch from attempt_started_at)::float * 1000 as started_at, sent_at is not null as sent from messages`;
 
 export async function audit(found: {
   sql: pg.Pool;
   redisUrl: string;
   prefix: string;
   promised: Promised;
-  exposed: ReadonlySet<string>;
+  isExposed(attemptId: string, startedAt: number): boolean;
   twilio: FakeTwilioMessage[];
   tagged: Accepted[];
 }): Promise<Audit> {
-  const { promised, exposed } = found;
+  const { promised } = found;
   const { rows } = await found.sql.query<Row>(LEDGER);
   const byId = new Map(rows.map((row) => [row.id, row]));
   const settled = ({ status }: Row): boolean => status !== "queued" && status !== "sending";
@@ -76,6 +80,7 @@ export async function audit(found: {
     ["sent", "delivered", "read"].includes(status) || (status === "failed" && sent);
 
   const credits = await creditFaults(found.sql, rows);
+  const exposed = ({ attempt_id: id, started_at: at }: Row): boolean => id !== null && found.isExposed(id, at);
   const unknown = rows.filter(({ status }) => status === "unknown");
   return {
     accepted: [...promised.hunts.values()].reduce((sum, n) => sum + n, 0) + promised.singles.size,
@@ -93,7 +98,8 @@ export async function audit(found: {
     ],
     stuck: await stuckJobs(found.redisUrl, found.prefix, byId),
     unknown: unknown.length,
-    unexplained: unknown.filter((row) => !exposed.has(row.attempt_id ?? "")).map(words),
+    exposed: rows.filter(exposed).length,
+    unexplained: unknown.filter((row) => !exposed(row)).map(words),
   };
 }
 

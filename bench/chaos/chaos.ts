@@ -31,7 +31,6 @@ export interface ChaosResult {
   audit: Audit;
   damage: Damage;
   requests: Omit<Promised, "hunts" | "singles">;
-  exposed: number;
   crashes: string[];
   /** From the last fault's end until nothing was open; undefined when that was not within the limit. */
   quietMs: number | undefined;
@@ -100,13 +99,13 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     redisUrl: `redis://127.0.0.1:${servers.ports.redis}`,
     prefix: PREFIX,
     promised,
-    exposed: watch.exposed,
+    isExposed: (attemptId, startedAt) => watch.isExposed(attemptId, startedAt),
     twilio: await twilio.accepted(),
     tagged: await tagged.accepted(),
   });
   const { hunts: _, singles: __, ...requests } = promised;
   const crashes = slots.flatMap((slot) => slot.crashes);
-  return { minutes, seed, audit: result, damage, requests, exposed: watch.exposed.size, crashes, quietMs };
+  return { minutes, seed, audit: result, damage, requests, crashes, quietMs };
 }
 
 function environment(servers: Servers, logLevel: string): Record<string, string> {

@@ -107,7 +107,8 @@ export function dealFaults(context: FaultContext): Fault[] {
     const proxies = some.map((slot) => slot.proxies[dependency]);
     const run = async (): Promise<void> => {
       await Promise.all(proxies.map((proxy) => proxy.cut(kind)));
-      await pause(500, 6000);
+      // Longer than providers are given before they are asked what became of an attempt: it may arrive after that.
+      await pause(500, kind === "black-hole" ? 13_000 : 6000);
       await Promise.all(proxies.map((proxy) => proxy.mend()));
     };
     return quiet(`network: ${kind}, ${dependency}`, run);

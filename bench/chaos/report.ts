@@ -29,7 +29,7 @@ export function verdict({ audit, requests, crashes, damage, quietMs }: ChaosResu
 }
 
 export function tableOf(result: ChaosResult): string {
-  const { audit, damage, requests, exposed, quietMs } = result;
+  const { audit, damage, requests, quietMs } = result;
   const faults = Object.values(damage.faults).reduce((sum, n) => sum + n, 0);
   const rows: [string, string][] = [
     [
@@ -45,7 +45,7 @@ export function tableOf(result: ChaosResult): string {
     ["**sent twice**", String(audit.twice.length)],
     ["**credits that differ**", String(audit.credits.length)],
     ["**jobs stuck**", String(audit.stuck.length)],
-    ["unknown", `${audit.unknown}, of ${exposed} attempts in flight at the faults`],
+    ["unknown", `${audit.unknown}, of ${audit.exposed} messages that were in flight at a kill or fault`],
     ["ledger against providers", `${audit.phantoms.length} sent by the ledger alone, ${audit.denied.length} denied`],
     ["quiet after", quietMs === undefined ? "not in time" : `${(quietMs / 1000).toFixed(1)} s`],
   ];

@@ -8,6 +8,8 @@ import { CHANNELS } from "../../src/modules.ts";
 import { startService } from "../../src/service.ts";
 import { httpProvider } from "./http-provider.ts";
 
+const LAST_RESORT_MS = 5000;
+
 const config = readConfig(process.env, CHANNELS);
 const log = createLogger({ level: config.logLevel });
 const double = process.env["CHAOS_DOUBLE_URL"] ?? "";
@@ -19,6 +21,12 @@ const service = await startService(config, { log, version: "chaos", providers })
 log.info({ url: service.url }, "listening");
 
 const deadline = new AbortController();
+deadline.signal.addEventListener("abort", () => {
+  setTimeout(() => {
+    log.fatal("something did not let go after the deadline");
+    process.exit(1);
+  }, LAST_RESORT_MS).unref();
+});
 let signals = 0;
 const onSignal = (signal: NodeJS.Signals): void => {
   signals += 1;

@@ -32,6 +32,8 @@ export class Slot implements AsyncDisposable {
   readonly proxies: Record<Dependency, TcpProxy>;
   /** Exits that nobody asked for. */
   readonly crashes: string[] = [];
+  /** By `performance.now()`. */
+  upSince = 0;
   state: "down" | "starting" | "up" | "frozen" = "down";
   readonly #options: SlotOptions;
   #child: Child | undefined;
@@ -78,7 +80,9 @@ export class Slot implements AsyncDisposable {
       if (performance.now() > deadline) throw new Error(`${name} did not listen in time`);
       await delay(POLL_MS);
     }
-    if (this.#child === child && this.state === "starting") this.state = "up";
+    if (this.#child !== child || this.state !== "starting") return;
+    this.state = "up";
+    this.upSince = performance.now();
   }
 
   /** kill -9, and a new process at once. `gone` is called when the old one is dead. */

@@ -21,7 +21,9 @@ export interface TroubleOptions extends FaultContext {
 }
 
 /** On average. */
-const BETWEEN_KILLS_MS = 1800;
+const BETWEEN_KILLS_MS = 2000;
+/** A process lives for at least a random part of it: on a busy machine it would else die before it has begun to work. */
+const LEAST_LIFE_MS = 2000;
 const BETWEEN_FAULTS_MS = 1500;
 /** A recovery that takes longer is noted with this figure. */
 const RECOVERY_LIMIT_MS = 30_000;
@@ -47,14 +49,15 @@ export async function makeTrouble(options: TroubleOptions): Promise<Damage> {
     const chance = random.fork("kills");
     while (!signal.aborted) {
       await delay(-Math.log(1 - chance.unit()) * BETWEEN_KILLS_MS, undefined, { signal }).catch(() => {});
-      const slot = chance.pick(slots.filter(({ state }) => state === "up"));
+      const bornBefore = performance.now() - chance.between(0, LEAST_LIFE_MS);
+      const slot = chance.pick(slots.filter(({ state, upSince }) => state === "up" && upSince < bornBefore));
       if (!slot || signal.aborted) continue;
       damage.kills += 1;
       damage.openCallsAtKills += slot.openCalls;
-      watch.disturbed();
+      const restored = watch.disturbed();
       const killed = slot
         .kill(() => {
-          watch.restored();
+          restored();
           watch.snapshot().then(
             (inFlight) => (damage.inFlightAtKills += inFlight),
             () => {},
@@ -80,8 +83,8 @@ export async function makeTrouble(options: TroubleOptions): Promise<Damage> {
       if (!fault) continue;
       damage.faults[fault.kind] = (damage.faults[fault.kind] ?? 0) + 1;
       say(`${fault.kind} (${watch.open} open)`);
-      watch.disturbed();
-      const complaint = await fault.run().finally(() => watch.restored());
+      const restored = watch.disturbed();
+      const complaint = await fault.run().finally(restored);
       if (complaint) damage.complaints.push(complaint);
       await measured(fault.kind, fault.channels);
     }

@@ -16,8 +16,10 @@ const PROGRESS = `select 1 from message_events e join messages m on m.id = e.mes
 /** Looks at the ledger from outside, past every proxy. */
 export class Watch implements AsyncDisposable {
   readonly sql: pg.Pool;
-  /** Every attempt that was in flight at a kill or during a fault: as many may end unknown. */
+  /** Every attempt that was seen in flight at a kill or during a fault: as many may end unknown. */
   readonly exposed = new Set<string>();
+  /** When there was a fault, milliseconds since the epoch: an attempt that began then may be over before it is seen. */
+  readonly #faultTimes: { from: number; to: number }[] = [];
   /** Messages that are not settled, when it was last looked. */
   open = 0;
   #disturbedUntil = 0;
@@ -32,14 +34,20 @@ export class Watch implements AsyncDisposable {
     this.#running = this.#run();
   }
 
-  /** From now until `restored`, whatever is in flight may become unknown. */
-  disturbed(): void {
+  /** From now until the answer is called, whatever is in flight may become unknown. */
+  disturbed(): () => void {
+    const from = Date.now();
     this.#faults += 1;
+    return () => {
+      this.#faults -= 1;
+      this.#disturbedUntil = performance.now() + TAIL_MS;
+      this.#faultTimes.push({ from, to: Date.now() });
+    };
   }
 
-  restored(): void {
-    this.#faults -= 1;
-    this.#disturbedUntil = performance.now() + TAIL_MS;
+  /** Whether a kill or a fault met this attempt, which began at `startedAt`. */
+  isExposed(attemptId: string, startedAt: number): boolean {
+    return this.exposed.has(attemptId) || this.#faultTimes.some(({ from, to }) => startedAt >= from && startedAt <= to);
   }
 
   /** Remembers the attempts that are in flight now; answers how many. */

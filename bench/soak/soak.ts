@@ -46,7 +46,6 @@ export async function soak({ minutes, rate, stopping, say }: SoakOptions): Promi
   const directory = undo.adopt(mkdtempSync(join(tmpdir(), "soak-")), (path) => rmSync(path, { recursive: true }));
   const probeFile = join(directory, "probe.jsonl");
   const service = await arena.startService({
-    LOG_LEVEL: "warn",
     SANDBOX_LATENCY_MS: "20",
     SANDBOX_RECEIPT_DELAY_MS: "500",
     SOAK_PROBE_FILE: probeFile,

@@ -23,7 +23,11 @@ export interface HuntRoutesDeps {
   log: Logger;
 }
 
-const huntId = shortText(200).regex(/^\P{Cc}*$/u, "must not contain control characters");
+/** NUL is let through here, because `shortText` tells of it. */
+/** Contacts of one request. More are submitted in several requests for the same hunt. */
+const MAX_CONTACTS = 200_000;
+
+const huntId = shortText(200).regex(/^[\0\P{Cc}]*$/u, "must not contain control characters");
 
 export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps): Route[] {
   const head = z.object({
@@ -37,13 +41,14 @@ export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps
       .optional()
       .describe("Nothing is sent after it; default: in seven days"),
   });
-  const body = head.extend({ contacts: z.array(contactSchema(channels)).min(1) });
+  const body = head.extend({ contacts: z.array(contactSchema(channels)).min(1).max(MAX_CONTACTS) });
 
   /** All faults of the whole body at once, without holding the event loop for a big hunt. */
   const parseBody = async (raw: unknown) => {
-    const { value, faults } = check(head.extend({ contacts: z.array(z.unknown()).min(1) }), raw);
+    const { value, faults } = check(head.extend({ contacts: z.array(z.unknown()).min(1).max(MAX_CONTACTS) }), raw);
     const given = (raw as { contacts?: unknown } | null)?.contacts;
-    const contacts = Array.isArray(given) ? await readContacts(given, channels, faults) : [];
+    const contacts =
+      Array.isArray(given) && given.length <= MAX_CONTACTS ? await readContacts(given, channels, faults) : [];
     if (faults.length > 0) throw invalidRequest(faults);
     return { ...(value as z.output<typeof head>), contacts };
   };

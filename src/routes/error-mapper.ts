@@ -8,8 +8,17 @@ import { sendProblem } from "./respond.ts";
 
 const RETRY_AFTER_SECONDS = "5";
 
-/** Answers whatever a handler threw. The only place that turns errors into HTTP statuses. */
+/** Answers whatever a handler threw. The only place that turns errors into HTTP statuses. Never throws. */
 export function answerError(error: unknown, request: Request, response: Response): void {
+  try {
+    answer(error, request, response);
+  } catch (cause) {
+    stateOf(response).log.error({ err: cause }, "an error could not be answered");
+    response.destroy();
+  }
+}
+
+function answer(error: unknown, request: Request, response: Response): void {
   const { log, route } = stateOf(response);
   if (error instanceof RequestAborted || response.destroyed) {
     // The access log tells that the caller left; a fault of ours is still worth a line.

@@ -5,6 +5,8 @@ import { pointerOf } from "../core/faults.ts";
 import { syntaxFault } from "./json-syntax.ts";
 import { httpProblem } from "./problems.ts";
 
+/** Characters. A thousand deep pointers of one hostile body must not make an answer of gigabytes. */
+const MAX_POINTER = 1000;
 const FORBIDDEN_KEYS = new Set(["__proto__", "constructor", "prototype"]);
 const MAX_FORBIDDEN_REPORTED = 1_000;
 
@@ -54,7 +56,8 @@ function refuseForbiddenKeys(root: unknown): void {
     if (typeof next.value !== "object" || next.value === null) continue;
     for (const [key, value] of Object.entries(next.value)) {
       const pointer = pointerOf([key], next.pointer);
-      if (FORBIDDEN_KEYS.has(key)) faults.push({ pointer, detail: "is a key that is never accepted" });
+      if (FORBIDDEN_KEYS.has(key))
+        faults.push({ pointer: pointer.slice(0, MAX_POINTER), detail: "is a key that is never accepted" });
       else if (typeof value === "object" && value !== null) open.push({ value, pointer });
     }
   }

@@ -61,9 +61,10 @@ export interface Chunk {
 
 /** The answer to "may this message be sent now?"; `supabase/migrations/…_delivery.sql` says what each means. */
 export type Verdict =
-  | { verdict: "go"; attempts: number }
+  /** recipient: the ledger's, which is the one that was checked; a job's copy is only a copy. */
+  | { verdict: "go"; recipient: string; attempts: number }
   | { verdict: "wait"; retryInMs: number }
-  | { verdict: "reconcile"; attemptId: string; attempts: number; startedAt: number }
+  | { verdict: "reconcile"; recipient: string; attemptId: string; attempts: number; startedAt: number }
   | { verdict: "skipped"; code: string }
   | { verdict: "settled"; status: MessageStatus; code: string | undefined }
   | { verdict: "missing" };

@@ -232,6 +232,7 @@ interface VerdictRow {
   verdict: Verdict["verdict"];
   status: MessageStatus;
   code: string | null;
+  recipient: string;
   attempt_id: string;
   attempts: number;
   started_at: string;
@@ -241,12 +242,13 @@ interface VerdictRow {
 function toVerdict(row: VerdictRow | undefined): Verdict {
   switch (row?.verdict) {
     case "go":
-      return { verdict: "go", attempts: row.attempts };
+      return { verdict: "go", recipient: row.recipient, attempts: row.attempts };
     case "wait":
       return { verdict: "wait", retryInMs: row.retry_in_ms };
     case "reconcile":
       return {
         verdict: "reconcile",
+        recipient: row.recipient,
         attemptId: row.attempt_id,
         attempts: row.attempts,
         startedAt: Date.parse(row.started_at),

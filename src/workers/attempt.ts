@@ -38,8 +38,8 @@ export async function attemptOnce(
     const outcome: Outcome = {
       ...base,
       result: decision.result,
-      code: codeOf(error),
-      detail: error instanceof ProviderError ? error.message : undefined,
+      code: storable(codeOf(error)),
+      detail: error instanceof ProviderError ? storable(error.message) : undefined,
       suppress: error instanceof PermanentError && error.suppress,
       holdMs: provider.reconcileAfterMs,
     };
@@ -79,7 +79,7 @@ export async function reconcile(
   } catch (error) {
     log.warn({ err: error, messageId: open.messageId }, "the provider could not be asked about an attempt");
     if (clock.now() - open.startedAt > ASK_FOR_MS) return unknown("The provider could not be asked what became of it.");
-    return { ...base, result: "ambiguous", code: codeOf(error), holdMs: ASK_AGAIN_MS };
+    return { ...base, result: "ambiguous", code: storable(codeOf(error)), holdMs: ASK_AGAIN_MS };
   }
 }
 
@@ -130,4 +130,9 @@ export function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise
     else signal.addEventListener("abort", abort, { once: true });
     work.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
   });
+}
+
+/** A vendor's words, such that Postgres takes them. */
+function storable(text: string): string {
+  return text.toWellFormed().replaceAll("\0", "\ufffd");
 }

@@ -4,7 +4,7 @@ import type { Logger } from "pino";
 import type { Channel, Provider, SendRequest } from "../channels/channel.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Metrics } from "../core/metrics.ts";
-import { messageOf, UnavailableError } from "../core/errors.ts";
+import { messageOf, ProviderError, UnavailableError } from "../core/errors.ts";
 import { messageJobSchema, type MessageJob } from "../channels/message-job.ts";
 import type { Outcome, Store } from "../store/store.ts";
 import { attemptOnce, codeOf, holdMs, outcomeOf, reconcile, START_BUDGET_MS, unlessAborted } from "./attempt.ts";
@@ -91,7 +91,10 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
       case "wait":
         return later(answer.retryInMs);
       case "reconcile": {
-        const open = { ...requestOf(data, answer.attemptId, answer.attempts), startedAt: answer.startedAt };
+        const open = {
+          ...requestOf(data, answer.recipient, answer.attemptId, answer.attempts),
+          startedAt: answer.startedAt,
+        };
         const outcome = await reconcile(provider, open, attemptId, deps);
         await record(outcome);
         if (outcome.result === "not_sent") continue;
@@ -105,12 +108,20 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
         }
         const tries = { attempt: job.attemptsMade + 1, maxAttempts: job.opts.attempts ?? 1, calls: answer.attempts };
         const called = clock.monotonic();
-        const attempt = await attemptOnce(provider, requestOf(data, attemptId, answer.attempts), tries, handBack);
+        const attempt = await attemptOnce(
+          provider,
+          requestOf(data, answer.recipient, attemptId, answer.attempts),
+          tries,
+          handBack,
+        );
         const seconds = (clock.monotonic() - called) / 1000;
         metrics.attemptEnded(
           { channel: data.channel, provider: provider.name, result: attempt.outcome.result },
           seconds,
         );
+        if (attempt.next === "reconcile" && !(attempt.error instanceof ProviderError)) {
+          log.error({ err: attempt.error, jobId: job.id }, "a provider threw what it must not throw");
+        }
         await record(attempt.outcome);
         switch (attempt.next) {
           case "done":
@@ -152,12 +163,12 @@ async function refuse(store: Store, messageId: string, code: string, detail: str
   throw new UnrecoverableError(`${code}: ${detail}`);
 }
 
-function requestOf(data: MessageJob, attemptId: string, attemptNumber: number): SendRequest {
+function requestOf(data: MessageJob, to: string, attemptId: string, attemptNumber: number): SendRequest {
   return {
     attemptId,
     messageId: data.messageId,
     attemptNumber,
-    to: data.to,
+    to,
     from: data.from,
     content: data.content,
   };

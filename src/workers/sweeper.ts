@@ -114,7 +114,12 @@ async function requeueOrphans(page: readonly OpenMessage[], queues: Queues, stor
     );
     for (const id of ended) {
       const job = messageJobSchema.safeParse(await queues.dataOf(queue, id));
-      if (job.data?.outcome?.result === "sent") await store.recordOutcome(job.data.outcome as Outcome);
+      if (job.data?.outcome?.result === "sent") {
+        await store.recordOutcome(job.data.outcome as Outcome).catch((error: unknown) => {
+          // What the ledger refuses must not keep all others waiting: its job finds out what became of it.
+          if (error instanceof UnavailableError) throw error;
+        });
+      }
       await queues.remove(queue, id);
     }
     const orphans = new Set([...missing, ...ended]);

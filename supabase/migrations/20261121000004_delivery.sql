@@ -40,8 +40,8 @@ $$;
 -- lost a few seconds: what was sent in them is learned from the outcomes that the jobs keep.
 create function begin_attempts(p_items jsonb, p_epoch bigint default 0)
 returns table (
-  id uuid, verdict text, status text, code text, attempt_id uuid, attempts integer, started_at timestamptz,
-  retry_in_ms integer
+  id uuid, verdict text, status text, code text, recipient text, attempt_id uuid, attempts integer,
+  started_at timestamptz, retry_in_ms integer
 )
 language plpgsql
 set search_path = public
@@ -89,7 +89,7 @@ begin
 
   return query
   with judged as (
-    select w.id, w.attempt_id as mine, w.provider, w.hold_ms, m.status, m.code, m.attempt_id as theirs, m.attempts,
+    select w.id, w.attempt_id as mine, w.provider, w.hold_ms, m.status, m.code, m.recipient, m.attempt_id as theirs, m.attempts,
       m.attempt_started_at, m.held_until,
       case
         when m.id is null then 'missing'
@@ -116,7 +116,7 @@ begin
       claim = j.mine, held_until = now() + make_interval(secs => j.hold_ms / 1000.0), updated_at = now()
     from judged j where m.id = j.id and j.verdict = 'reconcile'
   )
-  select j.id, j.verdict, j.status, j.code,
+  select j.id, j.verdict, j.status, j.code, j.recipient,
     case j.verdict when 'go' then j.mine else j.theirs end,
     case when j.verdict = 'go' and j.status = 'queued' then j.attempts + 1 else j.attempts end,
     j.attempt_started_at,
