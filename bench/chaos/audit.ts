@@ -1,9 +1,8 @@
-import { Queue, type Job, type JobType } from "bullmq";
-import { Redis } from "ioredis";
 import type pg from "pg";
 import type { FakeTwilioMessage } from "../../test/fakes/twilio/fake-twilio.ts";
 import { ACCOUNTS } from "./bodies.ts";
 import type { Accepted } from "./double-process.ts";
+import type { Jobs } from "./jobs.ts";
 import type { Promised } from "./submitter.ts";
 
 /** What came of everything, by counting at the ledger, the queues and the providers. */
@@ -43,15 +42,12 @@ interface Row {
   sent: boolean;
 }
 
-const UNFINISHED: JobType[] = ["waiting", "prioritized", "active", "delayed", "waiting-children"];
-const QUEUES = ["hunt", "whatsapp", "sms", "voice"];
 const LEDGER = `select id, hunt_id, account_id, channel, recipient, status, code, credit, attempts, attempt_id,
   extract(epoch from attempt_started_at)::float * 1000 as started_at, sent_at is not null as sent from messages`;
 
 export async function audit(found: {
   sql: pg.Pool;
-  redisUrl: string;
-  prefix: string;
+  jobs: Jobs;
   promised: Promised;
   isExposed(attemptId: string, startedAt: number): boolean;
   twilio: FakeTwilioMessage[];
@@ -84,7 +80,9 @@ export async function audit(found: {
   const unknown = rows.filter(({ status }) => status === "unknown");
   return {
     accepted: [...promised.hunts.values()].reduce((sum, n) => sum + n, 0) + promised.singles.size,
-    states: countBy(rows, ({ status, code }) => (status === "skipped" ? `skipped: ${code}` : status)),
+    states: countBy(rows, ({ status, code }) =>
+      status === "skipped" || status === "failed" ? `${status}: ${code}` : status,
+    ),
     sends: found.twilio.length + found.tagged.length,
     lost,
     twice: real.filter((row) => callsOf(row) > 1).map((row) => `${words(row)} was accepted ${callsOf(row)} times`),
@@ -96,7 +94,7 @@ export async function audit(found: {
       ...credits,
       ...rows.filter((row) => !creditFits(row)).map((row) => `${words(row)}, credit ${row.credit}`),
     ],
-    stuck: await stuckJobs(found.redisUrl, found.prefix, byId),
+    stuck: await found.jobs.stuck((id) => byId.get(id)?.status),
     unknown: unknown.length,
     exposed: rows.filter(exposed).length,
     unexplained: unknown.filter((row) => !exposed(row)).map(words),
@@ -141,24 +139,4 @@ async function creditFaults(sql: pg.Pool, messages: readonly Row[]): Promise<str
       `${account} ${channel}: balance ${balance}, reserved ${reserved}, spent ${spent}; the messages say reserved ${due}, spent ${gone}, of ${initial}`,
     ];
   });
-}
-
-/** Jobs that are not over, and jobs that failed while their message did not. */
-async function stuckJobs(redisUrl: string, prefix: string, byId: ReadonlyMap<string, Row>): Promise<string[]> {
-  const connection = new Redis(redisUrl, { maxRetriesPerRequest: null });
-  const stuck: string[] = [];
-  for (const name of QUEUES) {
-    const queue = new Queue(name, { connection, prefix });
-    const open = await queue.getJobs(UNFINISHED);
-    for (const job of open) stuck.push(`${name}: job ${job.id} is ${await job.getState()}`);
-    const failed: (Job | undefined)[] = await queue.getJobs(["failed"]);
-    for (const job of failed) {
-      const status = byId.get(job?.id ?? "")?.status;
-      if (status !== "failed")
-        stuck.push(`${name}: job ${job?.id} failed (${job?.failedReason}), its message: ${status}`);
-    }
-    await queue.close();
-  }
-  connection.disconnect();
-  return stuck;
 }

@@ -6,6 +6,7 @@ import { audit, type Audit } from "./audit.ts";
 import { ACCOUNTS, CHANNELS } from "./bodies.ts";
 import { startTagged, startTwilio } from "./doubles.ts";
 import { PROVIDER_TIMEOUT_MS } from "./http-provider.ts";
+import { openJobs, type Jobs } from "./jobs.ts";
 import { seeded } from "./random.ts";
 import { type Servers, startServers } from "./servers.ts";
 import { Slot } from "./slot.ts";
@@ -92,12 +93,12 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
 
   say(`the faults are over, ${watch.open} open: waiting for quiet`);
   const since = performance.now();
-  const isQuiet = await untilQuiet(watch, finished, stopping);
+  await using jobs = openJobs(`redis://127.0.0.1:${servers.ports.redis}`, PREFIX);
+  const isQuiet = await untilQuiet({ sql: watch.sql, jobs, finished, stopping });
   const quietMs = isQuiet ? performance.now() - since : undefined;
   const result = await audit({
     sql: watch.sql,
-    redisUrl: `redis://127.0.0.1:${servers.ports.redis}`,
-    prefix: PREFIX,
+    jobs,
     promised,
     isExposed: (attemptId, startedAt) => watch.isExposed(attemptId, startedAt),
     twilio: await twilio.accepted(),
@@ -143,8 +144,18 @@ async function openAccounts({ sql }: Watch): Promise<void> {
   }
 }
 
-/** Every request answered, every submission planned, every message settled. */
-async function untilQuiet({ sql }: Watch, finished: Promise<void>, stopping: AbortSignal): Promise<boolean> {
+/** Every request answered, every submission planned, every message settled, every job over. */
+async function untilQuiet({
+  sql,
+  jobs,
+  finished,
+  stopping,
+}: {
+  sql: Watch["sql"];
+  jobs: Jobs;
+  finished: Promise<void>;
+  stopping: AbortSignal;
+}): Promise<boolean> {
   const deadline = performance.now() + QUIET_TIMEOUT_MS;
   const answered = await Promise.race([
     finished.then(() => true),
@@ -155,8 +166,8 @@ async function untilQuiet({ sql }: Watch, finished: Promise<void>, stopping: Abo
   if (!answered) return false;
   while (performance.now() < deadline && !stopping.aborted) {
     const { rows } = await sql.query<{ n: string }>(open);
-    // The last jobs end a moment after their messages.
-    if (rows[0]?.n === "0") return delay(2000, true);
+    // A job may outlive its message by an attempt's hold: it waits for a worker that has come back meanwhile.
+    if (rows[0]?.n === "0" && (await jobs.unfinished()) === 0) return true;
     await delay(POLL_MS);
   }
   return false;

@@ -144,7 +144,7 @@ function operation(route: Route, schemas: Record<string, JsonSchema>): OpenApiOp
     responses[status] = { $ref: `#/components/responses/${COMMON[status]!.name}` };
   }
   for (const [status, response] of Object.entries(route.responses))
-    responses[status] = responseOf(status, response, schemas);
+    responses[status] = responseOf(status, withSharedCodes(route, Number(status), response), schemas);
   return {
     operationId: `${route.method}${route.path.replaceAll(/[^A-Za-z0-9]+(\w)/g, (_, first: string) => first.toUpperCase())}`,
     tags: [route.tag],
@@ -160,13 +160,30 @@ function operation(route: Route, schemas: Record<string, JsonSchema>): OpenApiOp
 function commonStatuses(route: Route): number[] {
   const takesInput = route.params ?? route.query ?? route.body;
   return [
-    ...(takesInput !== undefined || route.idempotent ? [400] : []),
+    // A parameter that is not known is refused as well, except on a public path.
+    ...(takesInput !== undefined || !route.public ? [400] : []),
     ...(route.public ? [] : [401]),
-    ...(route.body === undefined ? [] : [413, 415]),
+    // A body is taken off the wire also where none is wanted.
+    ...(route.method === "get" ? [] : [413, 415]),
     500,
     503,
   ];
 }
+
+/** A route's own words for a status stand beside what every route can answer with it. */
+function withSharedCodes(route: Route, status: number, response: RouteResponse): RouteResponse {
+  if (response.schema !== undefined) return response;
+  const shared = commonStatuses(route).includes(status) ? COMMON[status]!.codes : [];
+  const codes: Record<string, string> = {
+    ...Object.fromEntries(shared.map((code) => [code, HTTP_PROBLEMS[code].meaning])),
+    ...(status === 409 && route.idempotent ? { idempotency_conflict: IDEMPOTENCY_CONFLICT } : {}),
+    ...response.codes,
+  };
+  return Object.keys(codes).length === 0 ? response : { ...response, codes };
+}
+
+const IDEMPOTENCY_CONFLICT =
+  "The `Idempotency-Key` came with another body within 24 hours. Use a new key for a new request.";
 
 const IDEMPOTENCY_KEY: OpenApiParameter = {
   name: "Idempotency-Key",

@@ -1,4 +1,8 @@
 -- From an accepted request to ledger rows. Each function is one transaction, and may be called again with the same input.
+--
+-- Functions that take a batch switch sequential scans, hash and merge joins off: they look some hundred rows up by key,
+-- but until a table has been analysed the planner knows neither its size nor the batch's, and reads all of it instead
+-- (recording 250 outcomes among 20,000 messages: 650 ms that way, 15 ms by key).
 
 -- What an Idempotency-Key already stands for: null when it is new, else {"result": "replay", "response": …} or
 -- {"result": "conflict"}. Keys are kept for 24 hours.
@@ -60,6 +64,9 @@ $$;
 create function insert_messages(p_rows jsonb) returns void
 language plpgsql
 set search_path = public
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 begin
   -- One planner at a time for each metered (account, channel), in one order, so that balances stay exact.
@@ -150,6 +157,9 @@ $$;
 create function accept_messages(p_items jsonb) returns jsonb
 language plpgsql
 set search_path = public
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_item jsonb;
@@ -253,18 +263,22 @@ $$;
 create function plan_chunk(p_job_id uuid, p_no integer, p_hunt_id text, p_rows jsonb) returns setof uuid
 language plpgsql
 set search_path = public
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 begin
   perform pg_advisory_xact_lock(hashtextextended(p_hunt_id, 0));
   perform insert_messages(p_rows);
   if (select suspect from hunt_submissions where job_id = p_job_id) then
-    perform doubt(m.id) from jsonb_to_recordset(p_rows) as r (id uuid)
-    join messages m on m.id = r.id and m.status = 'queued';
+    perform doubt(r.id) from jsonb_to_recordset(p_rows) as r (id uuid);
   end if;
   update hunt_chunks set planned_at = coalesce(planned_at, now()) where job_id = p_job_id and no = p_no;
   return query
     select m.id from jsonb_to_recordset(p_rows) as r (id uuid)
-    join messages m on m.id = r.id and m.status in ('queued', 'sending');
+    -- offset 0: by the key, not through the index of everything that is open.
+    cross join lateral (select m.id, m.status from messages m where m.id = r.id offset 0) m
+    where m.status in ('queued', 'sending');
 end
 $$;
 

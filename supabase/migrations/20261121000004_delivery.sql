@@ -5,6 +5,9 @@
 create function settle_credits(p_changes jsonb) returns void
 language plpgsql
 set search_path = public
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 begin
   -- One order for all, so that two batches never wait for each other in a circle.
@@ -45,6 +48,9 @@ returns table (
 )
 language plpgsql
 set search_path = public
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 declare
@@ -61,8 +67,10 @@ begin
 
   with barred as (
     select m.id, m.credit, case when m.expires_at <= now() then 'expired' else 'suppressed' end as reason
-    from messages m
-    where m.id in (select r.id from jsonb_to_recordset(p_items) as r (id uuid)) and m.status = 'queued'
+    from jsonb_to_recordset(p_items) as r (id uuid)
+    -- offset 0: by the key, not through the index of everything that is open.
+    cross join lateral (select m.* from messages m where m.id = r.id offset 0) m
+    where m.status = 'queued'
       and (m.expires_at <= now() or exists (
         select 1 from suppressions s
         where s.phone = m.recipient and (s.account_id is null or s.account_id = m.account_id)
@@ -132,6 +140,9 @@ $$;
 create function record_outcomes(p_items jsonb) returns setof uuid
 language plpgsql
 set search_path = public
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 declare
@@ -149,21 +160,27 @@ begin
       provider_message_id text, suppress boolean, hold_ms integer
     )
   ),
+  judged as (
+    select i.*, m.provider as known_provider, m.attempts, m.account_id,
+      -- Reconciling found a provider's message that is another one's here: it proves nothing about this one.
+      i.claim is not null and i.result = 'sent' and exists (
+        select 1 from messages o
+        where o.provider = m.provider and o.provider_message_id = i.provider_message_id and o.id <> i.id
+      ) as taken
+    from items i join messages m on m.id = i.id
+  ),
   believable as (
-    -- Reconciling found a provider's message that is another one's here: it proves nothing about this one.
-    select i.id, i.attempt_id, i.claim, i.suppress, i.hold_ms, i.detail, coalesce(i.provider, m.provider) as provider,
+    select j.id, j.attempt_id, j.claim, j.suppress, j.hold_ms, j.detail,
+      coalesce(j.provider, j.known_provider) as provider,
       case
-        when taken.id is not null or i.result = 'unknown' then
-          case when a.resend_unknown and m.attempts < 2 then 'not_sent' else 'unknown' end
-        else i.result
+        when j.taken or j.result = 'unknown' then
+          case when a.resend_unknown and j.attempts < 2 then 'not_sent' else 'unknown' end
+        else j.result
       end as result,
-      case when taken.id is null then i.code else 'ambiguous' end as code,
-      case when taken.id is null then i.provider_message_id end as provider_message_id
-    from items i
-    join messages m on m.id = i.id
-    left join accounts a on a.id = m.account_id
-    left join messages taken on i.claim is not null and i.result = 'sent' and taken.id <> i.id
-      and taken.provider = m.provider and taken.provider_message_id = i.provider_message_id
+      case when j.taken then 'ambiguous' else j.code end as code,
+      case when not j.taken then j.provider_message_id end as provider_message_id
+    from judged j
+    left join accounts a on a.id = j.account_id
   ),
   applicable as (
     -- One for each message, or a result that two workers report at once would move credits twice.
@@ -253,6 +270,9 @@ $$;
 create function record_receipts(p_items jsonb) returns void
 language plpgsql
 set search_path = public
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 declare

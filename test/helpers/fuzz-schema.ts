@@ -27,7 +27,9 @@ export function responseOf(
 
 /** A schema with each `$ref` replaced by what it names: none of ours holds itself. */
 export function dereference(schema: JsonSchema, document: OpenApiDocument): JsonSchema {
-  return JSON.parse(JSON.stringify(schema), (_key, value: unknown) => {
+  return JSON.parse(JSON.stringify(schema), (key, value: unknown) => {
+    // zod would want a whole URL of it.
+    if (key === "format" && value === "uri-reference") return undefined;
     const ref = (value as JsonSchema | null)?.$ref;
     if (typeof ref !== "string") return value;
     const target = document.components.schemas[ref.slice("#/components/schemas/".length)];

@@ -1,0 +1,195 @@
+import fc from "fast-check";
+import type { JsonSchema } from "../../src/routes/openapi.ts";
+
+/** Ids and names that exist, so that some requests find what they ask for. */
+export interface Known {
+  accounts: string[];
+  hunts: string[];
+  jobs: string[];
+  messages: string[];
+}
+
+/** A number beyond every limit, written into JSON as it stands. */
+export const RAW = "\u0001raw:";
+
+const HOSTILE = [
+  "",
+  " ",
+  "\0",
+  "\ud800",
+  "\udfff tail",
+  "é",
+  "🏠".repeat(50),
+  "\u202e\u200b",
+  "a\r\nSet-Cookie: stolen=1",
+  "'; drop table messages; --",
+  "1) or (1=1",
+  "in.(a,b)",
+  "*",
+  "%",
+  "__proto__",
+  "constructor",
+  "../../etc/passwd",
+  "http://127.0.0.1:1/",
+  "<script>alert(1)</script>",
+  "${7*7}{{7*7}}",
+  "null",
+  "NaN",
+  "-1",
+  "9".repeat(400),
+  "x".repeat(201),
+  "x".repeat(5000),
+  "2026-02-30T00:00:00Z",
+  "0000-01-01T00:00:00Z",
+  "9999-12-31T23:59:59.999999999+23:59",
+];
+
+export const hostileText = fc.oneof(
+  { weight: 3, arbitrary: fc.constantFrom(...HOSTILE) },
+  { weight: 1, arbitrary: fc.string({ unit: "binary", maxLength: 60 }) },
+  // Code units one by one: half of a surrogate pair is among them.
+  {
+    weight: 1,
+    arbitrary: fc
+      .array(fc.integer({ min: 0, max: 0xffff }), { maxLength: 20 })
+      .map((units) => String.fromCharCode(...units)),
+  },
+);
+
+const hostileNumber = fc.oneof(
+  fc.constantFrom(0, -0, -1, 1.5, 2 ** 31, 2 ** 53, -(2 ** 63), 1e308, 5e-324),
+  fc.constantFrom(
+    `${RAW}1e999`,
+    `${RAW}-1e999`,
+    `${RAW}${"9".repeat(300)}`,
+    `${RAW}1e-999`,
+    `${RAW}0.${"3".repeat(300)}`,
+  ),
+);
+
+const deep = fc.integer({ min: 50, max: 5000 }).map((depth) => `${RAW}${"[".repeat(depth)}1${"]".repeat(depth)}`);
+const polluting = fc
+  .constantFrom("__proto__", "constructor", "prototype", String.raw`\u005f_proto__`)
+  .map((key) => `${RAW}{"${key}":{"status":"sent"}}`);
+
+/** Any JSON, the awkward first. */
+export const hostileJson: fc.Arbitrary<unknown> = fc.oneof(
+  { weight: 4, arbitrary: hostileText },
+  { weight: 2, arbitrary: hostileNumber },
+  { weight: 1, arbitrary: deep },
+  { weight: 1, arbitrary: polluting },
+  { weight: 2, arbitrary: fc.constantFrom(null, true, false, [], {}, [[]], [null], { length: 1e9 }) },
+  { weight: 2, arbitrary: fc.jsonValue({ maxDepth: 3 }) },
+);
+
+/** Values that fit a schema, or nearly: what a name means counts for more than its type. */
+export function fitting(schema: JsonSchema, name: string, known: Known): fc.Arbitrary<unknown> {
+  const meant = byMeaning(name, known);
+  if (meant) return meant;
+  if (Array.isArray(schema.enum)) return fc.constantFrom(...(schema.enum as unknown[]));
+  switch (schema.type) {
+    case "object": {
+      const required = schema.required ?? [];
+      const properties = Object.entries(schema.properties ?? {}).map(([key, property]) => {
+        const value = fitting(property, key, known);
+        return [
+          key,
+          required.includes(key) ? value : fc.option(value, { nil: undefined, freq: key === "audioUrl" ? 1 : 6 }),
+        ] as const;
+      });
+      return fc.record(Object.fromEntries(properties));
+    }
+    case "array":
+      return fc.array(fitting(schema.items ?? {}, name, known), { minLength: 1, maxLength: 4 });
+    case "integer":
+    case "number":
+      return fc.integer({ min: 1, max: 1000 });
+    case "boolean":
+      return fc.boolean();
+    default:
+      return fc.string({ unit: "grapheme", minLength: 1, maxLength: 40 });
+  }
+}
+
+function byMeaning(name: string, { accounts, hunts, jobs, messages }: Known): fc.Arbitrary<unknown> | undefined {
+  switch (name) {
+    case "accountId":
+      return fc.constantFrom(...accounts, "acc_nobody");
+    case "huntId":
+      return fc.oneof(
+        fc.constantFrom(...hunts),
+        fc.uuid().map((id) => `hunt_${id}`),
+      );
+    case "jobId":
+      return fc.oneof(fc.constantFrom(...jobs, ...messages), fc.uuid());
+    case "messageId":
+      return fc.oneof(fc.constantFrom(...messages), fc.uuid());
+    case "queue":
+      return fc.constantFrom("hunt", "sms", "whatsapp", "voice", "scraping");
+    case "adId":
+      return fc.nat({ max: 50 }).map((n) => `ad_${n}`);
+    case "recipientPhone":
+    case "senderPhone":
+      return fc.oneof(
+        fc.nat({ max: 9999 }).map((n) => `+3361234${String(n).padStart(4, "0")}`),
+        fc.constantFrom("0612345678", "0033612345678", "+33 6 12 34 56 78", "+33612340004", "12", "+800123"),
+      );
+    case "message":
+    case "text":
+      return fc.string({ unit: "grapheme", minLength: 1, maxLength: 200 });
+    case "audioUrl":
+      return fc.constantFrom("https://example.com/a.mp3", "http://10.0.0.1/a", "http://[::1]:1/", "javascript:1");
+    case "expiresAt":
+      return fc.constantFrom("2099-01-01T00:00:00Z", "2020-01-01T00:00:00+02:00", "9999-12-31T23:59:59Z");
+    case "cursor":
+      return fc.nat().map(String);
+    default:
+      return undefined;
+  }
+}
+
+/** What fits, with something in it replaced, taken out or added. */
+export function mutated(schema: JsonSchema, known: Known): fc.Arbitrary<unknown> {
+  return fc
+    .tuple(
+      fitting(schema, "", known),
+      fc.array(fc.tuple(fc.nat(), fc.constantFrom("replace", "remove", "add"), hostileText, hostileJson), {
+        minLength: 1,
+        maxLength: 3,
+      }),
+    )
+    .map(([given, changes]) => {
+      // Copies: a constant of the generator may come in several places, or within itself.
+      const value = structuredClone(given);
+      for (const [place, change, key, replacement] of changes) {
+        const other = structuredClone(replacement);
+        const holders = holdersIn(value);
+        const holder = holders[place % holders.length];
+        if (holder === undefined) return other;
+        const keys = Object.keys(holder);
+        const old = keys[place % Math.max(1, keys.length)];
+        // Not `holder[key] = …`: it would change this process's own prototypes.
+        if (change === "add" || old === undefined) define(holder, Array.isArray(holder) ? "0" : key, other);
+        else if (change === "remove") delete holder[old];
+        else define(holder, old, other);
+      }
+      return value;
+    });
+}
+
+function define(holder: object, key: string, value: unknown): void {
+  Object.defineProperty(holder, key, { value, enumerable: true, configurable: true, writable: true });
+}
+
+function holdersIn(value: unknown): Record<string, unknown>[] {
+  if (typeof value !== "object" || value === null) return [];
+  return [value as Record<string, unknown>, ...Object.values(value).flatMap(holdersIn)];
+}
+
+/** JSON text, with what is marked `RAW` written as it is. */
+export function textOf(value: unknown): string {
+  return (JSON.stringify(value) ?? "").replaceAll(
+    new RegExp(`"${JSON.stringify(RAW).slice(1, -1).replaceAll("\\", "\\\\")}((?:[^"\\\\]|\\\\.)*)"`, "g"),
+    (_, raw: string) => JSON.parse(`"${raw}"`) as string,
+  );
+}
