@@ -69,6 +69,8 @@ export async function pageOfMessages(
   if (huntId) query = query.eq("hunt_id", huntId);
   if (accountId) query = query.eq("account_id", accountId);
   if (status) query = query.eq("status", status);
+  // Across hunts there is an index of these only.
+  if (!huntId) query = query.is("needs_attention", true);
   if (cursor) query = query.gt("seq", Number(cursor));
   // One more than asked for tells whether there is a next page.
   const ordered = query

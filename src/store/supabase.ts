@@ -180,6 +180,7 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
       const query = database.client
         .from("messages")
         .select("id", { count: "exact", head: true })
+        .is("needs_attention", true)
         .eq("status", "unknown");
       return database.count("unknown messages", query);
     },

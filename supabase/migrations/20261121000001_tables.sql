@@ -86,7 +86,9 @@ create table messages (
   sent_at timestamptz,
   delivered_at timestamptz,
   read_at timestamptz,
+  -- null exactly while it is queued or sending.
   settled_at timestamptz,
+  needs_attention boolean not null generated always as (status in ('unknown', 'failed')) stored,
   check (copy = 0 or status = 'skipped')
 ) with (fillfactor = 80);
 
@@ -96,13 +98,15 @@ create index messages_recipient on messages (hunt_id, channel, recipient) where 
 create index messages_hunt on messages (hunt_id, seq) where hunt_id is not null;
 create unique index messages_provider_message on messages (provider, provider_message_id)
   where provider_message_id is not null;
-create index messages_open on messages (seq) where status in ('queued', 'sending');
-create index messages_settled on messages (status, seq) where status in ('unknown', 'failed');
+-- Neither index looks at the status itself: so the update that begins an attempt touches no index (a HOT update).
+create index messages_open on messages (seq) where settled_at is null;
+create index messages_attention on messages (seq) where needs_attention;
 create index messages_person on messages (recipient, sent_at desc) where sent_at is not null;
 
 create table message_events (
   id bigint generated always as identity primary key,
-  message_id uuid not null references messages (id) on delete cascade,
+  -- No foreign key: checking it would lock each message once more, and only the functions below write here.
+  message_id uuid not null,
   -- What happened: the status it led to, or 'retry', 'requeued', 'reply'.
   kind text not null,
   code text,

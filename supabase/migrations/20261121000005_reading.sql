@@ -104,7 +104,7 @@ as $$
   select m.id, m.seq, m.queue, m.status, m.channel, m.recipient, m.sender, m.content, m.priority, m.account_id,
     m.hunt_id, m.ad_id, greatest(0, ceil(extract(epoch from m.held_until - now()) * 1000))::integer
   from messages m
-  where m.status in ('queued', 'sending') and m.seq > p_after
+  where m.settled_at is null and m.status in ('queued', 'sending') and m.seq > p_after
     and m.updated_at < now() - make_interval(secs => p_older_than_ms / 1000.0)
   order by m.seq
   limit p_limit

@@ -36,7 +36,8 @@ begin
     return null;
   end if;
   update hunt_submissions set suspect = true where planned_at is null;
-  select count(doubt(m.id))::integer into v_doubted from messages m where m.status in ('queued', 'sending');
+  select count(doubt(m.id))::integer into v_doubted from messages m
+  where m.settled_at is null and m.status in ('queued', 'sending');
   update epoch set value = p_epoch + 1;
   return v_doubted;
 end
@@ -88,6 +89,10 @@ begin
       'account_id', v_message.account_id, 'channel', v_message.channel,
       'spent', case p_as when 'sent' then 1 else 0 end, 'released', case p_as when 'sent' then 0 else 1 end
     )));
+  end if;
+  if p_as = 'sent' then
+    update leads set stage = 'contacted', contacted_at = coalesce(contacted_at, v_message.attempt_started_at, now())
+    where account_id = v_message.account_id and ad_id = v_message.ad_id and stage = 'new';
   end if;
   insert into message_events (message_id, kind, code) values (p_id, 'resolved', p_as);
   return jsonb_build_object('result', 'accepted', 'response', p_response);

@@ -68,17 +68,17 @@ async function something() {
 function createJudge() {
   const fits = createChecker(document);
   return (request: FuzzRequest, { status, headers, text }: FuzzAnswer): string | undefined => {
-    const { operation, authorized, method } = request;
+    const { operation, authorized, target } = request;
     if (status >= 500) return "a fault of ours";
     if (headers["x-powered-by"] !== undefined || headers["set-cookie"] !== undefined) return "a header too many";
     const type = headers["content-type"]?.toString().split(";", 1)[0];
-    const isPublic = operation ? operation.security?.length === 0 : !/^\/api(?:[/?]|$)/.test(request.target);
+    const isPublic = operation ? operation.security?.length === 0 : !/^\/api(?:[/?]|$)/.test(target);
     if (!isPublic && !authorized) return status === 401 ? undefined : "no token, and no 401";
     const problem = type === "application/problem+json" ? (JSON.parse(text || "null") as Problem | null) : undefined;
     if (problem && problem.requestId !== headers["x-request-id"]) return "another request id in the header";
     if (problem && problem.status !== status) return "another status in the problem";
 
-    if (!operation) return status === 404 || method === "HEAD" || status !== 400 || problem ? undefined : "a bare 400";
+    if (!operation) return status >= 400 && type !== "application/problem+json" ? "not a problem" : undefined;
     const documented = responseOf(document, operation, status);
     if (!documented) return "a status that is not documented";
     if (!documented.content) return undefined;
@@ -122,6 +122,8 @@ test(`${RUNS * TOGETHER} requests that are right, nearly right and nonsense → 
   // A fuzz that is refused at the door each time would pass as well.
   for (const { operationId, responses } of operations) {
     for (const status of [200, 202, 400, 404].filter((each) => responses[each])) {
+      // Only once can a message be settled: whether a request finds it so depends on those before.
+      if (status < 400 && /Resolve|Retry/.test(operationId)) continue;
       expect(seen.get(`${operationId} ${status}`) ?? 0, `${operationId} ${status}`).toBeGreaterThan(0);
     }
   }
