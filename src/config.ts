@@ -32,7 +32,7 @@ export const BASE_ENV = {
   TRUST_PROXY: wholeNumber(0, 10).default(0).describe("Reverse proxies in front; 1 on Railway"),
   JOB_ATTEMPTS: wholeNumber(1, 20).default(3).describe("Tries of a message, the first one included"),
   JOB_BACKOFF_MS: wholeNumber(10, 3_600_000).default(2000).describe("Before the second try; doubled each time"),
-  WORKER_CONCURRENCY: wholeNumber(1, 1000).default(100).describe("Messages under way at once, each channel queue"),
+  WORKER_CONCURRENCY: wholeNumber(1, 1000).default(200).describe("Messages under way at once, each channel queue"),
   HUNT_CONCURRENCY: wholeNumber(1, 50).default(2).describe("Chunks of hunts planned at once"),
   LOCK_MS: wholeNumber(1000, 600_000)
     .default(30_000)

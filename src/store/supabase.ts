@@ -51,10 +51,13 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
   });
   let epoch = 0;
   /** A database that was restored from a backup: what it believes to be open becomes unknown, then work goes on. */
+  const adoptRestored = async (): Promise<void> => {
+    const doubted = await rpc<number | null>("adopt_epoch", { p_epoch: epoch });
+    if (doubted !== null) options.onRestored?.(doubted);
+  };
   const adopt = async (error: unknown): Promise<never> => {
     if (!(error instanceof DatabaseError) || error.code !== "AP001") throw error;
-    const doubted = await rpc<number | null>("adopt_epoch", { p_epoch: epoch });
-    options.onRestored?.(doubted ?? 0);
+    await adoptRestored();
     throw new UnavailableError("database", "The database was restored from a backup.", error);
   };
 
@@ -196,7 +199,11 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     observeEpoch(seen) {
       epoch = Math.max(epoch, seen);
     },
-    nextEpoch: () => rpc("next_epoch"),
+    async nextEpoch() {
+      // While no attempt begins (a paused queue), it would count past what was seen, and nobody would ever know.
+      await adoptRestored();
+      return rpc("next_epoch");
+    },
 
     async openMessages(after, limit, olderThanMs) {
       const args = { p_after: after, p_limit: limit, p_older_than_ms: olderThanMs };

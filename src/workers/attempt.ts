@@ -3,6 +3,7 @@ import type { OpenAttempt, Provider, SendRequest } from "../channels/channel.ts"
 import type { Clock } from "../core/clock.ts";
 import { PermanentError, ProviderError, TransientError } from "../core/errors.ts";
 import type { Outcome } from "../store/store.ts";
+import type { HandBack } from "./hand-back.ts";
 import { decide, type Decision, type Tries } from "./retry.ts";
 
 /**
@@ -27,7 +28,7 @@ export async function attemptOnce(
   provider: Provider,
   send: SendRequest,
   tries: Tries,
-  handBack: AbortSignal,
+  handBack: HandBack,
 ): Promise<Attempt> {
   const base = { ...outcomeOf(send.messageId, send.attemptId), provider: provider.name };
   try {
@@ -103,33 +104,32 @@ export function codeOf(error: unknown): string {
 }
 
 /** Makes sure that the call ends in time even where the provider does not. */
-async function call(
-  provider: Provider,
-  send: SendRequest,
-  handBack: AbortSignal,
-): Promise<{ providerMessageId: string }> {
-  const signal = AbortSignal.any([handBack, AbortSignal.timeout(provider.timeoutMs + MARGIN_MS / 2)]);
+async function call(provider: Provider, send: SendRequest, handBack: HandBack): Promise<{ providerMessageId: string }> {
+  const controller = new AbortController();
+  const { promise: overdue, reject } = Promise.withResolvers<never>();
+  // A timer that is cleared, and not AbortSignal.timeout, which makes an exception for each call long after its end.
+  const timer = setTimeout(
+    () => {
+      const reason = new DOMException("The provider did not answer in time.", "TimeoutError");
+      controller.abort(reason);
+      reject(reason);
+    },
+    provider.timeoutMs + MARGIN_MS / 2,
+  );
   try {
-    return await unlessAborted(provider.send(send, signal), signal);
+    const sent = provider.send(send, controller.signal);
+    return await handBack.orAbort(Promise.race([sent, overdue]), (reason) => controller.abort(reason));
   } catch (error) {
-    if (error instanceof ProviderError || !signal.aborted) throw error;
+    if (error instanceof ProviderError || !controller.signal.aborted) throw error;
     throw new TransientError("The call was given up before the provider answered.", {
       code: "timeout",
       provider: provider.name,
       delivery: "unknown",
       cause: error,
     });
+  } finally {
+    clearTimeout(timer);
   }
-}
-
-/** Rejects when the signal aborts first; the work goes on unwatched. */
-export function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = (): void => reject(signal.reason as Error);
-    if (signal.aborted) abort();
-    else signal.addEventListener("abort", abort, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
-  });
 }
 
 /** A vendor's words, such that Postgres takes them. */

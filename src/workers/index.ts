@@ -8,6 +8,7 @@ import { HUNT_QUEUE } from "../hunt/hunt.jobs.ts";
 import type { Metrics } from "../core/metrics.ts";
 import type { Store } from "../store/store.ts";
 import { outcomeOf } from "./attempt.ts";
+import { HandBack } from "./hand-back.ts";
 import { watchProgress, type Progress } from "./progress.ts";
 import { runJob, type RunJobDeps } from "./run-job.ts";
 
@@ -55,7 +56,7 @@ const HAND_BACK_TIMEOUT_MS = 2000;
 /** One worker a channel queue, and the hunt worker. */
 export function startWorkers(options: WorkersOptions): Workers {
   const { store, clock, redis, prefix } = options;
-  const handBack = new AbortController();
+  const handBack = new HandBack();
   const shared: WorkerOptions = {
     connection: redis,
     prefix,
@@ -81,7 +82,7 @@ export function startWorkers(options: WorkersOptions): Workers {
   };
 
   for (const queue of new Set([...options.channels.values()].map(({ channel }) => channel.queue))) {
-    const deps: RunJobDeps = { ...options, log: options.log.child({ queue }), handBack: handBack.signal };
+    const deps: RunJobDeps = { ...options, log: options.log.child({ queue }), handBack };
     const worker = start(queue, options.concurrency, (job, token) => runJob(job, token, deps));
     worker.on("failed", (job, error) => {
       // BullMQ gives up a job whose worker died too often without asking us: its message has to say so.

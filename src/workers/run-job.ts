@@ -7,7 +7,8 @@ import type { Metrics } from "../core/metrics.ts";
 import { messageOf, ProviderError, UnavailableError } from "../core/errors.ts";
 import { messageJobSchema, type MessageJob } from "../channels/message-job.ts";
 import type { Outcome, Store } from "../store/store.ts";
-import { attemptOnce, codeOf, holdMs, outcomeOf, reconcile, START_BUDGET_MS, unlessAborted } from "./attempt.ts";
+import { attemptOnce, codeOf, holdMs, outcomeOf, reconcile, START_BUDGET_MS } from "./attempt.ts";
+import type { HandBack } from "./hand-back.ts";
 
 /** A channel with who carries it; no provider: it is off. */
 export interface ActiveChannel {
@@ -22,7 +23,7 @@ export interface RunJobDeps {
   log: Logger;
   metrics: Metrics;
   /** Aborts when the service must stop now: unsent work goes back, a call under way is left to be reconciled. */
-  handBack: AbortSignal;
+  handBack: HandBack;
 }
 
 /** What the job shows for itself once it is done. */
@@ -52,9 +53,9 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
   };
   const orHandBack = async <T>(work: Promise<T>): Promise<T> => {
     try {
-      return await unlessAborted(work, handBack);
+      return await handBack.orAbort(work);
     } catch (error) {
-      if (error instanceof UnavailableError || handBack.aborted) return later(HAND_BACK_MS);
+      if (error instanceof UnavailableError || handBack.reason) return later(HAND_BACK_MS);
       throw error;
     }
   };

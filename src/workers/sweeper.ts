@@ -69,16 +69,22 @@ export function startSweeper({ store, queues, log, intervalMs }: SweeperOptions)
     return requeued;
   }
 
-  async function round(): Promise<void> {
+  /** Each step by itself: one that fails must not keep the others from their work. */
+  async function step<T>(name: string, run: () => Promise<T>): Promise<T | undefined> {
     try {
-      const submissions = await sweepSubmissions();
-      const messages = await sweepMessages();
-      await store.tidy();
-      if (messages + submissions > 0) log.warn({ messages, submissions }, "work without a job was queued again");
+      return await run();
     } catch (error) {
-      if (error instanceof UnavailableError) log.debug({ err: error }, "sweep put off");
-      else log.error({ err: error }, "sweep failed");
+      if (error instanceof UnavailableError) log.debug({ err: error, step: name }, "sweep put off");
+      else log.error({ err: error, step: name }, "sweep failed");
+      return undefined;
     }
+  }
+
+  async function round(): Promise<void> {
+    const submissions = (await step("submissions", sweepSubmissions)) ?? 0;
+    const messages = (await step("messages", sweepMessages)) ?? 0;
+    await step("tidy", () => store.tidy());
+    if (messages + submissions > 0) log.warn({ messages, submissions }, "work without a job was queued again");
   }
 
   const running = (async () => {
@@ -102,7 +108,7 @@ export function startSweeper({ store, queues, log, intervalMs }: SweeperOptions)
 
 /**
  * A job that ended while its message is open would block a new one of the same id: it goes first. If it knows that the
- * message was sent, the ledger has forgotten that (a database that lost its last seconds), and is told again.
+ * message was sent, or may have been, the ledger has forgotten that (a database that lost its last seconds), and is told again.
  */
 async function requeueOrphans(page: readonly OpenMessage[], queues: Queues, store: Store): Promise<number> {
   let requeued = 0;
@@ -114,7 +120,7 @@ async function requeueOrphans(page: readonly OpenMessage[], queues: Queues, stor
     );
     for (const id of ended) {
       const job = messageJobSchema.safeParse(await queues.dataOf(queue, id));
-      if (job.data?.outcome?.result === "sent") {
+      if (job.data?.outcome && /^(sent|unknown)$/.test(job.data.outcome.result)) {
         await store.recordOutcome(job.data.outcome as Outcome).catch((error: unknown) => {
           // What the ledger refuses must not keep all others waiting: its job finds out what became of it.
           if (error instanceof UnavailableError) throw error;

@@ -90,18 +90,18 @@ create table messages (
   settled_at timestamptz,
   needs_attention boolean not null generated always as (status in ('unknown', 'failed')) stored,
   check (copy = 0 or status = 'skipped')
-) with (fillfactor = 80);
+) with (fillfactor = 70);
 
 -- Nobody is contacted twice by one hunt, whatever the queue does.
 create unique index messages_contact on messages (hunt_id, ad_id, channel) where copy = 0;
-create index messages_recipient on messages (hunt_id, channel, recipient) where hunt_id is not null;
+create index messages_recipient on messages (recipient, hunt_id, channel);
 create index messages_hunt on messages (hunt_id, seq) where hunt_id is not null;
-create unique index messages_provider_message on messages (provider, provider_message_id)
+-- Not by provider too: an index on anything that begin_attempts changes makes each of its updates touch every index.
+create unique index messages_provider_message on messages (provider_message_id)
   where provider_message_id is not null;
 -- Neither index looks at the status itself: so the update that begins an attempt touches no index (a HOT update).
 create index messages_open on messages (seq) where settled_at is null;
 create index messages_attention on messages (seq) where needs_attention;
-create index messages_person on messages (recipient, sent_at desc) where sent_at is not null;
 
 create table message_events (
   id bigint generated always as identity primary key,
@@ -127,7 +127,7 @@ create table leads (
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   primary key (account_id, ad_id)
-);
+) with (fillfactor = 80);
 
 -- No row: the account is not metered on that channel. balance is what can still be reserved.
 create table credits (

@@ -267,10 +267,14 @@ set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
+declare
+  v_suspect boolean;
 begin
   perform pg_advisory_xact_lock(hashtextextended(p_hunt_id, 0));
+  -- Until the end of this transaction: adopt_epoch, which doubts everything, waits for it and sees its rows.
+  select suspect into v_suspect from hunt_submissions where job_id = p_job_id for share;
   perform insert_messages(p_rows);
-  if (select suspect from hunt_submissions where job_id = p_job_id) then
+  if v_suspect then
     perform doubt(r.id) from jsonb_to_recordset(p_rows) as r (id uuid);
   end if;
   update hunt_chunks set planned_at = coalesce(planned_at, now()) where job_id = p_job_id and no = p_no;

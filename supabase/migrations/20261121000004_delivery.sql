@@ -191,6 +191,10 @@ begin
       -- An accepted attempt is a fact, whoever reports it and however late; queued: the ledger has forgotten it.
       when i.result = 'sent' then m.status = 'queued'
         or (m.attempt_id = i.attempt_id and m.status in ('sending', 'unknown'))
+      -- So is an attempt of which nobody knows, unless the ledger knows it and has the message queued again since.
+      when i.result = 'unknown' and m.status = 'queued' then not exists (
+        select 1 from message_events e where e.message_id = i.id and e.attempt_id = i.attempt_id
+      )
       else m.attempt_id = i.attempt_id and m.status = 'sending' and m.claim is not distinct from i.claim
     end
     order by i.id, i.result <> 'sent'
@@ -224,7 +228,7 @@ begin
     select a.id, case a.result when 'not_sent' then 'retry' else a.result end, a.code, a.attempt_id from applicable a
   ),
   contacted as (
-    update leads l set stage = 'contacted', contacted_at = coalesce(l.contacted_at, now())
+    update leads l set stage = 'contacted', contacted_at = coalesce(l.contacted_at, now()), updated_at = now()
     from (select distinct account_id, ad_id from applicable where result = 'sent' and ad_id is not null) a
     where l.account_id = a.account_id and l.ad_id = a.ad_id and l.stage = 'new'
   ),

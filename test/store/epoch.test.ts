@@ -13,8 +13,10 @@ const NOTHING_KEPT = { KEEP_COMPLETED_COUNT: "0", KEEP_COMPLETED_SECONDS: "0" };
 
 /** Copies every table aside; the answer puts the copies back, as a restored backup. Both are one transaction. */
 async function backup({ sql }: World): Promise<() => Promise<void>> {
-  const { rows } = await sql.query("select tablename from pg_tables where schemaname = 'public'");
-  const tables = rows.map(({ tablename }: { tablename: string }) => tablename);
+  const { rows } = await sql.query<{ name: string; columns: string }>(
+    `select table_name as name, string_agg(quote_ident(column_name), ', ') as columns from information_schema.columns
+     where table_schema = 'public' and is_generated = 'NEVER' group by 1`,
+  );
   const inOne = async (statements: string[]): Promise<void> => {
     const client = await sql.connect();
     try {
@@ -29,7 +31,7 @@ async function backup({ sql }: World): Promise<() => Promise<void>> {
   await inOne([
     "drop schema if exists backup cascade",
     "create schema backup",
-    ...tables.map((table) => `create table backup.${table} as table public.${table}`),
+    ...rows.map(({ name, columns }) => `create table backup.${name} as select ${columns} from public.${name}`),
     // The sweeper leaves alone what was touched within the last seconds, and a backup is older than that.
     "update backup.messages set updated_at = updated_at - interval '1 minute'",
     "update backup.hunt_submissions set accepted_at = accepted_at - interval '1 minute'",
@@ -38,8 +40,11 @@ async function backup({ sql }: World): Promise<() => Promise<void>> {
     inOne([
       // Neither foreign keys nor the rules of what may follow what: a restore knows none.
       "set local session_replication_role = replica",
-      ...tables.map((table) => `delete from public.${table}`),
-      ...tables.map((table) => `insert into public.${table} overriding system value table backup.${table}`),
+      ...rows.map(({ name }) => `delete from public.${name}`),
+      ...rows.map(
+        ({ name, columns }) =>
+          `insert into public.${name} (${columns}) overriding system value select ${columns} from backup.${name}`,
+      ),
     ]);
 }
 
@@ -155,6 +160,7 @@ test("a backup is restored while the queue is paused for longer than the backup 
   await scene.hold(service);
   const restore = await backup(world);
   await scene.letGo();
+  await steps(world, 3);
   await world.queue("sms").pause();
   const copy = await copyOf(world);
   await restore();
@@ -177,6 +183,44 @@ test("a backup with nothing open in it is restored → is noticed by itself, and
   await settles(service, body.messageId, "sent");
   expect(provider.calls).toHaveLength(1);
   expect(restoredIn(service)).toHaveLength(1);
+});
+
+test("a chunk is being planned in the moment in which the restore is noticed → becomes unknown as well", async () => {
+  await using scene = await stage();
+  const { world } = scene;
+  const service = await scene.start();
+  await world.queue("hunt").pause();
+  const { jobId, huntId } = await submit(service, { accountId: await world.account(), contacts: contacts(1) });
+  await service.stop();
+
+  const planner = await world.sql.connect();
+  const id = randomUUID();
+  const row = {
+    id,
+    hunt_id: huntId,
+    ad_id: "ad",
+    copy: 0,
+    channel: "sms",
+    queue: "sms",
+    recipient: phone(0),
+    content: {},
+  };
+  try {
+    await planner.query("begin");
+    await planner.query("select plan_chunk($1, 0, $2, $3)", [jobId, huntId, JSON.stringify([row])]);
+    let done = false;
+    const adopting = world.sql
+      .query("select adopt_epoch($1)", [(await epochOf(world)) + 10])
+      .finally(() => (done = true));
+    // It is over at once, or waits for the planner.
+    const waiting = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    await expect.poll(async () => done || (await world.sql.query(waiting)).rowCount === 1).toBe(true);
+    await planner.query("commit");
+    await adopting;
+  } finally {
+    planner.release();
+  }
+  expect(await codesOf(world)).toEqual(["unknown: database_restored"]);
 });
 
 /** Stops the service, puts the ledger back to before the messages were sent, and lets it be `behind` steps late. */
