@@ -129,7 +129,9 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       ...opsRoutes({
         store,
         queues,
-        pingRedis: () => redis.ping(),
+        pingRedis: () =>
+          // What ioredis says of a connection that is away is not for people.
+          redis.status === "ready" ? redis.ping() : Promise.reject(new Error(`the connection is ${redis.status}`)),
         progress: workers.progress,
         metrics,
         isStopping,

@@ -1,26 +1,15 @@
-import { Agent, request as httpRequest } from "node:http";
 import { brotliCompressSync, deflateSync, gzipSync } from "node:zlib";
 import fc from "fast-check";
 import type { OpenApiDocument } from "../../src/routes/openapi.ts";
+import type { RawRequest } from "./fuzz-raw.ts";
 import { dereference, type Operation } from "./fuzz-schema.ts";
 import { fitting, hostileJson, hostileText, mutated, textOf, type Known } from "./fuzz-values.ts";
 import { SECRET } from "./service.ts";
 
-export interface FuzzRequest {
+export interface FuzzRequest extends RawRequest {
   /** Undefined for a path or a method that the document does not have. */
   operation: Operation | undefined;
-  method: string;
-  /** As it goes over the wire. */
-  target: string;
-  headers: Record<string, string>;
-  body: Buffer | undefined;
   authorized: boolean;
-}
-
-export interface FuzzAnswer {
-  status: number;
-  headers: Record<string, string | string[] | undefined>;
-  text: string;
 }
 
 const RIGHT = `Bearer ${SECRET}`;
@@ -235,37 +224,4 @@ export function anyRequest(
         authorized: token === RIGHT,
       }));
   }
-}
-
-/** Sends requests as they are, over connections that are kept. */
-export function createSender(url: string) {
-  const agent = new Agent({ keepAlive: true, maxSockets: 16 });
-  const { hostname, port } = new URL(url);
-  return {
-    send: ({ method, target, headers, body }: FuzzRequest): Promise<FuzzAnswer> =>
-      new Promise((resolve, reject) => {
-        const outgoing = httpRequest(
-          {
-            agent,
-            hostname,
-            port,
-            method,
-            path: target,
-            headers: body ? { ...headers, "content-length": body.length } : headers,
-          },
-          (incoming) => {
-            const chunks: Buffer[] = [];
-            incoming.on("data", (chunk: Buffer) => chunks.push(chunk));
-            incoming.on("error", reject);
-            incoming.on("end", () => {
-              const text = Buffer.concat(chunks).toString("utf8");
-              resolve({ status: incoming.statusCode ?? 0, headers: incoming.headers, text });
-            });
-          },
-        );
-        outgoing.on("error", reject);
-        outgoing.end(body);
-      }),
-    close: () => agent.destroy(),
-  };
 }

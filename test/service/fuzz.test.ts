@@ -1,10 +1,12 @@
 import { once } from "node:events";
+import { Agent } from "node:http";
 import { connect } from "node:net";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { messageOf } from "../../src/core/errors.ts";
 import type { OpenApiDocument } from "../../src/routes/openapi.ts";
-import { anyRequest, createSender, type FuzzAnswer, type FuzzRequest } from "../helpers/fuzz-requests.ts";
+import { exchange, rawRequest, type RawAnswer } from "../helpers/fuzz-raw.ts";
+import { anyRequest, type FuzzRequest } from "../helpers/fuzz-requests.ts";
 import { createChecker, operationsOf, responseOf } from "../helpers/fuzz-schema.ts";
 import { phone, run, settles } from "../helpers/hunts.ts";
 import { contact, openWorld, SECRET, type TestService, type World } from "../helpers/service.ts";
@@ -67,7 +69,7 @@ async function something() {
 /** What is wrong with an answer, or undefined. */
 function createJudge() {
   const fits = createChecker(document);
-  return (request: FuzzRequest, { status, headers, text }: FuzzAnswer): string | undefined => {
+  return (request: FuzzRequest, { status, headers, text }: RawAnswer): string | undefined => {
     const { operation, authorized, target } = request;
     if (status >= 500) return "a fault of ours";
     if (headers["x-powered-by"] !== undefined || headers["set-cookie"] !== undefined) return "a header too many";
@@ -99,16 +101,16 @@ interface Problem {
 test(`${RUNS * TOGETHER} requests that are right, nearly right and nonsense → each answer as documented, no 5xx`, async () => {
   const judge = createJudge();
   const operations = operationsOf(document);
-  const sender = createSender(service.url);
+  const agent = new Agent({ keepAlive: true, maxSockets: TOGETHER });
   const seen = new Map<string, number>();
   const requests = fc.array(anyRequest(document, operations, await something()), {
     minLength: TOGETHER,
     maxLength: TOGETHER,
   });
   const property = fc.asyncProperty(requests, async (batch) => {
-    const answers = await Promise.all(batch.map((request) => sender.send(request)));
+    const answers = await Promise.all(batch.map((request) => rawRequest(service.url, request, agent)));
     batch.forEach((request, i) => {
-      const answer = answers[i] as FuzzAnswer;
+      const answer = answers[i] as RawAnswer;
       const name = `${request.operation?.operationId ?? "strange"} ${answer.status}`;
       seen.set(name, (seen.get(name) ?? 0) + 1);
       const fault = judge(request, answer);
@@ -117,7 +119,7 @@ test(`${RUNS * TOGETHER} requests that are right, nearly right and nonsense → 
   });
   const { failed, seed, errorInstance } = await fc.check(property, { seed: SEED, numRuns: RUNS });
   expect(failed ? `${messageOf(errorInstance)}\nFUZZ_SEED=${seed} shows it again` : "").toBe("");
-  sender.close();
+  agent.destroy();
   expect(errors()).toEqual([]);
   // A fuzz that is refused at the door each time would pass as well.
   for (const { operationId, responses } of operations) {
@@ -130,7 +132,7 @@ test(`${RUNS * TOGETHER} requests that are right, nearly right and nonsense → 
   await finishesAHunt();
 }, 150_000);
 
-function describe(fault: string, { method, target, headers, body }: FuzzRequest, answer: FuzzAnswer): string {
+function describe(fault: string, { method, target, headers, body }: FuzzRequest, answer: RawAnswer): string {
   const sent = `${method} ${target}\n${JSON.stringify(headers)}\n${body?.toString("latin1").slice(0, 1000) ?? "(no body)"}`;
   return `${fault}\n${sent}\n→ ${answer.status} ${answer.text.slice(0, 1000)}`;
 }
@@ -156,7 +158,7 @@ test.each([
   ["an upgrade", "GET /health HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"],
   ["a tunnel", "CONNECT 169.254.169.254:80 HTTP/1.1\r\nHost: x\r\n\r\n"],
 ])("%s on the socket → refused or left alone, never a 5xx, and others are served", async (_, bytes) => {
-  const answer = await exchange(bytes);
+  const answer = await exchange(service.url, bytes);
   expect(answer).toMatch(/^$|^HTTP\/1\.1 [1234]/);
   expect(errors()).toEqual([]);
   expect((await service.get("/ready")).status).toBe(200);
@@ -186,18 +188,3 @@ test.each([
 });
 
 test("after all that → a valid hunt is sent to its end", finishesAHunt);
-
-/** What comes back until the service closes the connection, or has answered what it takes for a whole request. */
-async function exchange(bytes: string | Buffer): Promise<string> {
-  const { hostname, port } = new URL(service.url);
-  const socket = connect(Number(port), hostname);
-  await once(socket, "connect");
-  let answer = "";
-  socket.on("data", (chunk) => (answer += chunk.toString("latin1")));
-  const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()).once("error", () => resolve()));
-  socket.write(bytes);
-  // Half-closed: whatever is still answered comes now, then the service closes.
-  socket.end();
-  await closed;
-  return answer;
-}

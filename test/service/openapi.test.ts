@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { readdirSync, readFileSync } from "node:fs";
 import type { Server } from "node:http";
+import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { OpenApiDocument } from "../../src/routes/openapi.ts";
 import { HTTP_PROBLEMS } from "../../src/routes/problems.ts";
@@ -28,17 +29,17 @@ afterAll(() => world[Symbol.asyncDispose]());
 const request = (method: string, path: string): Promise<Response> =>
   fetch(service.url + path, { method, headers: { authorization: `Bearer ${SECRET}` } });
 
-/** The Express application that answers: Node names the server with each request. */
+/** Of the Express application that answers: Node names the server with each request. */
 async function pathsOfTheRouter(): Promise<string[]> {
-  const servers = new Set<Server>();
-  const note = (message: unknown): void => void servers.add((message as { server: Server }).server);
+  const servers: Server[] = [];
+  const note = (message: unknown): void => void servers.push((message as { server: Server }).server);
   subscribe("http.server.request.start", note);
   await service.get("/health");
   unsubscribe("http.server.request.start", note);
-  const [app] = [...servers][0]!.listeners("request") as unknown as {
-    router: { stack: { route?: { path: string } }[] };
-  }[];
-  return app!.router.stack.flatMap(({ route }) => (route ? [route.path] : []));
+  const { port } = new URL(service.url);
+  const server = servers.find((each) => String((each.address() as AddressInfo | null)?.port) === port);
+  const app = server?.listeners("request")[0] as unknown as { router: { stack: { route?: { path: string } }[] } };
+  return app.router.stack.flatMap(({ route }) => (route ? [route.path] : []));
 }
 
 test("the document → describes exactly the paths that the router has", async () => {

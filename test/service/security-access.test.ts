@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { OpenApiDocument } from "../../src/routes/openapi.ts";
+import { rawRequest } from "../helpers/fuzz-raw.ts";
 import { operationsOf } from "../helpers/fuzz-schema.ts";
 import { huntId, messagesOf, phone, run, settles } from "../helpers/hunts.ts";
 import { contact, openWorld, SECRET, type TestService, type World } from "../helpers/service.ts";
@@ -138,7 +139,8 @@ describe("API2:2023 broken authentication", () => {
     async (_, token) => {
       const document: OpenApiDocument = (await service.get("/openapi.json")).body;
       const closed = operationsOf(document).filter(({ security }) => security?.length !== 0);
-      expect(closed.length).toBeGreaterThan(10);
+      const open = operationsOf(document).filter((operation) => !closed.some(({ path }) => path === operation.path));
+      expect(open.map(({ path }) => path).toSorted()).toEqual(["/health", "/ready"]);
       for (const { method, path } of closed) {
         const response = await fetch(service.url + path.replaceAll(/\{\w+\}/g, "x"), {
           method,
@@ -162,20 +164,18 @@ describe("API2:2023 broken authentication", () => {
   });
 
   test("a path that is spelled otherwise → is not a way round the gate", async () => {
-    for (const path of [
-      "/api",
-      "/api/",
-      "/api/queues/stats/",
-      "/api/%71ueues/stats",
-      "/api/./queues/stats",
-      "/api/x/../queues/stats",
-    ]) {
-      expect({ path, status: (await fetch(service.url + path)).status }).toEqual({ path, status: 401 });
+    const get = (target: string) => rawRequest(service.url, { method: "GET", target });
+    for (const path of ["/api", "/api/", "/api/queues/stats/", "/api/%71ueues/stats", "/api/../api/queues/stats"]) {
+      expect({ path, ...(await get(path)) }).toMatchObject({ path, status: 401 });
     }
-    for (const path of ["/API/queues/stats", "//api/queues/stats", "/%61pi/queues/stats"]) {
-      const response = await fetch(service.url + path);
-      expect(response.status).toBeGreaterThanOrEqual(401);
-      expect(await response.text()).not.toContain("prioritized");
+    for (const path of [
+      "/API/queues/stats",
+      "//api/queues/stats",
+      "/%61pi/queues/stats",
+      "/docs/../api/queues/stats",
+    ]) {
+      const { status, text } = await get(path);
+      expect({ path, open: status < 400 || text.includes("prioritized") }).toEqual({ path, open: false });
     }
   });
 
@@ -236,10 +236,9 @@ describe("API5:2023 broken function level authorisation", () => {
       { authorization: `Bearer ${SECRET}` },
       { cookie: "auto_prospect_admin=x" },
     ]) {
-      const response = await fetch(service.url + path, { headers, redirect: "manual" });
-      expect([303, 401, 404]).toContain(response.status);
-      if (response.status === 303) expect(response.headers.get("location")).toBe("/admin/login");
-      const text = await response.text();
+      const { status, text, ...answer } = await rawRequest(service.url, { method: "GET", target: path, headers });
+      expect([303, 401, 404]).toContain(status);
+      if (status === 303) expect(answer.headers["location"]).toBe("/admin/login");
       for (const data of [body.messageId, "33612", "counts", "redis_version"]) expect(text).not.toContain(data);
     }
   });
