@@ -14,7 +14,7 @@ const SECTIONS: Record<string, (bench: Bench) => Promise<Section>> = { planning,
 const USAGE = `npm run bench -- [options]
   --n N            contacts of a hunt (20000)
   --rounds N       times that each measurement is repeated (3)
-  --concurrency N  messages under way at once in each queue (100, the service's default)
+  --concurrency N  messages under way at once in each queue (200, the service's default)
   --only A,B       of ${Object.keys(SECTIONS).join(", ")}
   --json           one JSON object as the last line
   --write          append to bench/RESULTS.md`;
@@ -48,7 +48,7 @@ function parse() {
       options: {
         n: { type: "string", default: "20000" },
         rounds: { type: "string", default: "3" },
-        concurrency: { type: "string", default: "100" },
+        concurrency: { type: "string", default: "200" },
         only: { type: "string" },
         json: { type: "boolean", default: false },
         write: { type: "boolean", default: false },

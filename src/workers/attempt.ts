@@ -1,7 +1,8 @@
 import type { Logger } from "pino";
 import type { OpenAttempt, Provider, SendRequest } from "../channels/channel.ts";
 import type { Clock } from "../core/clock.ts";
-import { PermanentError, ProviderError, TransientError } from "../core/errors.ts";
+import { messageOf, PermanentError, ProviderError, TransientError } from "../core/errors.ts";
+import { vendorWords } from "../core/vendor-words.ts";
 import type { Outcome } from "../store/store.ts";
 import type { HandBack } from "./hand-back.ts";
 import { decide, type Decision, type Tries } from "./retry.ts";
@@ -21,7 +22,7 @@ export const holdMs = (provider: Provider): number => START_BUDGET_MS + provider
 /** One call of a provider, what it came to, and what the queue is to do about it. */
 export type Attempt =
   | { outcome: Outcome; next: "done" }
-  | { outcome: Outcome; next: Decision["next"]; delayMs: number; error: unknown };
+  | { outcome: Outcome; next: Decision["next"]; delayMs: number; error: unknown; reason: string };
 
 /** Calls the provider once. Never rejects: each failure is an outcome too. */
 export async function attemptOnce(
@@ -36,16 +37,18 @@ export async function attemptOnce(
     return { outcome: { ...base, result: "sent", providerMessageId }, next: "done" };
   } catch (error) {
     const decision = decide(error, tries);
+    const code = codeOf(error);
+    const words = vendorWords(messageOf(error));
     const outcome: Outcome = {
       ...base,
       result: decision.result,
-      code: storable(codeOf(error)),
-      detail: error instanceof ProviderError ? storable(error.message) : undefined,
+      code,
+      detail: error instanceof ProviderError ? words : undefined,
       suppress: error instanceof PermanentError && error.suppress,
       holdMs: provider.reconcileAfterMs,
     };
     const delayMs = decision.next === "delay" ? decision.delayMs : provider.reconcileAfterMs;
-    return { outcome, next: decision.next, delayMs, error };
+    return { outcome, next: decision.next, delayMs, error, reason: `${code}: ${words}` };
   }
 }
 
@@ -80,7 +83,7 @@ export async function reconcile(
   } catch (error) {
     log.warn({ err: error, messageId: open.messageId }, "the provider could not be asked about an attempt");
     if (clock.now() - open.startedAt > ASK_FOR_MS) return unknown("The provider could not be asked what became of it.");
-    return { ...base, result: "ambiguous", code: storable(codeOf(error)), holdMs: ASK_AGAIN_MS };
+    return { ...base, result: "ambiguous", code: codeOf(error), holdMs: ASK_AGAIN_MS };
   }
 }
 
@@ -99,8 +102,8 @@ export function outcomeOf(messageId: string, attemptId?: string): Outcome {
   };
 }
 
-export function codeOf(error: unknown): string {
-  return error instanceof ProviderError ? error.code : "unexpected_error";
+function codeOf(error: unknown): string {
+  return error instanceof ProviderError ? vendorWords(error.code) : "unexpected_error";
 }
 
 /** Makes sure that the call ends in time even where the provider does not. */
@@ -130,9 +133,4 @@ async function call(provider: Provider, send: SendRequest, handBack: HandBack): 
   } finally {
     clearTimeout(timer);
   }
-}
-
-/** A vendor's words, such that Postgres takes them. */
-function storable(text: string): string {
-  return text.toWellFormed().replaceAll("\0", "\ufffd");
 }

@@ -4,10 +4,10 @@ import type { Logger } from "pino";
 import type { Channel, Provider, SendRequest } from "../channels/channel.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Metrics } from "../core/metrics.ts";
-import { messageOf, ProviderError, UnavailableError } from "../core/errors.ts";
+import { ProviderError, UnavailableError } from "../core/errors.ts";
 import { messageJobSchema, type MessageJob } from "../channels/message-job.ts";
 import type { Outcome, Store } from "../store/store.ts";
-import { attemptOnce, codeOf, holdMs, outcomeOf, reconcile, START_BUDGET_MS } from "./attempt.ts";
+import { attemptOnce, holdMs, outcomeOf, reconcile, START_BUDGET_MS } from "./attempt.ts";
 import type { HandBack } from "./hand-back.ts";
 
 /** A channel with who carries it; no provider: it is off. */
@@ -128,9 +128,10 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
           case "done":
             return { status: "sent", providerMessageId: attempt.outcome.providerMessageId };
           case "fail":
-            throw new UnrecoverableError(`${codeOf(attempt.error)}: ${messageOf(attempt.error)}`);
+            throw new UnrecoverableError(attempt.reason);
           case "retry":
-            throw attempt.error;
+            // Not the vendor's own error: what is thrown here is kept in the job and shown.
+            throw new Error(attempt.reason);
           case "delay":
           case "reconcile":
             return later(attempt.delayMs);

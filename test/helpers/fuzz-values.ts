@@ -15,8 +15,8 @@ export const RAW = "\u0001raw:";
 const HOSTILE = [
   "",
   " ",
-  "\0",
-  "\ud800",
+  "a\0b",
+  "a\ud800b",
   "\udfff tail",
   "é",
   "🏠".repeat(50),
@@ -45,6 +45,8 @@ const HOSTILE = [
 ];
 
 export const hostileText = fc.oneof(
+  // What JavaScript and JSON can say, and Postgres cannot.
+  { weight: 1, arbitrary: fc.constantFrom("a\0b", "a\ud800b", "\udfffa") },
   { weight: 3, arbitrary: fc.constantFrom(...HOSTILE) },
   { weight: 1, arbitrary: fc.string({ unit: "binary", maxLength: 60 }) },
   // Code units one by one: half of a surrogate pair is among them.
@@ -153,10 +155,10 @@ export function mutated(schema: JsonSchema, known: Known): fc.Arbitrary<unknown>
   return fc
     .tuple(
       fitting(schema, "", known),
-      fc.array(fc.tuple(fc.nat(), fc.constantFrom("replace", "remove", "add"), hostileText, hostileJson), {
-        minLength: 1,
-        maxLength: 3,
-      }),
+      fc.array(
+        fc.tuple(fc.nat(), fc.constantFrom("text", "text", "replace", "remove", "add"), hostileText, hostileJson),
+        { minLength: 1, maxLength: 3, size: "xsmall" },
+      ),
     )
     .map(([given, changes]) => {
       // Copies: a constant of the generator may come in several places, or within itself.
@@ -171,6 +173,7 @@ export function mutated(schema: JsonSchema, known: Known): fc.Arbitrary<unknown>
         // Not `holder[key] = …`: it would change this process's own prototypes.
         if (change === "add" || old === undefined) define(holder, Array.isArray(holder) ? "0" : key, other);
         else if (change === "remove") delete holder[old];
+        else if (change === "text" && typeof holder[old] === "string") define(holder, old, key);
         else define(holder, old, other);
       }
       return value;

@@ -1,5 +1,7 @@
 import { randomUUID } from "node:crypto";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
+import { openTestDatabase } from "../../dev/stack/databases.ts";
+import { createSupabaseStore } from "../../src/store/supabase.ts";
 import { finished, messageOf, messagesOf, phone, run, settles, submit } from "../helpers/hunts.ts";
 import {
   accept,
@@ -43,6 +45,10 @@ const breaks: Script = () => {
 const refuses: Script = () => {
   throw refusal();
 };
+
+async function creditOf(messageId: string): Promise<string> {
+  return (await world.sql.query("select credit from messages where id = $1", [messageId])).rows[0].credit;
+}
 
 /** A metered account with a message of a hunt whose only attempt is of unknown fate. */
 async function unknown(...afterwards: Script[]) {
@@ -110,6 +116,27 @@ describe("GET /api/messages", () => {
     expect(await list("status=failed&accountId=acc_nobody")).toEqual({ messages: [], nextCursor: null });
   });
 
+  test("a database that gives at most 1,000 rows an answer, as hosted ones do → the list goes on all the same", async () => {
+    await using database = await openTestDatabase(inject("stack"), { maxRows: 1000 });
+    await database.sql.query(
+      `insert into messages (id, channel, queue, recipient, content, status)
+       select gen_random_uuid(), 'sms', 'sms', '+33612345678', '{}', 'unknown' from generate_series(1, 1001)`,
+    );
+    const store = createSupabaseStore({
+      url: database.supabaseUrl,
+      serviceKey: database.supabaseServiceKey,
+      timeoutMs: 10_000,
+    });
+    const page = (cursor: string | undefined) =>
+      store.messages({ status: "unknown", accountId: undefined, cursor, limit: 1000 });
+    const first = await page(undefined);
+    expect(first.messages).toHaveLength(1000);
+    expect(first.nextCursor).toBeDefined();
+    const second = await page(first.nextCursor);
+    expect([second.messages.length, second.nextCursor]).toEqual([1, undefined]);
+    await store.close();
+  });
+
   test.each(["status=sent", "", "status=unknown&limit=0", "status=unknown&limit=1001", "status=unknown&cursor=x"])(
     "the query %j → 400",
     async (query) => {
@@ -154,6 +181,7 @@ describe("POST /api/messages/:messageId/resolve", () => {
       sentAt: expect.any(String),
     });
     expect(await creditsOf(accountId)).toBe("9 left, 0 reserved, 1 spent");
+    expect(await creditOf(messageId)).toBe("spent");
     expect(await eventsOf(messageId)).toEqual(["ambiguous: reset", "unknown: ambiguous", "resolved: sent"]);
     expect((await finished(service, jobId)).counts).toMatchObject({ sent: 1, unknown: 0 });
     expect(provider.callsTo(to)).toBe(1);
@@ -176,6 +204,7 @@ describe("POST /api/messages/:messageId/resolve", () => {
       sentAt: null,
     });
     expect(await creditsOf(accountId)).toBe("10 left, 0 reserved, 0 spent");
+    expect(await creditOf(messageId)).toBe("released");
 
     expect(await service.post(`/api/jobs/sms/${messageId}/retry`, undefined)).toMatchObject({ status: 202 });
     expect(await settles(service, messageId, "sent")).toMatchObject({ attempts: 2, code: null });
