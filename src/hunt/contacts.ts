@@ -86,7 +86,7 @@ function readContact(raw: unknown, at: string, channels: ChannelDirectory, fault
     channel: text("channel", 100, true) ?? "",
     message: text("message", Number.POSITIVE_INFINITY, false),
     senderPhone: text("senderPhone", 100, false),
-    audioUrl: text("audioUrl", 2000, false),
+    audioUrl: text("audioUrl", 2048, false),
   };
   if (faults.length > before) return undefined;
   const channel = channels.get(contact.channel);

@@ -132,7 +132,7 @@ export function jobRoutes({ queues, store }: { queues: Queues; store: Store }): 
         const answer = await store.retryMessage(params.jobId, response, idempotency);
         switch (answer.result) {
           case "accepted":
-            await requeue(queues, params.queue, params.jobId);
+            await requeue(queues, params.queue, message.messageId);
             return { status: 202, body: answer.response };
           case "replay":
             return { status: 202, body: answer.response };

@@ -76,11 +76,11 @@ export function messageRoutes({ queues, store }: { queues: Queues; store: Store 
         },
       },
       async handle({ params: { messageId }, body: { as }, idempotency }) {
-        const { queue } = await find(messageId);
+        const { queue, messageId: id } = await find(messageId);
         const answer = await store.resolveMessage(messageId, as, { messageId, as }, idempotency);
         switch (answer.result) {
           case "accepted":
-            if (as === "resend") await requeue(queues, queue, messageId);
+            if (as === "resend") await requeue(queues, queue, id);
             return { status: 200, body: answer.response };
           case "replay":
             return { status: 200, body: answer.response };

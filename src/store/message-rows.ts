@@ -60,6 +60,9 @@ interface Filter {
   limit: number;
 }
 
+/** A hosted project answers no more rows than these, however many are asked for. */
+const MAX_ROWS = 1000;
+
 /** One page of messages in the order of planning. The cursor is the last row's `seq`, opaque to callers. */
 export async function pageOfMessages(
   database: Database,
@@ -81,6 +84,6 @@ export async function pageOfMessages(
   const page = rows.slice(0, limit);
   return {
     messages: page.map(toStoredMessage),
-    nextCursor: rows.length > limit ? String(page.at(-1)?.seq) : undefined,
+    nextCursor: rows.length > limit || rows.length === MAX_ROWS ? String(page.at(-1)?.seq) : undefined,
   };
 }

@@ -138,7 +138,7 @@ test("a backup is restored under the running service → nothing of it is sent a
   expect(await epochOf(world)).toBeGreaterThan(1);
 });
 
-test("a backup is restored, and jobs still tell what was sent → it is recorded as sent, not asked of a person", async () => {
+test("a backup is restored, and jobs still tell what was sent → sent or unknown, whoever is first, and nothing again", async () => {
   await using scene = await stage();
   const { world, provider } = scene;
   const service = await scene.start();
