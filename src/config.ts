@@ -35,9 +35,9 @@ export const BASE_ENV = {
   WORKER_CONCURRENCY: wholeNumber(1, 1000).default(200).describe("Messages under way at once, each channel queue"),
   HUNT_CONCURRENCY: wholeNumber(1, 50).default(2).describe("Chunks of hunts planned at once"),
   LOCK_MS: wholeNumber(1000, 600_000)
-    .default(30_000)
+    .default(10_000)
     .describe("For how long a job of a worker that died stays locked; running jobs renew it"),
-  STALLED_CHECK_MS: wholeNumber(100, 600_000).default(5000).describe("How often jobs of dead workers are looked for"),
+  STALLED_CHECK_MS: wholeNumber(100, 600_000).default(2500).describe("How often jobs of dead workers are looked for"),
   SWEEP_MS: wholeNumber(100, 3_600_000)
     .default(5000)
     .describe("How often the ledger is compared with the queues, for messages that no job owns"),

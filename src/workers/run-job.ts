@@ -43,7 +43,7 @@ const HAND_BACK_MS = 250;
  */
 export async function runJob(job: Job<unknown>, token: string | undefined, deps: RunJobDeps): Promise<JobResult> {
   const { store, clock, log, metrics, handBack } = deps;
-  const data = await parse(job, deps);
+  let data = await parse(job, deps);
   const provider = deps.channels.get(data.channel)?.provider;
   if (!provider) return refuse(store, data.messageId, "channel_off", `${data.channel} has no provider now.`);
 
@@ -65,7 +65,8 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
    * each time that the job comes back and records it.
    */
   const record = async (outcome: Outcome): Promise<void> => {
-    const keep = outcome.result === "ambiguous" ? Promise.resolve() : job.updateData({ ...data, outcome });
+    if (outcome.result !== "ambiguous") data = { ...data, outcome };
+    const keep = outcome.result === "ambiguous" ? Promise.resolve() : job.updateData(data);
     const kept = keep.catch((error: unknown) => {
       log.warn({ err: error, jobId: job.id }, "could not keep an outcome in its job");
     });
@@ -76,6 +77,9 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
   if (data.outcome) await orHandBack(store.recordOutcome(data.outcome as Outcome));
 
   const { messageId } = data;
+  if (data.attempt !== undefined && data.attempt !== data.outcome?.attemptId) {
+    await orHandBack(doubtForgotten(store, messageId, data.attempt));
+  }
   const attemptId = randomUUID();
   for (;;) {
     const asked = clock.monotonic();
@@ -103,8 +107,13 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
         return { status: outcome.result, code: outcome.code, providerMessageId: outcome.providerMessageId };
       }
       case "go": {
-        if (clock.monotonic() - asked > START_BUDGET_MS) {
-          await record({ ...outcomeOf(messageId, attemptId), result: "not_sent", code: "frozen" });
+        data = { ...data, attempt: attemptId };
+        const marked = await handBack.orAbort(job.updateData(data)).then(
+          () => true,
+          () => false,
+        );
+        if (!marked || clock.monotonic() - asked > START_BUDGET_MS) {
+          await record({ ...outcomeOf(messageId, attemptId), result: "not_sent", code: "not_started" });
           return later(HAND_BACK_MS);
         }
         const tries = { attempt: job.attemptsMade + 1, maxAttempts: job.opts.attempts ?? 1, calls: answer.attempts };
@@ -139,6 +148,23 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
       }
     }
   }
+}
+
+/**
+ * A call that the job knows of, without its end: the ledger has it in `sending`. If it has the message in `queued`, and no
+ * end of that call, then it lost its last seconds in a failover: the call may have been made.
+ */
+async function doubtForgotten(store: Store, messageId: string, attemptId: string): Promise<void> {
+  const message = await store.message(messageId);
+  if (message?.status !== "queued") return;
+  const detail =
+    "The database lost its last seconds, and with them what became of a call; it is not sent again by itself.";
+  await store.recordOutcome({
+    ...outcomeOf(messageId, attemptId),
+    result: "unknown",
+    code: "attempt_forgotten",
+    detail,
+  });
 }
 
 /** A payload that makes no sense fails alone; its message, if it names its own, says so. */

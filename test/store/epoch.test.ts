@@ -273,6 +273,34 @@ test("a failover that lost one step in which an attempt became unknown → it is
   expect(provider.calls).toHaveLength(2);
 });
 
+test("a failover that lost one step in which a call had no end yet → it is not made again", async () => {
+  const called = Promise.withResolvers<void>();
+  await using scene = await stage(
+    scriptedProvider((request, signal) => {
+      if (request.to !== phone(0) || scene.provider.callsTo(phone(0)) > 1) return accept(request, signal);
+      called.resolve();
+      return new Promise(() => {});
+    }),
+  );
+  const { world, provider } = scene;
+  const before = await scene.start();
+  await world.queue("sms").pause();
+  await submit(before, { accountId: await world.account(), contacts: contacts(2) });
+  await expect.poll(() => countsOf(world)).toEqual({ queued: 2 });
+  const restore = await backup(world);
+  await world.queue("sms").resume();
+  await called.promise;
+  await expect.poll(() => countsOf(world)).toEqual({ sent: 1, sending: 1 });
+  // The job goes back with the mark of a call, and without its end.
+  await before.stop(AbortSignal.abort());
+  await setBack(world, before, restore, 1);
+
+  await scene.start();
+  expect(await settled(world, 2)).toEqual({ sent: 1, unknown: 1 });
+  expect(await codesOf(world)).toContain("unknown: attempt_forgotten");
+  expect(provider.callsTo(phone(0))).toBe(1);
+});
+
 test("an empty Redis before a full ledger → is no restore: what is open is sent", async () => {
   await using scene = await stage();
   const { world, provider } = scene;
