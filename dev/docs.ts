@@ -16,11 +16,11 @@ export interface Variable {
 /** Every variable that the service reads, by group, from the very schemas that read them. */
 export function variables(): { group: string; variables: Variable[] }[] {
   const groups = [{ group: "Service", variables: fromShape(BASE_ENV) }];
-  const choice = CHANNELS.map(({ name, providerVariable, providers }) => ({
-    name: providerVariable,
+  const choice = [...Map.groupBy(CHANNELS, ({ providerVariable }) => providerVariable)].map(([name, carried]) => ({
+    name,
     fallback: undefined,
     required: false,
-    description: `Who carries \`${name}\`: ${providers.map((provider) => `\`${provider.name}\``).join(" or ")}; default: the one with credentials, else the sandbox outside production`,
+    description: `Who carries ${carried.map((channel) => `\`${channel.name}\``).join(", ")}: ${carried[0]!.providers.map((provider) => `\`${provider.name}\``).join(" or ")}; default: the one with credentials, else the sandbox outside production`,
   }));
   groups.push({ group: "Choice of providers", variables: choice });
   const definitions = new Map(

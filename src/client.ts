@@ -4,7 +4,17 @@
  */
 
 /** A way to reach a person. */
-export type Channel = "whatsapp_text" | "sms" | "ringless_voice";
+export type Channel =
+  | "whatsapp_text"
+  | "whatsapp_image"
+  | "whatsapp_video"
+  | "whatsapp_audio"
+  | "whatsapp_document"
+  | "whatsapp_location"
+  | "whatsapp_contact"
+  | "whatsapp_poll"
+  | "sms"
+  | "ringless_voice";
 
 /**
  * Where a message is: `queued` → `sending` → `sent` (the provider took it) → `delivered` → `read`, or at its end `failed`
@@ -31,12 +41,44 @@ export interface Contact {
   /** E.164, or the account's national format. A number that cannot be dialled is skipped, not refused. */
   recipientPhone: string;
   channel: Channel;
-  /** The text, or for `ringless_voice` what is spoken. At most 1600 (sms), 4096 (whatsapp_text) or 3000 characters. */
+  /**
+   * The text, for `ringless_voice` what is spoken, for pictures, videos and documents the caption. At most 1600 (sms),
+   * 4096 (whatsapp_text), 3000 (ringless_voice) or 1024 characters (a caption).
+   */
   message?: string | undefined;
   /** Number to send from; default: the provider's. */
   senderPhone?: string | undefined;
   /** `ringless_voice` only: the http(s) address of a recording to play instead of `message`. */
   audioUrl?: string | undefined;
+  /**
+   * `whatsapp_image`, `_video`, `_audio`, `_document` only: the http(s) address, on a public server, of the file, which is
+   * fetched when it is sent; at most 16 MiB.
+   */
+  mediaUrl?: string | undefined;
+  /** Instead of `mediaUrl`: an upload of the same account. */
+  mediaId?: string | undefined;
+  /** `whatsapp_audio` only: shown as spoken just now; wants Ogg with Opus. */
+  voiceNote?: boolean | undefined;
+  /** `whatsapp_document` only: the name that the recipient sees. */
+  fileName?: string | undefined;
+  /** `whatsapp_location` only, and wanted there: degrees, -90 to 90. */
+  latitude?: number | undefined;
+  /** `whatsapp_location` only, and wanted there: degrees, -180 to 180. */
+  longitude?: number | undefined;
+  placeName?: string | undefined;
+  placeAddress?: string | undefined;
+  /** `whatsapp_contact` only, and wanted there: the name on the card that is shared. */
+  contactName?: string | undefined;
+  /** `whatsapp_contact` only, and wanted there: the number on the card, E.164. */
+  contactPhone?: string | undefined;
+  /** `whatsapp_poll` only, and wanted there: 1 to 255 characters. */
+  question?: string | undefined;
+  /** `whatsapp_poll` only, and wanted there: 2 to 12 different answers of 1 to 100 characters. */
+  options?: string[] | undefined;
+  /** `whatsapp_poll` only: several answers may be chosen. */
+  multipleAnswers?: boolean | undefined;
+  /** WhatsApp only: the message to quote, ours by its `messageId` or an inbound reply by its id. */
+  replyTo?: string | undefined;
 }
 
 /** A hunt to be carried out. */
@@ -124,6 +166,73 @@ export interface Recipient {
 /** A text to one person: 1 to 4096 characters over WhatsApp, 1 to 1600 by SMS. */
 export interface NewText extends Recipient {
   message: string;
+}
+
+/** What every message over WhatsApp may have. */
+export interface Quoting {
+  /** The message to quote: one of ours by its `messageId`, or an inbound reply by its id. */
+  replyTo?: string | undefined;
+}
+
+/** A text to one person over WhatsApp: 1 to 4096 characters. */
+export type NewWhatsAppText = NewText & Quoting;
+
+/** Where a file is: the http(s) address on a public server from which it is fetched, or an upload of the same account. */
+export type MediaSource =
+  | { mediaUrl: string; mediaId?: undefined }
+  | { mediaUrl?: undefined; mediaId: string; accountId: string };
+
+/** A picture or a video to one person over WhatsApp, with a caption of at most 1024 characters. */
+export type NewPicture = Recipient & Quoting & MediaSource & { message?: string | undefined };
+
+/** A recording to one person over WhatsApp; as a voice note it is shown as spoken just now, and wants Ogg with Opus. */
+export type NewRecording = Recipient & Quoting & MediaSource & { voiceNote?: boolean | undefined };
+
+/** A document to one person over WhatsApp, with a caption and the name that the recipient sees. */
+export type NewDocument = NewPicture & { fileName?: string | undefined };
+
+/** A place on the map to one person over WhatsApp; degrees. */
+export interface NewLocation extends Recipient, Quoting {
+  latitude: number;
+  longitude: number;
+  placeName?: string | undefined;
+  placeAddress?: string | undefined;
+}
+
+/** A contact's card to one person over WhatsApp. */
+export interface NewContactCard extends Recipient, Quoting {
+  contactName: string;
+  /** E.164. */
+  contactPhone: string;
+}
+
+/** A question to one person over WhatsApp: up to 255 characters, and 2 to 12 different answers of up to 100. */
+export interface NewPoll extends Recipient, Quoting {
+  question: string;
+  options: string[];
+  /** Several answers may be chosen. Default: false. */
+  multipleAnswers?: boolean | undefined;
+}
+
+/** A file to be sent later, at most 16 MiB. */
+export interface NewUpload {
+  accountId: string;
+  data: Blob | Uint8Array;
+  /** What it is, e.g. `image/jpeg`; the service looks whether its bytes agree. */
+  contentType: string;
+  /** The name under which a document is shown to its recipient; at most 200 characters. */
+  fileName?: string | undefined;
+}
+
+/** The receipt for an upload. */
+export interface Upload {
+  /** For messages of the same account, in place of a `mediaUrl`. */
+  mediaId: string;
+  /** Bytes. */
+  size: number;
+  contentType: string;
+  /** ISO 8601, in UTC. */
+  expiresAt: string;
 }
 
 /** A voicemail to one person: a text to speak (1 to 3000 characters) or the http(s) address of a recording. */
@@ -304,7 +413,20 @@ export interface Client {
   /** What became of each contact, over all pages. A fault is the last thing that it yields. */
   eachHuntMessage(huntId: string, options?: MessagesOptions): AsyncGenerator<Result<Message>, void>;
   /** Sends one WhatsApp text. Errors: as `executeHunt`, and `channel_off`. */
-  sendWhatsAppText(text: NewText, options?: PostOptions): Promise<Result<AcceptedMessage>>;
+  sendWhatsAppText(text: NewWhatsAppText, options?: PostOptions): Promise<Result<AcceptedMessage>>;
+  /** Sends one picture over WhatsApp. Errors, here and for all that follow over WhatsApp: as `sendWhatsAppText`. */
+  sendWhatsAppImage(picture: NewPicture, options?: PostOptions): Promise<Result<AcceptedMessage>>;
+  sendWhatsAppVideo(video: NewPicture, options?: PostOptions): Promise<Result<AcceptedMessage>>;
+  sendWhatsAppAudio(recording: NewRecording, options?: PostOptions): Promise<Result<AcceptedMessage>>;
+  sendWhatsAppDocument(document: NewDocument, options?: PostOptions): Promise<Result<AcceptedMessage>>;
+  sendWhatsAppLocation(place: NewLocation, options?: PostOptions): Promise<Result<AcceptedMessage>>;
+  sendWhatsAppContact(card: NewContactCard, options?: PostOptions): Promise<Result<AcceptedMessage>>;
+  sendWhatsAppPoll(poll: NewPoll, options?: PostOptions): Promise<Result<AcceptedMessage>>;
+  /**
+   * Uploads a file for messages of the account. Errors: `invalid_request`, `unsupported_media_type`, `media_mismatch`,
+   * `body_too_large`, `unknown_account`, `suspended_account`.
+   */
+  uploadMedia(file: NewUpload, options?: CallOptions): Promise<Result<Upload>>;
   /** Sends one SMS. Errors: as `sendWhatsAppText`. */
   sendSms(text: NewText, options?: PostOptions): Promise<Result<AcceptedMessage>>;
   /** Leaves one ringless voicemail. Errors: as `sendWhatsAppText`. */
@@ -346,6 +468,8 @@ export function createClient({ baseUrl, apiSecret, timeoutMs = 30_000, retries =
     method: "GET" | "POST";
     path: string;
     body?: unknown;
+    /** In place of JSON. */
+    file?: NewUpload;
     key?: string | undefined;
     signal?: AbortSignal | undefined;
     /** A status other than 2xx that comes with a value. */
@@ -353,7 +477,7 @@ export function createClient({ baseUrl, apiSecret, timeoutMs = 30_000, retries =
   }
 
   async function call<T>(what: Call): Promise<Result<T>> {
-    const payload = what.body === undefined ? undefined : JSON.stringify(what.body);
+    const payload = what.body === undefined ? (what.file?.data as RequestInit["body"]) : JSON.stringify(what.body);
     for (let retry = 0; ; retry++) {
       const result = await attempt<T>(what, payload);
       if (result.ok || !result.error.retryable || retry >= retries) return result;
@@ -365,7 +489,10 @@ export function createClient({ baseUrl, apiSecret, timeoutMs = 30_000, retries =
     }
   }
 
-  async function attempt<T>({ method, path, key, signal, alsoGood }: Call, payload?: string): Promise<Result<T>> {
+  async function attempt<T>(
+    { method, path, file, key, signal, alsoGood }: Call,
+    payload: RequestInit["body"],
+  ): Promise<Result<T>> {
     const overdue = AbortSignal.timeout(timeoutMs);
     try {
       const response = await send(base + path, {
@@ -373,7 +500,7 @@ export function createClient({ baseUrl, apiSecret, timeoutMs = 30_000, retries =
         headers: {
           accept: "application/json, application/problem+json",
           authorization: `Bearer ${apiSecret}`,
-          ...(payload === undefined ? {} : { "content-type": "application/json" }),
+          ...(payload === undefined ? {} : { "content-type": file?.contentType ?? "application/json" }),
           ...(key === undefined ? {} : { "idempotency-key": key }),
         },
         ...(payload === undefined ? {} : { body: payload }),
@@ -452,6 +579,18 @@ export function createClient({ baseUrl, apiSecret, timeoutMs = 30_000, retries =
       } while (cursor !== undefined);
     },
     sendWhatsAppText: (text, options) => post("/api/whatsapp/text", text, options),
+    sendWhatsAppImage: (picture, options) => post("/api/whatsapp/image", picture, options),
+    sendWhatsAppVideo: (video, options) => post("/api/whatsapp/video", video, options),
+    sendWhatsAppAudio: (recording, options) => post("/api/whatsapp/audio", recording, options),
+    sendWhatsAppDocument: (document, options) => post("/api/whatsapp/document", document, options),
+    sendWhatsAppLocation: (place, options) => post("/api/whatsapp/location", place, options),
+    sendWhatsAppContact: (card, options) => post("/api/whatsapp/contact", card, options),
+    sendWhatsAppPoll: (poll, options) => post("/api/whatsapp/poll", poll, options),
+    uploadMedia(file, { signal } = {}) {
+      const query = new URLSearchParams({ accountId: file.accountId });
+      if (file.fileName !== undefined) query.set("fileName", file.fileName);
+      return call({ method: "POST", path: `/api/media?${query.toString()}`, file, signal });
+    },
     sendSms: (text, options) => post("/api/phone/sms", text, options),
     sendRinglessVoice: (voicemail, options) => post("/api/phone/ringless-voice", voicemail, options),
     message: (messageId, options) => get(`/api/messages/${part(messageId)}`, options),

@@ -1,10 +1,12 @@
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Logger } from "pino";
-import type { Provider } from "./channels/channel.ts";
+import type { LaneHost, Provider, ProviderDefinition, ProviderDeps } from "./channels/channel.ts";
+import { mediaRoutes } from "./channels/media.routes.ts";
 import { singleRoute } from "./channels/single.routes.ts";
 import { isStop } from "./channels/stop-words.ts";
 import type { ChannelConfig, Config } from "./config.ts";
+import type { FetchPolicy } from "./core/addresses.ts";
 import { systemClock, type Clock } from "./core/clock.ts";
 import type { Inbound } from "./core/inbound.ts";
 import { createLogger } from "./core/logger.ts";
@@ -31,6 +33,8 @@ export interface Overrides {
   version?: string;
   /** By channel, instead of the configured provider. */
   providers?: Record<string, Provider>;
+  /** What addresses of callers may be fetched; default: public ones. */
+  fetchPolicy?: FetchPolicy;
 }
 
 export interface Service {
@@ -63,15 +67,30 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   for (const connection of [redis, workerRedis]) {
     connection.on("error", (error) => log.debug({ err: error }, "redis connection error"));
   }
-  const queues = createQueues({ redis, prefix: config.redis.prefix, names: QUEUE_NAMES, ...config.jobs });
+  const channels = new Map<string, ActiveChannel>();
+  const queues = createQueues({
+    redis,
+    prefix: config.redis.prefix,
+    names: QUEUE_NAMES,
+    ...config.jobs,
+    lanesOf: (queue) => [...channels.values()].find(({ channel }) => channel.queue === queue)?.provider?.lanes,
+  });
 
   const inbound = createInbound(store, log);
-  const channels = new Map<string, ActiveChannel>();
+  const lanes: LaneHost = { open: (lane, concurrency) => workers.lanes.open(lane, concurrency) };
+  const createProvider = providers({
+    clock,
+    log,
+    inbound,
+    sessions: store.sessions,
+    lanes,
+    fetchPolicy: overrides.fetchPolicy,
+  });
   for (const chosen of config.channels) {
-    const provider =
-      overrides.providers?.[chosen.channel.name] ?? (await createProvider(chosen, { clock, log, inbound }));
+    const provider = overrides.providers?.[chosen.channel.name] ?? (await createProvider(chosen));
     channels.set(chosen.channel.name, { channel: chosen.channel, provider });
   }
+  const running = new Set([...channels.values()].flatMap(({ provider }) => provider ?? []));
   const definitions = new Map(config.channels.map(({ channel }) => [channel.name, channel]));
 
   const metrics = createMetrics({
@@ -97,6 +116,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     store,
     channels,
     mayStart: epoch.known,
+    enqueue: (job) => queues.addMessages([job]),
     hunt: {
       store,
       enqueue: (messages) => queues.addMessages(messages.map(jobOf)),
@@ -121,8 +141,13 @@ export async function startService(config: Config, overrides: Overrides = {}): P
           store,
           enqueue: (message) => queues.addMessages([jobOf(message)]),
           offBecause: () => (provider || overrides.providers?.[channel.name] ? undefined : offBecause),
+          lanes: (name) => channels.get(name)?.provider?.lanes,
           log,
         }),
+      ),
+      ...mediaRoutes({ store, clock }),
+      ...[...channels.values()].flatMap(
+        ({ channel, provider }) => channel.routes?.({ sessions: store.sessions, provider, clock }) ?? [],
       ),
       ...messageRoutes({ queues, store }),
       ...jobRoutes({ queues, store }),
@@ -152,13 +177,14 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   });
   const server = createServer(app);
   await listen(server, config.http);
+  for (const provider of running) provider.start?.();
 
   const stop = async (deadline: AbortSignal): Promise<boolean> => {
     log.info("stopping: no new work is taken");
     const [drained] = await Promise.all([workers.drain(deadline), sweeper.stop(), epoch.stop()]);
     // Before the store: a request whose body is still arriving is to be accepted, not refused.
     const closed = await closeServer(server, deadline);
-    for (const { provider } of channels.values()) await provider?.close?.();
+    for (const provider of running) await provider.close?.();
     await store.close(deadline);
     await queues.close().catch((error: unknown) => log.warn({ err: error }, "closing the queues failed"));
     for (const connection of [redis, workerRedis]) connection.disconnect();
@@ -172,17 +198,21 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   };
 }
 
-async function createProvider(
-  { channel, provider, offBecause }: ChannelConfig,
-  deps: { clock: Clock; log: Logger; inbound: Inbound },
-): Promise<Provider | undefined> {
-  if (!provider) {
-    deps.log.warn({ channel: channel.name }, `channel off: ${offBecause}`);
-    return undefined;
-  }
-  const { definition, env } = provider;
-  deps.log.info({ channel: channel.name, provider: definition.name }, "channel on");
-  return definition.create(env, { ...deps, log: deps.log.child({ provider: definition.name }) });
+/** Makes each provider once, however many channels it carries. */
+function providers(deps: ProviderDeps): (chosen: ChannelConfig) => Promise<Provider | undefined> {
+  const made = new Map<ProviderDefinition, Promise<Provider>>();
+  return async ({ channel, provider, offBecause }) => {
+    if (!provider) {
+      deps.log.warn({ channel: channel.name }, `channel off: ${offBecause}`);
+      return undefined;
+    }
+    const { definition, env } = provider;
+    deps.log.info({ channel: channel.name, provider: definition.name }, "channel on");
+    const known = made.get(definition);
+    const creating = known ?? definition.create(env, { ...deps, log: deps.log.child({ provider: definition.name }) });
+    made.set(definition, creating);
+    return creating;
+  };
 }
 
 /** Takes what providers deliver later into the ledger. The store waits for the database by itself. */
@@ -192,7 +222,14 @@ function createInbound(store: Store, log: Logger): Inbound {
   };
   return {
     receipt: (receipt) => kept("receipt", store.recordReceipt(receipt)),
-    reply: (reply) => kept("reply", store.recordReply({ ...reply, stop: isStop(reply.text) })),
+    async reply(reply) {
+      try {
+        return { firstStop: await store.recordReply({ ...reply, stop: isStop(reply.text) }) };
+      } catch (error) {
+        log.error({ err: error }, "could not record a reply");
+        return { firstStop: false };
+      }
+    },
   };
 }
 

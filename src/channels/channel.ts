@@ -1,14 +1,20 @@
 import type { Logger } from "pino";
 import type { z } from "zod";
+import type { FetchPolicy } from "../core/addresses.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Inbound } from "../core/inbound.ts";
 import type { Fault } from "../core/problem.ts";
+import type { Route } from "../core/route.ts";
+import type { SessionStore } from "../store/sessions.ts";
 
 /** What a provider is asked to carry. One call of `send` is one attempt. */
 export interface SendRequest<Content = unknown> {
   /** Ours, unique for each call of a provider: the tag by which an ambiguous attempt is found again. */
   attemptId: string;
   messageId: string;
+  accountId: string | undefined;
+  /** As in the API: `whatsapp_image`. */
+  channel: string;
   /** 1 for the first call for this message. */
   attemptNumber: number;
   /** E.164. */
@@ -51,13 +57,69 @@ export interface Provider<Content = unknown> {
    * `TransientError{delivery: "unknown"}` when the provider could not be asked: that says nothing about the attempt.
    */
   reconcile?(attempt: OpenAttempt<Content>): Promise<Reconciliation>;
+  /**
+   * Asked right before an attempt begins, and as often as it takes: paces the sender and looks whether the recipient can
+   * be reached at all. May take its time; `signal` aborts when the service stops.
+   */
+  admit?(message: Omit<SendRequest<Content>, "attemptId" | "attemptNumber">, signal: AbortSignal): Promise<Admission>;
+  /** For a provider whose senders are each served by one process: which of them a message has to wait for. */
+  readonly lanes?: LaneDirectory;
+  /** Something has changed that it looks at from time to time: look at once. */
+  nudge?(): void;
+  /** Begins what it does by itself, such as connecting its senders. Called once, when the service is complete. */
+  start?(): void;
   close?(): Promise<void>;
+}
+
+export type Admission =
+  | { verdict: "go" }
+  /** Not before `delayMs` have passed. */
+  | { verdict: "later"; delayMs: number }
+  /** It will never reach this recipient: the message ends `skipped`, for the reason in `code`. */
+  | { verdict: "skip"; code: string; detail: string };
+
+/** What decides which sender carries a message. */
+export interface LaneKey {
+  accountId: string | undefined;
+  /** The number to send from, as the caller gave it. */
+  sender: string | undefined;
+  /** E.164. */
+  recipient: string;
+}
+
+/** A lane is a queue of its own for one sender, worked by the one process that has the sender. */
+export interface LaneDirectory {
+  /**
+   * The lane for a message: `current` as long as that will do. Undefined when no sender can carry it: any worker may have
+   * it then, and `send` says why. Rejects with `UnavailableError`.
+   */
+  laneOf(message: LaneKey, current: string | undefined): Promise<string | undefined>;
+  /** What is wrong with asking for this sender, in words; undefined when nothing is. Rejects with `UnavailableError`. */
+  senderFault(message: Pick<LaneKey, "accountId" | "sender">): Promise<Fault | undefined>;
+  /** Every lane that there is. Rejects with `UnavailableError`. */
+  all(): Promise<string[]>;
+}
+
+/** How a provider has a lane worked in this process. */
+export interface LaneHost {
+  /** Takes up to `concurrency` jobs of the lane at a time, until closed. */
+  open(lane: string, concurrency: number): OpenLane;
+}
+
+export interface OpenLane {
+  setConcurrency(concurrency: number): void;
+  /** Takes no new jobs; resolves when the running ones have ended. */
+  close(): Promise<void>;
 }
 
 export interface ProviderDeps {
   clock: Clock;
   log: Logger;
   inbound: Inbound;
+  sessions: SessionStore;
+  lanes: LaneHost;
+  /** What addresses of callers may be fetched; default: public ones. */
+  fetchPolicy: FetchPolicy | undefined;
 }
 
 /** A provider as the registry knows it: its variables, and how to make it from them. */
@@ -70,10 +132,21 @@ export interface ProviderDefinition<Env extends z.ZodRawShape = z.ZodRawShape, C
   create(env: z.output<z.ZodObject<Env>>, deps: ProviderDeps): Promise<Provider<Content>>;
 }
 
-/** The fields of a hunt's contact or of a single send that a channel makes its content from. */
+/**
+ * The fields of a hunt's contact or of a single send that a channel makes its content from, by their names in the API.
+ * Those of the channel's own (`inHunts`) come as they were given: `contentOf` says what is wrong with them.
+ */
 export interface ContentInput {
   message?: string | undefined;
   audioUrl?: string | undefined;
+  [field: string]: unknown;
+}
+
+export interface ChannelRouteDeps {
+  sessions: SessionStore;
+  /** Who carries the channel now. */
+  provider: Provider | undefined;
+  clock: Clock;
 }
 
 /** A way to reach a person. Adding one is a folder with this in it, and one line in `modules.ts`. */
@@ -92,6 +165,8 @@ export interface Channel<Content = unknown> {
   contentOf(input: ContentInput): { content: Content } | { faults: Fault[] };
   /** The path and body of the route that sends a single message, e.g. `/api/phone/sms`. */
   readonly single: SingleSend;
+  /** Further routes of its own. */
+  routes?(deps: ChannelRouteDeps): Route[];
 }
 
 /** The route that sends one message over a channel. */
@@ -100,6 +175,8 @@ export interface SingleSend {
   summary: string;
   /** The content's own fields in the body, beside `recipientPhone`, `senderPhone` and `accountId`. */
   fields: z.ZodRawShape;
+  /** Those of `fields` that a hunt's contact has as well, beside `message` and `audioUrl`. */
+  inHunts?: readonly string[];
   /** Faults that no single field shows, such as "exactly one of two"; pointers into the body. */
   check?(body: Record<string, unknown>): Fault[];
   /** From the body's own fields to what `contentOf` takes. */

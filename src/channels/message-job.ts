@@ -5,7 +5,7 @@ const keptOutcomeSchema = z.object({
   messageId: z.uuid(),
   attemptId: z.uuid().optional(),
   claim: z.uuid().optional(),
-  result: z.enum(["sent", "failed", "unknown", "not_sent", "ambiguous"]),
+  result: z.enum(["sent", "failed", "skipped", "unknown", "not_sent", "ambiguous"]),
   code: z.string().optional(),
   detail: z.string().optional(),
   provider: z.string().optional(),

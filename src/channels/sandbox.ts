@@ -157,6 +157,6 @@ class SandboxProvider implements Provider {
     inbound.receipt({ ...receipt, status: "delivered" });
     if (!request.to.endsWith("0006")) return;
     const to = request.from === undefined ? {} : { to: request.from };
-    inbound.reply({ ...receipt, from: request.to, ...to, text: "STOP" });
+    void inbound.reply({ ...receipt, from: request.to, ...to, text: "STOP" });
   }
 }

@@ -9,7 +9,7 @@ import { refusalOf, REFUSALS } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
 import { shortText } from "../core/text.ts";
 import type { PlannedMessage, Store } from "../store/store.ts";
-import type { Channel } from "./channel.ts";
+import type { Channel, LaneDirectory } from "./channel.ts";
 
 export interface SingleRoutesDeps {
   store: Store;
@@ -17,13 +17,15 @@ export interface SingleRoutesDeps {
   enqueue(message: PlannedMessage): Promise<void>;
   /** Undefined when somebody carries the channel; else what to do about it. */
   offBecause(channel: string): string | undefined;
+  /** The senders of a channel each of which is somebody's; undefined where any will do. */
+  lanes(channel: string): LaneDirectory | undefined;
   log: Logger;
 }
 
 const DEFAULT_COUNTRY = "FR";
 
 /** The route that sends one message over a channel, built from what the channel says of itself. */
-export function singleRoute(channel: Channel, { store, enqueue, offBecause, log }: SingleRoutesDeps): Route {
+export function singleRoute(channel: Channel, { store, enqueue, offBecause, lanes, log }: SingleRoutesDeps): Route {
   const phone = shortText(100);
   return route({
     method: "post",
@@ -65,6 +67,8 @@ export function singleRoute(channel: Channel, { store, enqueue, offBecause, log 
       const faults: Fault[] = channel.single.check?.(given) ?? [];
       if (faults.length === 0 && "faults" in content) faults.push(...content.faults);
       if (!recipient.ok) faults.unshift({ pointer: "/recipientPhone", detail: recipient.detail });
+      const sender = await lanes(channel.name)?.senderFault({ accountId: given.accountId, sender: given.senderPhone });
+      if (sender) faults.push(sender);
       if (!recipient.ok || "faults" in content || faults.length > 0) throw invalidRequest(faults);
 
       const id = randomUUID();

@@ -1,3 +1,4 @@
+import type { LookupAddress } from "node:dns";
 import { BlockList, isIP } from "node:net";
 
 /**
@@ -72,4 +73,72 @@ export function isPublicAddress(address: string): boolean {
     default:
       return false;
   }
+}
+
+/** Which servers may be contacted; given by the configuration, the same for every caller. */
+export interface FetchPolicy {
+  /**
+   * For tests and development: lets all private addresses through, cloud metadata as well, or those that the function
+   * accepts. Default: false.
+   */
+  allowPrivate?: boolean | ((address: string, port: number) => boolean) | undefined;
+  /**
+   * Default: 80, 443, 8080 and 8443, where files are served. On others a caller could have us probe mail servers and
+   * databases of third parties.
+   */
+  ports?: readonly number[] | "any" | undefined;
+  /** All addresses of a name, asked once a hop. Default: the system's resolver. */
+  lookup?: ((hostname: string) => Promise<readonly LookupAddress[]>) | undefined;
+}
+
+interface Refusal {
+  code: "bad_url" | "not_allowed";
+  detail: string;
+}
+
+const PORTS: readonly number[] = [80, 443, 8080, 8443];
+
+/** The same for a private address, a private name and what a name resolves to: nobody learns what exists inside. */
+export const PRIVATE = "points to a private or reserved network, which is never contacted";
+export const UNFETCHABLE = "is not an address that can be fetched; give an http:// or https:// URL";
+
+/**
+ * What is wrong with a URL, as a sentence for people, or undefined: what can be told without asking a resolver. For the
+ * edge; a URL without a fault here may still be refused when it is fetched.
+ */
+export function urlFault(url: string, policy: FetchPolicy = {}): string | undefined {
+  const target = URL.parse(url);
+  const detail = target === null ? UNFETCHABLE : refusalOf(target, policy)?.detail;
+  return detail === undefined ? undefined : `The URL ${detail}.`;
+}
+
+/** What is wrong with a URL before a resolver is asked; `detail` goes after "The URL". */
+export function refusalOf(target: URL, policy: FetchPolicy): Refusal | undefined {
+  const { allowPrivate = false, ports = PORTS } = policy;
+  if (target.protocol !== "http:" && target.protocol !== "https:") return { code: "bad_url", detail: UNFETCHABLE };
+  if (target.username !== "" || target.password !== "") {
+    return { code: "bad_url", detail: "holds a user name or a password, which is not sent on; give one without" };
+  }
+  const port = portOf(target);
+  // Node takes port 0 for 80: another than the one that was checked.
+  if (port === 0 || (ports !== "any" && !ports.includes(port))) {
+    return { code: "not_allowed", detail: `names port ${port}, which is not one of those allowed` };
+  }
+  // `URL` has brought every spelling of an IPv4 address to its dotted form, but leaves the last dots of a name.
+  const labels = target.hostname.split(".").filter((label) => label !== "");
+  const name = labels.join(".").replace(/^\[(.*)\]$/, "$1");
+  const isPrivate =
+    isIP(name) === 0 ? labels.at(-1) === "localhost" && allowPrivate === false : !permitted(name, port, policy);
+  return isPrivate ? { code: "not_allowed", detail: PRIVATE } : undefined;
+}
+
+export function portOf(target: URL): number {
+  if (target.port !== "") return Number(target.port);
+  return target.protocol === "https:" ? 443 : 80;
+}
+
+/** Whether this address may be connected to. */
+export function permitted(address: string, port: number, { allowPrivate = false }: FetchPolicy): boolean {
+  if (isPublicAddress(address)) return true;
+  return typeof allowPrivate === "function" ? allowPrivate(address, port) : allowPrivate;
 }

@@ -2,9 +2,10 @@ import type { LookupAddress } from "node:dns";
 import { lookup as resolveName } from "node:dns/promises";
 import * as http from "node:http";
 import * as https from "node:https";
-import { isIP, type LookupFunction } from "node:net";
+import type { LookupFunction } from "node:net";
 import { Readable } from "node:stream";
-import { isPublicAddress } from "./addresses.ts";
+import { callbackify } from "node:util";
+import { permitted, portOf, PRIVATE, refusalOf, UNFETCHABLE, type FetchPolicy } from "./addresses.ts";
 
 export type GuardedFetchCode =
   | "bad_url"
@@ -35,22 +36,6 @@ export class GuardedFetchError extends Error {
     this.transient =
       code === "timeout" || code === "unreachable" || (status !== undefined && (status >= 500 || LATER.has(status)));
   }
-}
-
-/** Which servers may be contacted; given by the configuration, the same for every caller. */
-export interface FetchPolicy {
-  /**
-   * For tests and development: lets all private addresses through, cloud metadata as well, or those that the function
-   * accepts. Default: false.
-   */
-  allowPrivate?: boolean | ((address: string, port: number) => boolean) | undefined;
-  /**
-   * Default: 80, 443, 8080 and 8443, where files are served. On others a caller could have us probe mail servers and
-   * databases of third parties.
-   */
-  ports?: readonly number[] | "any" | undefined;
-  /** All addresses of a name, asked once a hop. Default: the system's resolver. */
-  lookup?: ((hostname: string) => Promise<readonly LookupAddress[]>) | undefined;
 }
 
 export interface FetchTimeouts {
@@ -88,16 +73,11 @@ export interface GuardedResponse {
 
 const LATER = new Set([408, 429]);
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
-const PORTS: readonly number[] = [80, 443, 8080, 8443];
 const MAX_QUOTED = 100;
 const MEDIA_TYPE = /^[\w!#$&^.+-]{1,127}\/[\w!#$&^.+-]{1,127}$/;
 const HEADERS = { accept: "*/*", "accept-encoding": "identity", "user-agent": "auto-prospect" };
 /** After this long the next address of a name is tried. Node's 250 ms give up on servers that are merely far away. */
 const NEXT_ADDRESS_MS = 1_000;
-
-/** The same for a private address, a private name and what a name resolves to: nobody learns what exists inside. */
-const PRIVATE = "points to a private or reserved network, which is never contacted";
-const UNFETCHABLE = "is not an address that can be fetched; give an http:// or https:// URL";
 
 /**
  * Downloads what a caller's URL points to, and never from a private network (OWASP API7:2023). Every hop is checked
@@ -123,7 +103,7 @@ export async function guardedFetch(url: string, options: GuardedFetchOptions): P
         subject: redirects === 0 ? "The URL" : "The URL redirects to one that",
         server: redirects === 0 ? `The server at ${host}` : `A server that ${host} redirects to`,
       };
-      const fault = faultOf(target, policy);
+      const fault = refusalOf(target, policy);
       if (fault !== undefined) throw new GuardedFetchError(fault.code, `${hop.subject} ${fault.detail}.`);
       const response = await request(hop);
       watch.signal.throwIfAborted();
@@ -141,16 +121,6 @@ export async function guardedFetch(url: string, options: GuardedFetchOptions): P
   }
 }
 
-/**
- * What is wrong with a URL, as a sentence for people, or undefined: what can be told without asking a resolver. For the
- * edge; a URL without a fault here may still be refused when it is fetched.
- */
-export function urlFault(url: string, policy: FetchPolicy = {}): string | undefined {
-  const target = URL.parse(url);
-  const detail = target === null ? UNFETCHABLE : faultOf(target, policy)?.detail;
-  return detail === undefined ? undefined : `The URL ${detail}.`;
-}
-
 /** One request of a download, and how its messages name it: only the first hop's host is the caller's own. */
 interface Hop {
   target: URL;
@@ -160,37 +130,8 @@ interface Hop {
   server: string;
 }
 
-function faultOf(target: URL, policy: FetchPolicy): { code: GuardedFetchCode; detail: string } | undefined {
-  const { allowPrivate = false, ports = PORTS } = policy;
-  if (target.protocol !== "http:" && target.protocol !== "https:") return { code: "bad_url", detail: UNFETCHABLE };
-  if (target.username !== "" || target.password !== "") {
-    return { code: "bad_url", detail: "holds a user name or a password, which is not sent on; give one without" };
-  }
-  const port = portOf(target);
-  // Node takes port 0 for 80: another than the one that was checked.
-  if (port === 0 || (ports !== "any" && !ports.includes(port))) {
-    return { code: "not_allowed", detail: `names port ${port}, which is not one of those allowed` };
-  }
-  // URL has brought every spelling of an IPv4 address to its dotted form, a single last dot aside for names.
-  const labels = target.hostname.split(".").filter((label) => label !== "");
-  const name = labels.join(".").replace(/^\[(.*)\]$/, "$1");
-  const isPrivate =
-    isIP(name) === 0 ? labels.at(-1) === "localhost" && allowPrivate === false : !permitted(name, port, policy);
-  return isPrivate ? { code: "not_allowed", detail: PRIVATE } : undefined;
-}
-
-function portOf(target: URL): number {
-  if (target.port !== "") return Number(target.port);
-  return target.protocol === "https:" ? 443 : 80;
-}
-
-function permitted(address: string, port: number, { allowPrivate = false }: FetchPolicy): boolean {
-  if (isPublicAddress(address)) return true;
-  return typeof allowPrivate === "function" ? allowPrivate(address, port) : allowPrivate;
-}
-
 function redirectOf(from: URL, location: string): URL {
-  const target = URL.parse(location, from);
+  const target = URL.parse(location, from.href);
   if (target === null) throw new GuardedFetchError("bad_url", `The URL redirects to one that ${UNFETCHABLE}.`);
   if (from.protocol === "https:" && target.protocol === "http:") {
     throw new GuardedFetchError("not_allowed", "The URL redirects from https to http, which is not followed.");
@@ -204,13 +145,16 @@ function request(hop: Hop): Promise<http.IncomingMessage> {
   const { promise, resolve, reject } = Promise.withResolvers<http.IncomingMessage>();
   const secure = target.protocol === "https:";
   // An empty `proxyEnv` is more than a missing one, for which Node may fall back to the environment's proxies.
-  const agentOptions = { keepAlive: false, proxyEnv: {} };
+  const agentOptions = {
+    keepAlive: false,
+    proxyEnv: {},
+    autoSelectFamily: true,
+    autoSelectFamilyAttemptTimeout: NEXT_ADDRESS_MS,
+  };
   const outgoing = (secure ? https : http).request(target, {
     agent: secure ? new https.Agent(agentOptions) : new http.Agent(agentOptions),
     headers: HEADERS,
     lookup: checkedLookup(hop),
-    autoSelectFamily: true,
-    autoSelectFamilyAttemptTimeout: NEXT_ADDRESS_MS,
     rejectUnauthorized: true,
     signal: watch.signal,
   });
@@ -232,20 +176,15 @@ function request(hop: Hop): Promise<http.IncomingMessage> {
 /** Answers with the addresses of a name when each of them may be contacted. Not called for a URL with an address in it. */
 function checkedLookup({ target, policy, subject, server }: Hop): LookupFunction {
   const ask = policy.lookup ?? ((hostname: string) => resolveName(hostname, { all: true }));
-  const find = async (hostname: string): Promise<LookupAddress[]> => {
+  const find = callbackify(async (hostname: string): Promise<LookupAddress[]> => {
     const addresses = await ask(hostname);
     if (addresses.length === 0) throw new GuardedFetchError("unreachable", `${server} has no address.`);
     if (!addresses.every(({ address }) => permitted(address, portOf(target), policy))) {
       throw new GuardedFetchError("not_allowed", `${subject} ${PRIVATE}.`);
     }
     return [...addresses];
-  };
-  return (hostname, _options, callback) => {
-    find(hostname).then(
-      (addresses) => callback(null, addresses),
-      (error: Error) => callback(error, []),
-    );
-  };
+  });
+  return (hostname, _options, callback) => find(hostname, callback);
 }
 
 function failure(cause: unknown, { server }: Hop): GuardedFetchError {
@@ -298,11 +237,10 @@ function tooBig({ server }: Hop, maxBytes: number): GuardedFetchError {
 /** Passes the bytes on as they are asked for; holding them back while the reader is busy does not count as a stall. */
 function bodyOf(response: http.IncomingMessage, hop: Hop, maxBytes: number): Readable {
   const { watch, server } = hop;
-  const awaitBytes = (): void => watch.expect(watch.idleMs, `${server} stopped sending.`);
   let bytes = 0;
   const body = new Readable({
     read() {
-      awaitBytes();
+      watch.expect(watch.idleMs, `${server} stopped sending.`);
       response.resume();
     },
     destroy(error, done) {
@@ -316,9 +254,7 @@ function bodyOf(response: http.IncomingMessage, hop: Hop, maxBytes: number): Rea
     bytes += chunk.length;
     if (bytes > maxBytes) {
       body.destroy(tooBig(hop, maxBytes));
-    } else if (body.push(chunk)) {
-      awaitBytes();
-    } else {
+    } else if (!body.push(chunk)) {
       watch.rest();
       response.pause();
     }
@@ -343,7 +279,6 @@ class Watch {
   readonly #given: AbortSignal | undefined;
   readonly #abort = (): void => this.#end(this.#given?.reason);
   #stall: NodeJS.Timeout | undefined;
-  #over = false;
 
   constructor({ connectMs = 10_000, idleMs = 15_000, totalMs = 60_000 }: FetchTimeouts, given?: AbortSignal) {
     this.connectMs = connectMs;
@@ -362,7 +297,6 @@ class Watch {
   /** Ends the download unless something else is expected, or nothing, within this time. */
   expect(withinMs: number, message: string): void {
     this.rest();
-    if (this.#over) return;
     this.#stall = setTimeout(() => this.#end(new GuardedFetchError("timeout", message)), withinMs);
   }
 
@@ -372,7 +306,6 @@ class Watch {
   }
 
   release(): void {
-    this.#over = true;
     this.rest();
     clearTimeout(this.#deadline);
     this.#given?.removeEventListener("abort", this.#abort);

@@ -14,6 +14,10 @@ export interface Reply {
   provider: string;
   /** The message that it answers, where the provider knows. */
   providerMessageId?: string;
+  /** The provider's own id of the reply: one that comes again is stored once. */
+  replyId?: string;
+  /** Whose sender it was written to, where the provider knows. */
+  accountId?: string;
   from: string;
   to?: string;
   text: string;
@@ -23,5 +27,6 @@ export interface Reply {
 /** Where a provider delivers what comes back later. Neither rejects: the store keeps trying. */
 export interface Inbound {
   receipt(receipt: Receipt): void;
-  reply(reply: Reply): void;
+  /** Resolves once it is stored: whether it is this person's first stop, which is to be confirmed once. */
+  reply(reply: Reply): Promise<{ firstStop: boolean }>;
 }

@@ -27,6 +27,20 @@ export interface RouteRequest<Params, Query, Body> {
   log: Logger;
 }
 
+/** What a route with `rawBody` gets instead of JSON. */
+export interface RawBody {
+  bytes: Buffer;
+  /** One of the route's, in lower case and without parameters. */
+  contentType: string;
+}
+
+export interface RawBodyRule {
+  /** After decompression; the service's own limit holds as well. */
+  maxBytes: number;
+  /** The media types that are read; anything else is answered with 415 before it is read. */
+  contentTypes: readonly string[];
+}
+
 export interface RouteReply {
   status: number;
   /** Written as JSON; text or bytes go out as they are when `headers` have a `Content-Type`. */
@@ -55,6 +69,8 @@ export interface Route {
   /** Checks a body whose plain validation would hold the event loop for too long. Throws `invalidRequest`. */
   parseBody?: (raw: unknown) => Promise<unknown>;
   bodyExample?: unknown;
+  /** Reads bytes in place of JSON: the handler's `body` is a `RawBody`, never an empty one. Not beside `body`. */
+  rawBody?: RawBodyRule;
   responses: Record<number, RouteResponse>;
   handle(request: RouteRequest<never, never, never>): Promise<RouteReply>;
 }
@@ -66,12 +82,16 @@ export function route<
   const Params extends z.ZodObject | undefined = undefined,
   const Query extends z.ZodObject | undefined = undefined,
   const Body extends z.ZodType | undefined = undefined,
+  const Raw extends RawBodyRule | undefined = undefined,
 >(
-  definition: Omit<Route, "handle" | "params" | "query" | "body"> & {
+  definition: Omit<Route, "handle" | "params" | "query" | "body" | "rawBody"> & {
     params?: Params;
     query?: Query;
     body?: Body;
-    handle(request: RouteRequest<Output<Params>, Output<Query>, Output<Body>>): Promise<RouteReply>;
+    rawBody?: Raw;
+    handle(
+      request: RouteRequest<Output<Params>, Output<Query>, Raw extends RawBodyRule ? RawBody : Output<Body>>,
+    ): Promise<RouteReply>;
   },
 ): Route {
   return definition as unknown as Route;

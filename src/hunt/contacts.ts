@@ -1,10 +1,13 @@
 import { z } from "zod";
-import type { Channel } from "../channels/channel.ts";
+import type { Channel, ContentInput } from "../channels/channel.ts";
 import type { Fault } from "../core/problem.ts";
 import { UNSTORABLE, unstorable } from "../core/text.ts";
 
-/** A contact as it was accepted: checked for structure, not yet for whether it can be dialled. */
-export interface Contact {
+/**
+ * A contact as it was accepted: checked for structure, not yet for whether it can be dialled. Beside these fields it has
+ * its channel's own, as the channel found them right.
+ */
+export interface Contact extends ContentInput {
   adId: string;
   recipientPhone: string;
   channel: string;
@@ -17,6 +20,8 @@ export interface Contact {
 
 /** Looks a channel up by its name: the hunt room's only view of the channels. */
 export type ChannelDirectory = ReadonlyMap<string, Channel>;
+
+const MEDIA = "`whatsapp_image`, `_video`, `_audio`, `_document` only";
 
 /** Contacts checked between two turns of the event loop. */
 const SLICE = 2000;
@@ -31,9 +36,35 @@ export function contactSchema(channels: ChannelDirectory) {
       .max(100)
       .describe("E.164, or the account's national format. A number that cannot be dialled is skipped, not refused"),
     channel: z.enum([...channels.keys()] as [string, ...string[]]),
-    message: z.string().optional().describe("The text; for `ringless_voice` what is spoken"),
+    message: z
+      .string()
+      .optional()
+      .describe("The text; for `ringless_voice` what is spoken, for pictures, videos and documents the caption"),
     senderPhone: z.string().min(1).max(100).optional().describe("Number to send from; default: the provider's"),
     audioUrl: z.url().optional().describe("`ringless_voice` only: a recording to play instead of `message`"),
+    mediaUrl: z
+      .url()
+      .optional()
+      .describe(`${MEDIA}: where the file is fetched from when it is sent: http(s), public, at most 16 MiB`),
+    mediaId: z
+      .uuid()
+      .optional()
+      .describe(`${MEDIA}: the account's upload of \`POST /api/media\` instead of \`mediaUrl\``),
+    voiceNote: z.boolean().optional().describe("`whatsapp_audio` only: shown as spoken just now; wants Ogg with Opus"),
+    fileName: z.string().optional().describe("`whatsapp_document` only: the name that the recipient sees"),
+    latitude: z.number().min(-90).max(90).optional().describe("`whatsapp_location` only, and wanted there"),
+    longitude: z.number().min(-180).max(180).optional().describe("`whatsapp_location` only, and wanted there"),
+    placeName: z.string().optional().describe("`whatsapp_location` only: shown beneath the map"),
+    placeAddress: z.string().optional().describe("`whatsapp_location` only: shown beneath the name"),
+    contactName: z.string().optional().describe("`whatsapp_contact` only, and wanted there: the name on the card"),
+    contactPhone: z.string().optional().describe("`whatsapp_contact` only, and wanted there: its number, E.164"),
+    question: z.string().optional().describe("`whatsapp_poll` only, and wanted there: 1 to 255 characters"),
+    options: z
+      .array(z.string())
+      .optional()
+      .describe("`whatsapp_poll` only, and wanted there: 2 to 12 different answers of 1 to 100 characters"),
+    multipleAnswers: z.boolean().optional().describe("`whatsapp_poll` only: several answers may be chosen"),
+    replyTo: z.string().optional().describe("WhatsApp only: the message to quote, by our `messageId` or a reply's id"),
   });
 }
 
@@ -94,6 +125,10 @@ function readContact(raw: unknown, at: string, channels: ChannelDirectory, fault
     const known = [...channels.keys()].map((name) => `"${name}"`).join(", ");
     faults.push({ pointer: `${at}/channel`, detail: `must be one of ${known}` });
     return undefined;
+  }
+  for (const name of channel.single.inHunts ?? []) {
+    const value = given[name];
+    if (value !== undefined && value !== null) contact[name] = value;
   }
   const content = channel.contentOf(contact);
   if ("content" in content) return contact;

@@ -1,5 +1,6 @@
 import { FlowProducer, Queue, type JobsOptions, type QueueOptions } from "bullmq";
 import type { Redis } from "ioredis";
+import type { LaneDirectory, LaneKey } from "../channels/channel.ts";
 import type { MessageJob } from "../channels/message-job.ts";
 import { UnavailableError } from "../core/errors.ts";
 import { chunkJobId, HUNT_QUEUE, type HuntJob, type PlanJob } from "../hunt/hunt.jobs.ts";
@@ -17,6 +18,8 @@ export interface QueuesOptions {
   /** Before the second try; doubled each time, milliseconds. */
   backoffMs: number;
   retention: Retention;
+  /** The lanes that a queue's messages wait in; undefined for a queue without. */
+  lanesOf(queue: string): LaneDirectory | undefined;
 }
 
 /** For how long, seconds, and how many finished jobs stay for inspection in each queue. */
@@ -37,6 +40,11 @@ export interface QueueStats {
   paused: boolean;
 }
 
+/** What tells where a message's job belongs. */
+export interface Placed extends LaneKey {
+  queue: string;
+}
+
 /** A message's job, with when it is to run. */
 export interface NewMessageJob {
   queue: string;
@@ -46,8 +54,16 @@ export interface NewMessageJob {
 }
 
 export interface Queues {
+  /** Those of the registry. */
   readonly all: readonly Queue[];
+  /** One of the registry, or a lane of one. */
   get(name: string): Queue | undefined;
+  /** Tells of each lane that this process comes to know, those that it knows already included. */
+  onLane(listener: (queue: Queue) => void): void;
+  /** Groups messages by where their jobs belong: a lane, else their queue. */
+  inLanes<T extends Placed>(messages: readonly T[]): Promise<Map<string, T[]>>;
+  /** Of a queue and its lanes the one that holds a job; the queue itself when none does. */
+  holding(queue: Queue, jobId: string): Promise<Queue>;
   /** Adding a message that has a job already changes nothing. Rejects with `UnavailableError`. */
   addMessages(jobs: readonly NewMessageJob[]): Promise<void>;
   /** The whole submission at once: one job a chunk, and one that is done when all of them are. */
@@ -59,6 +75,7 @@ export interface Queues {
   remove(queue: string, jobId: string): Promise<void>;
   /** Removes what is left of a submission's jobs, so that it can be added again. */
   removeHunt(jobId: string, chunks: number): Promise<void>;
+  /** Its lanes included. */
   stats(queue: Queue): Promise<QueueStats>;
   close(): Promise<void>;
 }
@@ -70,12 +87,14 @@ export interface Queues {
 const PLAN_ATTEMPTS = 1_000_000;
 /** Not exponential: BullMQ's has no upper bound, and a hunt must go on soon after an outage of any length. */
 const PLAN_BACKOFF = { type: "fixed", delay: 2000 } as const;
+/** Between a queue's name and its lane's. */
+const LANE_MARK = ".";
 /** Of so many tries only the last few tell something. */
 const PLAN_STACK_TRACES = 3;
 
 /** One queue a job kind, and typed ways in. */
 export function createQueues(options: QueuesOptions): Queues {
-  const { redis, prefix, names, attempts, backoffMs, retention } = options;
+  const { redis, prefix, names, attempts, backoffMs, retention, lanesOf } = options;
   const defaultJobOptions: JobsOptions = {
     removeOnComplete: retention.completed,
     removeOnFail: retention.failed,
@@ -89,18 +108,70 @@ export function createQueues(options: QueuesOptions): Queues {
   flows.on("error", ignore);
   for (const queue of queues.values()) queue.on("error", ignore);
 
+  const lanes = new Map<string, Queue>();
+  const laneListeners: ((queue: Queue) => void)[] = [];
+  /** `whatsapp.<session>`: a lane of `whatsapp`. */
+  const laneNamed = (name: string): Queue | undefined => {
+    const known = lanes.get(name);
+    const base = name.slice(0, Math.max(0, name.indexOf(LANE_MARK)));
+    if (known || !queues.has(base)) return known;
+    const lane = new Queue(name, queueOptions);
+    lane.on("error", ignore);
+    lanes.set(name, lane);
+    for (const listener of laneListeners) listener(lane);
+    return lane;
+  };
+  const get = (name: string): Queue | undefined => queues.get(name) ?? laneNamed(name);
   const queueOf = (name: string): Queue => {
-    const queue = queues.get(name);
+    const queue = get(name);
     if (!queue) throw new Error(`There is no queue "${name}" in the registry.`);
     return queue;
   };
+  const lanesIn = async (name: string): Promise<Queue[]> => ((await lanesOf(name)?.all()) ?? []).map(queueOf);
+
+  async function inLanes<T extends Placed>(messages: readonly T[]): Promise<Map<string, T[]>> {
+    const placed = new Map<string, T[]>();
+    for (const message of messages) {
+      const lane = (await lanesOf(message.queue)?.laneOf(message, undefined)) ?? message.queue;
+      const there = placed.get(lane);
+      if (there) there.push(message);
+      else placed.set(lane, [message]);
+    }
+    return placed;
+  }
+
+  async function countsOf(queue: Queue): Promise<Record<string, number>> {
+    const all = await Promise.all([queue, ...(await lanesIn(queue.name))].map((each) => each.getJobCounts()));
+    const sum: Record<string, number> = {};
+    for (const counts of all) for (const [state, n] of Object.entries(counts)) sum[state] = (sum[state] ?? 0) + n;
+    return sum;
+  }
 
   return {
     all: [...queues.values()],
-    get: (name) => queues.get(name),
+    get,
+    onLane(listener) {
+      laneListeners.push(listener);
+      for (const lane of lanes.values()) listener(lane);
+    },
+    inLanes,
+
+    async holding(queue, jobId) {
+      for (const each of [queue, ...(await lanesIn(queue.name))]) {
+        if ((await withRedis("looking for a job", () => redis.exists(each.toKey(jobId)))) > 0) return each;
+      }
+      return queue;
+    },
 
     async addMessages(jobs) {
-      const byQueue = Map.groupBy(jobs, ({ queue }) => queue);
+      const byQueue = await inLanes(
+        jobs.map((job) => ({
+          ...job,
+          accountId: job.data.accountId,
+          sender: job.data.from,
+          recipient: job.data.to,
+        })),
+      );
       await withRedis("adding jobs", () =>
         Promise.all(
           [...byQueue].map(([name, group]) =>
@@ -184,7 +255,7 @@ export function createQueues(options: QueuesOptions): Queues {
 
     stats: (queue) =>
       withRedis(`the statistics of ${queue.name}`, async () => {
-        const [counts, paused] = await Promise.all([queue.getJobCounts(), queue.isPaused()]);
+        const [counts, paused] = await Promise.all([countsOf(queue), queue.isPaused()]);
         const count = (state: string): number => counts[state] ?? 0;
         return {
           name: queue.name,
@@ -199,7 +270,7 @@ export function createQueues(options: QueuesOptions): Queues {
       }),
 
     async close() {
-      await Promise.all([flows.close(), ...[...queues.values()].map((queue) => queue.close())]);
+      await Promise.all([flows.close(), ...[...queues.values(), ...lanes.values()].map((queue) => queue.close())]);
     },
   };
 }

@@ -3,7 +3,7 @@ import { parse as parseQuery } from "node:querystring";
 import type { NextFunction, Request, Response } from "express";
 import { ProblemError, invalidRequest } from "../core/problem.ts";
 import type { Fault } from "../core/problem.ts";
-import type { Idempotency, Route } from "../core/route.ts";
+import type { Idempotency, RawBody, Route } from "../core/route.ts";
 import { requireBearer } from "./auth.ts";
 import type { SecretCheck } from "./auth.ts";
 import { hasBody, readBody } from "./body.ts";
@@ -21,6 +21,7 @@ export interface DispatchOptions {
 
 const EMPTY = Buffer.alloc(0);
 const PRINTABLE = /^[\x20-\x7e]{1,255}$/;
+const MISSING_BYTES = "the body is missing: send the file's bytes, with its Content-Type";
 const MISSING_BODY = "the body is missing: send a JSON body with Content-Type: application/json";
 
 /**
@@ -52,11 +53,20 @@ function compile(route: Route, { secrets, maxBodyBytes }: DispatchOptions) {
 
   async function readBodyOf(request: Request): Promise<Buffer> {
     if (!hasBody(request) || route.method === "get") return EMPTY;
+    if (route.rawBody !== undefined) {
+      const { contentTypes, maxBytes } = route.rawBody;
+      if (!contentTypes.includes(mediaTypeOf(request))) throw notOneOf(contentTypes);
+      return readBody(request, Math.min(maxBytes, maxBodyBytes));
+    }
     if (wantsBody && !isJsonType(request.headers["content-type"])) throw notJson(request);
     return readBody(request, maxBodyBytes);
   }
 
-  async function bodyOf(raw: Buffer, faults: Fault[]): Promise<unknown> {
+  async function bodyOf(request: Request, raw: Buffer, faults: Fault[]): Promise<unknown> {
+    if (route.rawBody !== undefined) {
+      if (raw.length === 0) faults.push({ pointer: "", detail: MISSING_BYTES });
+      return { bytes: raw, contentType: mediaTypeOf(request) } satisfies RawBody;
+    }
     if (!wantsBody) return undefined;
     if (raw.length === 0 && !bodyOptional) {
       faults.push({ pointer: "", detail: MISSING_BODY });
@@ -86,7 +96,7 @@ function compile(route: Route, { secrets, maxBodyBytes }: DispatchOptions) {
     const params = route.params && checked(route.params, { ...request.params }, "/path", faults);
     const query = queryOf(request, faults);
     const idempotency = route.idempotent ? idempotencyOf(route, request, raw, faults) : undefined;
-    const body = await bodyOf(raw, faults);
+    const body = await bodyOf(request, raw, faults);
     if (faults.length > 0) throw invalidRequest(faults);
     const checkedRequest = { params, query, body, idempotency, requestId, log };
     const reply = await route.handle(checkedRequest as never);
@@ -129,6 +139,17 @@ function idempotencyOf(route: Route, request: Request, raw: Buffer, faults: Faul
   }
   const path = route.path.replaceAll(/:(\w+)/g, (_, name: string) => encodeURIComponent(String(request.params[name])));
   return { scope: `${route.method.toUpperCase()} ${path}`, key, bodyHash: hash("sha256", raw, "hex") };
+}
+
+/** In lower case, without parameters; empty when there is none. */
+function mediaTypeOf(request: Request): string {
+  return request.headers["content-type"]?.split(";", 1)[0]?.trim().toLowerCase() ?? "";
+}
+
+function notOneOf(contentTypes: readonly string[]): ProblemError {
+  const accepted = contentTypes.join(", ");
+  const detail = `The Content-Type is none of those that are read here: ${accepted}.`;
+  return httpProblem("unsupported_media_type", detail, { headers: { Accept: accepted } });
 }
 
 function notJson(request: Request): ProblemError {

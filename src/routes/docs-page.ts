@@ -64,6 +64,7 @@ interface Entry {
 
 function operationHtml({ method, path, operation }: Entry, document: OpenApiDocument): string {
   const body = operation.requestBody?.content["application/json"];
+  const files = Object.keys(operation.requestBody?.content ?? {}).filter((type) => type !== "application/json");
   const parameters = (operation.parameters ?? []).map(({ name, in: place, required, description = "", schema }) =>
     definition(name, `${typeOf(schema, document)}, ${place}${required ? ", required" : ""}`, description),
   );
@@ -73,6 +74,7 @@ function operationHtml({ method, path, operation }: Entry, document: OpenApiDocu
 ${operation.description === undefined ? "" : `<p>${prose(operation.description)}</p>`}
 ${list("Parameters", parameters)}
 ${body === undefined ? "" : list("Body", fieldList(body.schema, document))}
+${files.length === 0 ? "" : list("Body", [definition("(the file's bytes)", files.join(", "), "")])}
 <h4>Example</h4>
 <pre><code>${e(curl(method, path, operation))}</code></pre>
 <h4>Answers</h4>
@@ -146,6 +148,10 @@ function curl(method: string, path: string, operation: OpenApiOperation): string
     lines.push('-H "Content-Type: application/json"');
     const json = JSON.stringify(body.example ?? {}, null, 2);
     lines.push(`-d '${json.replaceAll("'", String.raw`'\''`)}'`);
+  }
+  const [fileType] = Object.keys(operation.requestBody?.content ?? {});
+  if (body === undefined && fileType !== undefined) {
+    lines.push(`-H "Content-Type: ${fileType}"`, "--data-binary @file");
   }
   return lines.join(" \\\n  ");
 }

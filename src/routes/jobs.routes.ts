@@ -42,7 +42,7 @@ export function jobRoutes({ queues, store }: { queues: Queues; store: Store }): 
     return queue;
   };
   const jobOf = async (queueName: string, jobId: string): Promise<Job> => {
-    const queue = queueOf(queueName);
+    const queue = await queues.holding(queueOf(queueName), jobId);
     // BullMQ keeps keys of the queue ("meta", "events") beside those of its jobs; only a job is in a state.
     const state = await withRedis("a job's state", () => queue.getJobState(jobId));
     const job = state === "unknown" ? undefined : await withRedis("a job", () => queue.getJob(jobId));

@@ -37,7 +37,7 @@ export interface OpenApiOperation {
   description?: string;
   security?: Record<string, string[]>[];
   parameters?: OpenApiParameter[];
-  requestBody?: { required: boolean; content: Record<string, { schema: JsonSchema; example?: unknown }> };
+  requestBody?: { required: boolean; content: Record<string, { schema: JsonSchema; example?: unknown }> } | undefined;
   responses: Record<string, OpenApiResponse>;
 }
 
@@ -79,7 +79,7 @@ export function openApiDocument(routes: readonly Route[], info: { title: string;
 }
 
 const DESCRIPTION =
-  "JSON in and out. Errors are application/problem+json (RFC 9457) and list every fault at once. " +
+  "JSON in and out, but for uploads. Errors are application/problem+json (RFC 9457) and list every fault at once. " +
   "A POST that enqueues takes an Idempotency-Key: the same key with the same body gives the same answer for 24 hours.";
 
 const PROBLEM_SCHEMA: JsonSchema = {
@@ -138,7 +138,7 @@ function operation(route: Route, schemas: Record<string, JsonSchema>): OpenApiOp
     ...(route.idempotent ? [IDEMPOTENCY_KEY] : []),
   ];
   // Before the answers: where a schema differs as input and as output, the input keeps its plain name.
-  const requestBody = route.body === undefined ? {} : { requestBody: requestBodyOf(route, schemas) };
+  const requestBody = requestBodyOf(route, schemas);
   const responses: Record<string, OpenApiResponse> = {};
   for (const status of commonStatuses(route)) {
     responses[status] = { $ref: `#/components/responses/${COMMON[status]!.name}` };
@@ -152,13 +152,13 @@ function operation(route: Route, schemas: Record<string, JsonSchema>): OpenApiOp
     ...(route.description === undefined ? {} : { description: route.description }),
     ...(route.public ? { security: [] } : {}),
     ...(parameters.length === 0 ? {} : { parameters }),
-    ...requestBody,
+    ...(requestBody === undefined ? {} : { requestBody }),
     responses,
   };
 }
 
 function commonStatuses(route: Route): number[] {
-  const takesInput = route.params ?? route.query ?? route.body;
+  const takesInput = route.params ?? route.query ?? route.body ?? route.rawBody;
   return [
     // A parameter that is not known is refused as well, except on a public path.
     ...(takesInput !== undefined || !route.public ? [400] : []),
@@ -210,11 +210,17 @@ function parametersOf(
   }));
 }
 
-function requestBodyOf(
-  route: Route,
-  schemas: Record<string, JsonSchema>,
-): NonNullable<OpenApiOperation["requestBody"]> {
-  const body = route.body!;
+function requestBodyOf(route: Route, schemas: Record<string, JsonSchema>): OpenApiOperation["requestBody"] {
+  const { body, rawBody } = route;
+  if (rawBody !== undefined) {
+    const content = rawBody.contentTypes.map((type) => {
+      // Bytes as they are have no `type` (OpenAPI 3.1, 4.8.14.2); the length counts them.
+      const schema: JsonSchema = { contentMediaType: type, maxLength: rawBody.maxBytes };
+      return [type, { schema }];
+    });
+    return { required: true, content: Object.fromEntries(content) };
+  }
+  if (body === undefined) return undefined;
   const schema = jsonSchema(body, "input", schemas);
   const example = route.bodyExample === undefined ? {} : { example: route.bodyExample };
   return { required: !body.safeParse(undefined).success, content: { "application/json": { schema, ...example } } };

@@ -65,7 +65,9 @@ export const HTTP_PROBLEMS = {
   unsupported_media_type: {
     status: 415,
     title: "Unsupported media type",
-    meaning: "Send JSON in UTF-8 as `Content-Type: application/json`, plain or as gzip, deflate or br.",
+    meaning:
+      "Send JSON in UTF-8 as `Content-Type: application/json`, or a file where one is taken, as one of the types of the " +
+      "`Accept` header; plain or as gzip, deflate or br.",
   },
   too_many_attempts: {
     status: 429,

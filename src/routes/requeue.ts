@@ -8,12 +8,14 @@ import type { Queues } from "../queues/index.ts";
  */
 export async function requeue(queues: Queues, queue: string, messageId: string): Promise<void> {
   try {
-    const data = messageJobSchema.safeParse(await queues.dataOf(queue, messageId));
+    const base = queues.get(queue);
+    const holder = base ? (await queues.holding(base, messageId)).name : queue;
+    const data = messageJobSchema.safeParse(await queues.dataOf(holder, messageId));
     // Without a job to copy, the sweeper makes one from the ledger.
     if (!data.success) return;
     // What the last attempt came to must not be recorded for the next one.
-    const { outcome: _outcome, ...fresh } = data.data;
-    await queues.remove(queue, messageId);
+    const { outcome: _outcome, attempt: _attempt, ...fresh } = data.data;
+    await queues.remove(holder, messageId);
     await queues.addMessages([{ queue, data: fresh, priority: 0 }]);
   } catch (error) {
     if (!(error instanceof UnavailableError)) throw error;

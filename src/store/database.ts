@@ -12,11 +12,9 @@ export class DatabaseError extends Error {
   }
 }
 
-interface Answer<T> {
-  data: T;
-  error: { code?: string; message: string } | null;
-  status: number;
-}
+type Answer<T> =
+  | { data: T; error: null; status: number }
+  | { data: null; error: { code?: string; message: string }; status: number };
 
 /**
  * Codes of a database that is there but cannot serve now: connection, resource, shutdown, serialization and deadlock
@@ -75,8 +73,8 @@ export class Database {
     } catch (error) {
       throw new UnavailableError("database", `The database did not answer (${operation}).`, error);
     }
-    const { error, status, data } = answer;
-    if (!error) return data;
+    if (!answer.error) return answer.data;
+    const { error, status } = answer;
     const code = error.code ?? "";
     if (PASSING.test(code) || status === 0 || status === 429 || (status >= 500 && !/^[0-9A-Z]{5}$/.test(code))) {
       throw new UnavailableError("database", `The database cannot serve ${operation} now (${code || status}).`, error);

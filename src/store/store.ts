@@ -1,5 +1,6 @@
 import type { Receipt, Reply } from "../core/inbound.ts";
 import type { Idempotency } from "../core/route.ts";
+import type { SessionStore } from "./sessions.ts";
 
 export const MESSAGE_STATUSES = [
   "queued",
@@ -83,11 +84,11 @@ export interface NewAttempt {
  */
 export interface Outcome {
   messageId: string;
-  /** Absent: the message never came as far as an attempt. */
+  /** Absent: the message never came as far as an attempt, and has failed or is skipped. */
   attemptId: string | undefined;
   /** The claim under which somebody else's attempt was cleared up. */
   claim: string | undefined;
-  result: "sent" | "failed" | "unknown" | "not_sent" | "ambiguous";
+  result: "sent" | "failed" | "skipped" | "unknown" | "not_sent" | "ambiguous";
   code: string | undefined;
   /** In words, without personal data. */
   detail: string | undefined;
@@ -173,6 +174,7 @@ export interface OpenMessage {
  * `beginAttempt` and `recordOutcome` wait for it instead, until `close`, because a worker has nothing better to do.
  */
 export interface Store {
+  readonly sessions: SessionStore;
   ping(): Promise<void>;
   /** undefined when there is no such account. */
   account(id: string): Promise<{ status: "active" | "suspended"; defaultCountry: string } | undefined>;
@@ -197,7 +199,8 @@ export interface Store {
   /** Resolves once committed: whether it changed anything. */
   recordOutcome(outcome: Outcome): Promise<boolean>;
   recordReceipt(receipt: Receipt): Promise<void>;
-  recordReply(reply: Reply & { stop: boolean }): Promise<void>;
+  /** Whether this is the first stop of that person. */
+  recordReply(reply: Reply & { stop: boolean }): Promise<boolean>;
 
   huntStatus(jobId: string): Promise<HuntStatus | undefined>;
   huntExists(huntId: string): Promise<boolean>;

@@ -3,6 +3,7 @@ import type { Receipt, Reply } from "../core/inbound.ts";
 import type { Idempotency } from "../core/route.ts";
 import { Batcher } from "./batcher.ts";
 import { Database, DatabaseError, type DatabaseOptions } from "./database.ts";
+import { createSessionStore } from "./supabase-sessions.ts";
 import { pageOfMessages, toStoredMessage, MESSAGE_COLUMNS, type MessageRow } from "./message-rows.ts";
 import type {
   Acceptance,
@@ -98,20 +99,24 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     maxWaitMs: 50,
     ...waitFor("record_receipts"),
   });
-  const replies = new Batcher<Parameters<Store["recordReply"]>[0], void>({
+  const replies = new Batcher<Parameters<Store["recordReply"]>[0], boolean>({
     flush: async (items) => {
-      for (const item of items) await rpc("record_reply", { p_reply: toReplyRow(item) });
-      return items.map(() => undefined);
+      const answers: boolean[] = [];
+      for (const item of items) answers.push(await rpc("record_reply", { p_reply: toReplyRow(item) }));
+      return answers;
     },
-    // One at a time, because a reply that is written again would be there twice.
+    // One at a time, because a reply without an id that is written again would be there twice.
     maxSize: 1,
     maxConcurrent: 4,
     maxWaitMs: 0,
     ...waitFor("record_reply"),
   });
   const batchers = [accepts, begins, outcomes, receipts, replies];
+  const sessions = createSessionStore(database);
 
   return {
+    sessions,
+
     async ping() {
       await rpc("ping");
     },
@@ -224,6 +229,7 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
       const drained = Promise.all(batchers.map((batcher) => batcher.drained()));
       await Promise.race([drained, aborted(signal)]);
       for (const batcher of batchers) batcher.close();
+      sessions.close();
     },
   };
 }
@@ -293,13 +299,20 @@ const toReceiptRow = ({ provider, providerMessageId, status, code, at }: Receipt
   at: new Date(at).toISOString(),
 });
 
-const toReplyRow = ({ provider, providerMessageId, from, text, at, stop }: Reply & { stop: boolean }): object => ({
-  provider,
+const toReplyRow = ({
+  providerMessageId,
+  replyId,
+  accountId,
+  from,
+  at,
+  ...rest
+}: Reply & { stop: boolean }): object => ({
   provider_message_id: providerMessageId,
+  reply_id: replyId,
+  account_id: accountId,
   phone: from,
-  text,
   at: new Date(at).toISOString(),
-  stop,
+  ...rest,
 });
 
 const toMessageRow = ({ accountId, huntId, adId, expiresAt, ...rest }: PlannedMessage): object => ({

@@ -1,6 +1,7 @@
 import { Worker, type Job, type WorkerOptions } from "bullmq";
 import type { Redis } from "ioredis";
 import type { Logger } from "pino";
+import type { LaneHost } from "../channels/channel.ts";
 import type { Clock } from "../core/clock.ts";
 import { messageOf } from "../core/errors.ts";
 import { runHuntJob, type HuntWorkerDeps } from "../hunt/hunt.worker.ts";
@@ -24,6 +25,7 @@ export interface WorkersOptions {
   hunt: HuntWorkerDeps;
   /** No job is taken before it resolves. */
   mayStart: Promise<void>;
+  enqueue: RunJobDeps["enqueue"];
   clock: Clock;
   log: Logger;
   metrics: Metrics;
@@ -31,6 +33,7 @@ export interface WorkersOptions {
 
 export interface Workers {
   readonly progress: readonly Progress[];
+  readonly lanes: LaneHost;
   /**
    * Takes no new jobs and resolves when the running ones are done and recorded: true. When `deadline` aborts first,
    * they are handed back: false.
@@ -67,7 +70,7 @@ export function startWorkers(options: WorkersOptions): Workers {
     runRetryDelay: REDIS_RETRY_MS,
   };
 
-  const workers: Worker[] = [];
+  const workers = new Set<Worker>();
   const start = (
     queue: string,
     concurrency: number,
@@ -77,13 +80,13 @@ export function startWorkers(options: WorkersOptions): Workers {
     const worker = new Worker(queue, run, { ...shared, concurrency, autorun: false });
     worker.on("error", (error) => log.warn({ err: error }, "worker error"));
     worker.on("failed", (job, error) => log.info({ jobId: job?.id, reason: messageOf(error) }, "job failed"));
-    workers.push(worker);
+    workers.add(worker);
     return worker;
   };
 
-  for (const queue of new Set([...options.channels.values()].map(({ channel }) => channel.queue))) {
+  const startChannel = (queue: string, concurrency: number): Worker => {
     const deps: RunJobDeps = { ...options, log: options.log.child({ queue }), handBack };
-    const worker = start(queue, options.concurrency, (job, token) => runJob(job, token, deps));
+    const worker = start(queue, concurrency, (job, token) => runJob(job, token, deps));
     worker.on("failed", (job, error) => {
       // BullMQ gives up a job whose worker died too often without asking us: its message has to say so.
       if (!job?.id || !error.message.includes("stalled")) return;
@@ -92,22 +95,44 @@ export function startWorkers(options: WorkersOptions): Workers {
         options.log.error({ err: cause, jobId: job.id }, "could not record a job that stalled too often");
       });
     });
+    return worker;
+  };
+  for (const queue of new Set([...options.channels.values()].map(({ channel }) => channel.queue))) {
+    startChannel(queue, options.concurrency);
   }
   start(HUNT_QUEUE, options.huntConcurrency, (job) => runHuntJob(job, options.hunt));
 
   let draining = false;
+  let started = false;
+  const run = (worker: Worker): void => {
+    worker.run().catch((error: unknown) => options.log.error({ err: error, queue: worker.name }, "worker ended"));
+  };
   void options.mayStart.then(() => {
-    if (draining) return;
-    for (const worker of workers) {
-      worker.run().catch((error: unknown) => options.log.error({ err: error, queue: worker.name }, "worker ended"));
-    }
+    started = true;
+    if (!draining) workers.forEach(run);
   });
 
+  const lanes: LaneHost = {
+    open(lane, concurrency) {
+      if (draining) return { setConcurrency: () => {}, close: async () => {} };
+      const worker = startChannel(lane, concurrency);
+      if (started) run(worker);
+      return {
+        setConcurrency: (n) => void (worker.concurrency = n),
+        async close() {
+          workers.delete(worker);
+          await worker.close();
+        },
+      };
+    },
+  };
+
   return {
-    progress: workers.map((worker) => watchProgress(worker, clock)),
+    progress: [...workers].map((worker) => watchProgress(worker, clock)),
+    lanes,
     async drain(deadline) {
       draining = true;
-      const closed = Promise.all(workers.map((worker) => worker.close())).then(() => true);
+      const closed = Promise.all([...workers].map((worker) => worker.close())).then(() => true);
       const drained = await Promise.race([closed, aborted(deadline)]);
       if (drained) return true;
       handBack.abort(new Error("The service is stopping."));

@@ -1,13 +1,14 @@
 import { randomUUID } from "node:crypto";
 import { DelayedError, UnrecoverableError, type Job } from "bullmq";
 import type { Logger } from "pino";
-import type { Channel, Provider, SendRequest } from "../channels/channel.ts";
+import type { Admission, Channel, Provider, SendRequest } from "../channels/channel.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Metrics } from "../core/metrics.ts";
 import { ProviderError, UnavailableError } from "../core/errors.ts";
 import { messageJobSchema, type MessageJob } from "../channels/message-job.ts";
 import type { Outcome, Store } from "../store/store.ts";
 import { attemptOnce, holdMs, outcomeOf, reconcile, START_BUDGET_MS } from "./attempt.ts";
+import type { NewMessageJob } from "../queues/index.ts";
 import type { HandBack } from "./hand-back.ts";
 
 /** A channel with who carries it; no provider: it is off. */
@@ -24,6 +25,8 @@ export interface RunJobDeps {
   metrics: Metrics;
   /** Aborts when the service must stop now: unsent work goes back, a call under way is left to be reconciled. */
   handBack: HandBack;
+  /** Puts a message's job into the lane that it belongs to now. */
+  enqueue(job: NewMessageJob): Promise<void>;
 }
 
 /** What the job shows for itself once it is done. */
@@ -77,6 +80,16 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
   if (data.outcome) await orHandBack(store.recordOutcome(data.outcome as Outcome));
 
   const { messageId } = data;
+  const moved = await orHandBack(moveToLane(job, data, provider, deps));
+  if (moved !== undefined) return { status: "moved", code: moved };
+  const admission = await orHandBack(admit(provider, data, handBack));
+  if (admission.verdict === "later") return later(admission.delayMs);
+  if (admission.verdict === "skip") {
+    const { code, detail } = admission;
+    await record({ ...outcomeOf(messageId), result: "skipped", code, detail });
+    return { status: "skipped", code };
+  }
+
   if (data.attempt !== undefined && data.attempt !== data.outcome?.attemptId) {
     await orHandBack(doubtForgotten(store, messageId, data.attempt));
   }
@@ -191,10 +204,41 @@ async function refuse(store: Store, messageId: string, code: string, detail: str
   throw new UnrecoverableError(`${code}: ${detail}`);
 }
 
+/** A job that waits where no worker has its sender goes on in the right lane; answers which. */
+async function moveToLane(
+  job: Job<unknown>,
+  data: MessageJob,
+  provider: Provider,
+  { channels, enqueue }: RunJobDeps,
+): Promise<string | undefined> {
+  const queue = channels.get(data.channel)?.channel.queue;
+  if (!provider.lanes || queue === undefined) return undefined;
+  const current = job.queueName === queue ? undefined : job.queueName;
+  const key = { accountId: data.accountId, sender: data.from, recipient: data.to };
+  const lane = await provider.lanes.laneOf(key, current);
+  if (lane === undefined || lane === job.queueName) return undefined;
+  await enqueue({ queue, data, priority: job.opts.priority ?? 0 });
+  return lane;
+}
+
+const GO: Admission = { verdict: "go" };
+
+async function admit(provider: Provider, data: MessageJob, handBack: HandBack): Promise<Admission> {
+  if (!provider.admit) return GO;
+  const { messageId, accountId, channel, to, from, content } = data;
+  const controller = new AbortController();
+  return handBack.orAbort(
+    provider.admit({ messageId, accountId, channel, to, from, content }, controller.signal),
+    (reason) => controller.abort(reason),
+  );
+}
+
 function requestOf(data: MessageJob, to: string, attemptId: string, attemptNumber: number): SendRequest {
   return {
     attemptId,
     messageId: data.messageId,
+    accountId: data.accountId,
+    channel: data.channel,
     attemptNumber,
     to,
     from: data.from,

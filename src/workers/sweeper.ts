@@ -112,8 +112,8 @@ export function startSweeper({ store, queues, log, intervalMs }: SweeperOptions)
  */
 async function requeueOrphans(page: readonly OpenMessage[], queues: Queues, store: Store): Promise<number> {
   let requeued = 0;
-  for (const [queue, messages] of Map.groupBy(page, (message) => message.queue)) {
-    if (!queues.get(queue)) continue;
+  const known = page.filter(({ queue }) => queues.get(queue));
+  for (const [queue, messages] of await queues.inLanes(known.map(placed))) {
     const { missing, ended } = await queues.idle(
       queue,
       messages.map(({ id }) => id),
@@ -135,19 +135,25 @@ async function requeueOrphans(page: readonly OpenMessage[], queues: Queues, stor
   return requeued;
 }
 
-function toJob(message: OpenMessage): NewMessageJob {
+const placed = (message: OpenMessage) => ({
+  ...message,
+  accountId: message.accountId ?? undefined,
+  sender: message.sender ?? undefined,
+});
+
+function toJob(message: ReturnType<typeof placed>): NewMessageJob {
   return {
     queue: message.queue,
     priority: message.priority,
     delayMs: message.retryInMs,
     data: {
       messageId: message.id,
-      accountId: message.accountId ?? undefined,
+      accountId: message.accountId,
       huntId: message.huntId ?? undefined,
       adId: message.adId ?? undefined,
       channel: message.channel,
       to: message.recipient,
-      from: message.sender ?? undefined,
+      from: message.sender,
       content: message.content,
     },
   };

@@ -46,6 +46,8 @@ function attemptTo(to: string): OpenAttempt {
   return {
     attemptId: `${id}-a1`,
     messageId: id,
+    accountId: undefined,
+    channel: "sms",
     attemptNumber: 1,
     to,
     from: FROM,

@@ -1,8 +1,7 @@
-import { pino } from "pino";
 import type { Receipt } from "../../src/core/inbound.ts";
 import { sandboxProvider } from "../../src/channels/sandbox.ts";
-import { systemClock } from "../../src/core/clock.ts";
 import { type ProviderUnderTest, type Situation, describeProvider } from "./provider-contract.ts";
+import { providerDeps } from "../helpers/provider-deps.ts";
 
 const RECIPIENTS = {
   accepts: "+33612341234",
@@ -15,10 +14,13 @@ const RECIPIENTS = {
 
 async function startSandbox(): Promise<ProviderUnderTest> {
   const receipts: Receipt[] = [];
-  const inbound = { receipt: (receipt: Receipt) => void receipts.push(receipt), reply: () => {} };
+  const inbound = {
+    receipt: (receipt: Receipt) => void receipts.push(receipt),
+    reply: async () => ({ firstStop: false }),
+  };
   const provider = await sandboxProvider("sms").create(
     { SANDBOX_LATENCY_MS: 5, SANDBOX_RECEIPT_DELAY_MS: 60_000 },
-    { clock: systemClock, log: pino({ enabled: false }), inbound },
+    providerDeps({ inbound }),
   );
   return {
     provider,

@@ -1,9 +1,9 @@
-import { pino } from "pino";
 import type { Provider } from "../../src/channels/channel.ts";
 import { twilioProvider } from "../../src/channels/sms/providers/twilio/twilio.provider.ts";
 import type { TextContent } from "../../src/channels/text.ts";
 import { type Clock, systemClock } from "../../src/core/clock.ts";
 import { FakeTwilio } from "../fakes/twilio/fake-twilio.ts";
+import { providerDeps } from "../helpers/provider-deps.ts";
 
 type TwilioValues = Parameters<typeof twilioProvider.create>[0];
 
@@ -25,16 +25,5 @@ export function twilioAt(
   values: Partial<TwilioValues> = {},
   clock: Clock = systemClock,
 ): Promise<Provider<TextContent>> {
-  const inbound = {
-    receipt: () => expectNothing("receipt"),
-    reply: () => expectNothing("reply"),
-  };
-  return twilioProvider.create(
-    { ...TWILIO_VALUES, TWILIO_API_BASE_URL: url, ...values },
-    { clock, log: pino({ enabled: false }), inbound },
-  );
-}
-
-function expectNothing(what: string): never {
-  throw new Error(`Twilio's ${what}s come by webhook, not from the provider.`);
+  return twilioProvider.create({ ...TWILIO_VALUES, TWILIO_API_BASE_URL: url, ...values }, providerDeps({ clock }));
 }

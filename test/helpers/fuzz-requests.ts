@@ -103,6 +103,24 @@ const contentType = fc.oneof(
   },
 );
 
+const MARKS = [
+  Buffer.from("\xff\xd8\xff\xe0", "latin1"),
+  Buffer.from("%PDF-1.7\n"),
+  Buffer.from("OggS"),
+  Buffer.from("a;b;c\n"),
+  Buffer.from("<!doctype html><script>"),
+  Buffer.from("MZ"),
+];
+
+/** A file of a type that is taken, more often than not with bytes of that type. */
+function file(types: string[]): fc.Arbitrary<Payload> {
+  const likely = types.filter((type) => /jpeg|pdf|ogg|csv/.test(type));
+  const type = fc.oneof(fc.constantFrom(...likely), fc.constantFrom(...types));
+  return fc
+    .tuple(type, fc.constantFrom(...MARKS), fc.uint8Array({ maxLength: 300 }))
+    .map(([name, mark, rest]) => ({ bytes: Buffer.concat([mark, rest]), headers: { "content-type": name } }));
+}
+
 function payload(operation: Operation | undefined, document: OpenApiDocument, known: Known): fc.Arbitrary<Payload> {
   const given = operation?.requestBody?.content["application/json"]?.schema;
   const schema = given && dereference(given, document);
@@ -127,6 +145,8 @@ function payload(operation: Operation | undefined, document: OpenApiDocument, kn
     return { bytes: packed, headers: type === "" ? headers : { ...headers, "content-type": type } };
   });
   const none = fc.constant<Payload>({ bytes: undefined, headers: {} });
+  const files = Object.keys(operation?.requestBody?.content ?? {}).filter((type) => type !== "application/json");
+  if (files.length > 0) return fc.oneof({ weight: 8, arbitrary: file(files) }, encoded, none);
   return schema
     ? fc.oneof({ weight: 15, arbitrary: encoded }, { weight: 1, arbitrary: none })
     : fc.oneof({ weight: 3, arbitrary: none }, { weight: 1, arbitrary: encoded });

@@ -96,7 +96,9 @@ export function fitting(schema: JsonSchema, name: string, known: Known): fc.Arbi
         const value = fitting(property, key, known);
         return [
           key,
-          required.includes(key) ? value : fc.option(value, { nil: undefined, freq: key === "audioUrl" ? 1 : 6 }),
+          required.includes(key)
+            ? value
+            : fc.option(value, { nil: undefined, freq: /^(?:audioUrl|mediaUrl|mediaId)$/.test(key) ? 1 : 6 }),
         ] as const;
       });
       return fc.record(Object.fromEntries(properties));
@@ -141,6 +143,19 @@ function byMeaning(name: string, { accounts, hunts, jobs, messages }: Known): fc
       return fc.string({ unit: "grapheme", minLength: 1, maxLength: 200 });
     case "audioUrl":
       return fc.constantFrom("https://example.com/a.mp3", "http://10.0.0.1/a", "http://[::1]:1/", "javascript:1");
+    case "mediaUrl":
+      return fc.constantFrom("https://example.com/a.jpg", "https://example.com/b", "http://2130706433/", "data:,x");
+    case "mediaId":
+      return fc.uuid();
+    case "fileName":
+      return fc.constantFrom("a.pdf", "Estimation n°4.pdf", "../a.pdf", "a\u202efdp.exe");
+    case "latitude":
+    case "longitude":
+      return fc.oneof({ weight: 6, arbitrary: fc.double({ min: -90, max: 90, noNaN: true }) }, fc.integer());
+    case "contactPhone":
+      return fc.constantFrom("+33145678901", "0033145678901", "0145678901");
+    case "options":
+      return fc.constantFrom(["Oui", "Non"], ["Le matin", "L'après-midi", "Le soir"], ["Oui", "Oui "], []);
     case "expiresAt":
       return fc.constantFrom("2099-01-01T00:00:00Z", "2020-01-01T00:00:00+02:00", "9999-12-31T23:59:59Z");
     case "cursor":

@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { TestProject } from "vitest/node";
 import { createTemplate, type TestStack } from "../../dev/stack/databases.ts";
 import { startStack } from "../../dev/stack/index.ts";
@@ -12,5 +15,10 @@ declare module "vitest" {
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const stack = await startStack();
   project.provide("stack", await createTemplate(stack));
-  return () => stack.stop();
+  const output = mkdtempSync(join(tmpdir(), "auto-prospect-output-"));
+  project.provide("output", output);
+  return async () => {
+    rmSync(output, { recursive: true, force: true });
+    await stack.stop();
+  };
 }

@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { inject } from "vitest";
 import { forget, remember } from "../../dev/stack/run-directory.ts";
 import { type FakeTwilio } from "../fakes/twilio/fake-twilio.ts";
+import { keepBody, keepEnvironment, keepOutput } from "./output.ts";
 import { type Answer, SECRET } from "./service.ts";
 
 const ENTRY = fileURLToPath(new URL("../../src/index.ts", import.meta.url));
@@ -31,6 +32,7 @@ export interface ServiceProcess extends AsyncDisposable {
  */
 export async function startProcess(environment: Record<string, string>): Promise<ServiceProcess> {
   const { run } = inject("stack");
+  keepEnvironment(environment);
   const { PATH = "" } = process.env;
   const child = spawn(process.execPath, [ENTRY], {
     env: { PATH, LOG_LEVEL: "debug", ...environment },
@@ -44,12 +46,16 @@ export async function startProcess(environment: Record<string, string>): Promise
   const { promise: listening, resolve: isListening } = Promise.withResolvers<string>();
   createInterface({ input: child.stdout }).on("line", (line) => {
     lines.push(line);
+    keepOutput(line);
     if (!line.startsWith("{")) return;
     const entry = JSON.parse(line) as Record<string, unknown>;
     logs.push(entry);
     if (entry["msg"] === "listening") isListening(entry["url"] as string);
   });
-  child.stderr.on("data", (chunk: Buffer) => lines.push(chunk.toString()));
+  child.stderr.on("data", (chunk: Buffer) => {
+    lines.push(chunk.toString());
+    keepOutput(chunk.toString());
+  });
   // `close` comes when the output, too, has been read to its end.
   const exited = once(child, "close").then(([code]) => {
     forget(run, NAME, pid);
@@ -63,6 +69,7 @@ export async function startProcess(environment: Record<string, string>): Promise
   ]);
 
   const call = async (method: string, path: string, body?: unknown, extra = {}): Promise<Answer> => {
+    keepBody(body);
     const response = await fetch(url + path, {
       method,
       headers: { authorization: `Bearer ${SECRET}`, "content-type": "application/json", ...extra },

@@ -9,6 +9,7 @@ import type { Channel } from "../../src/channels/channel.ts";
 import { readConfig } from "../../src/config.ts";
 import { CHANNELS } from "../../src/modules.ts";
 import { startService, type Overrides, type Service } from "../../src/service.ts";
+import { alsoKept, keepBody, keepEnvironment } from "./output.ts";
 
 export const SECRET = "test-secret-0123456789";
 
@@ -121,13 +122,18 @@ async function startTestService(
     { level: "debug" },
     { write: (line) => void logs.push(JSON.parse(line) as Record<string, unknown>) },
   );
-  const service = await startService(readConfig(environment, channels), { log, ...overrides });
+  keepEnvironment(environment);
+  const service = await startService(readConfig(environment, channels), {
+    ...overrides,
+    log: alsoKept(overrides.log ?? log),
+  });
   const call = async (
     method: string,
     path: string,
     body: unknown,
     headers: Record<string, string>,
   ): Promise<Answer> => {
+    keepBody(body);
     const response = await fetch(service.url + path, {
       method,
       headers: { authorization: `Bearer ${SECRET}`, ...(body === undefined ? {} : JSON_TYPE), ...headers },

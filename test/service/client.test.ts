@@ -7,6 +7,7 @@ import type { z } from "zod";
 import type * as api from "../../src/client.ts";
 import { ClientError, createClient, type Client, type Result } from "../../src/client.ts";
 import { freePort } from "../../dev/stack/ports.ts";
+import { mediaRoutes } from "../../src/channels/media.routes.ts";
 import { singleRoute } from "../../src/channels/single.routes.ts";
 import type { Route } from "../../src/core/route.ts";
 import type { contactSchema } from "../../src/hunt/contacts.ts";
@@ -157,6 +158,35 @@ test("single messages go out over each channel and their jobs and messages can b
     await expect.poll(async () => valueOf(await client.message(messageId)).status).toBe("delivered");
     await expect.poll(async () => valueOf(await client.job(queue, jobId)).state).toBe("completed");
   }
+});
+
+test("an upload and every kind of message over WhatsApp go out through the client", async () => {
+  const accountId = await world.account();
+  const data = Buffer.from("%PDF-1.7\n");
+  const file = { accountId, data, contentType: "application/pdf", fileName: "Estimation n°4.pdf" };
+  const upload = valueOf(await client.uploadMedia(file));
+  expect(upload).toMatchObject({ mediaId: expect.any(String), size: 9, contentType: "application/pdf" });
+  valueOf(await client.uploadMedia({ ...file, data: new Blob([data]) }));
+  expect(errorOf(await client.uploadMedia({ ...file, contentType: "image/png" }))).toMatchObject({
+    status: 415,
+    code: "media_mismatch",
+    retryable: false,
+  });
+  const { mediaId } = upload;
+  const to = { recipientPhone: "06 39 98 03 10", accountId };
+  const mediaUrl = "https://cdn.example.com/file";
+  const sent = [
+    await client.sendWhatsAppImage({ ...to, mediaUrl, message: "La façade" }),
+    await client.sendWhatsAppVideo({ ...to, mediaUrl }),
+    await client.sendWhatsAppAudio({ ...to, mediaUrl, voiceNote: true }),
+    await client.sendWhatsAppDocument({ ...to, mediaId, message: "Notre estimation" }),
+    await client.sendWhatsAppLocation({ ...to, latitude: 48.8584, longitude: 2.2945 }),
+    await client.sendWhatsAppContact({ ...to, contactName: "Agence", contactPhone: "+33145678901" }),
+    await client.sendWhatsAppPoll({ ...to, question: "Quand ?", options: ["Ce soir", "Demain"], replyTo: mediaId }),
+  ].map(valueOf);
+  const statuses = async () =>
+    Promise.all(sent.map(async ({ messageId }) => valueOf(await client.message(messageId)).status));
+  await expect.poll(statuses).toEqual(sent.map(() => "delivered"));
 });
 
 test("a message that was provably not sent is tried again, a delivered one is not", async () => {
@@ -401,7 +431,18 @@ test("the client's types are those of the server's schemas", () => {
   expectTypeOf<api.Message>().toEqualTypeOf<z.output<typeof messageSchema>>();
   type ServersContact = z.output<ReturnType<typeof contactSchema>>;
   expectTypeOf<Omit<api.Contact, "channel">>().toEqualTypeOf<Omit<ServersContact, "channel">>();
-  const channels: Record<api.Channel, true> = { whatsapp_text: true, sms: true, ringless_voice: true };
+  const channels: Record<api.Channel, true> = {
+    whatsapp_text: true,
+    whatsapp_image: true,
+    whatsapp_video: true,
+    whatsapp_audio: true,
+    whatsapp_document: true,
+    whatsapp_location: true,
+    whatsapp_contact: true,
+    whatsapp_poll: true,
+    sms: true,
+    ringless_voice: true,
+  };
   expect(Object.keys(channels)).toEqual(CHANNELS.map(({ name }) => name));
 });
 
@@ -414,6 +455,7 @@ test("the client's types have exactly the fields that the server documents", () 
   const routes: Route[] = [
     ...huntRoutes({ channels: new Map(CHANNELS.map((channel) => [channel.name, channel])) } as never),
     ...CHANNELS.map((channel) => singleRoute(channel, none)),
+    ...mediaRoutes(none),
     ...jobRoutes({ queues: none, store: none }),
     ...opsRoutes({ clock: { now: () => 0, monotonic: () => 0 } } as never),
   ];
@@ -436,7 +478,43 @@ test("the client's types have exactly the fields that the server documents", () 
     expiresAt: true,
   } satisfies KeysOf<api.NewHunt>);
   const newText: KeysOf<api.NewText> = { recipientPhone: true, senderPhone: true, accountId: true, message: true };
-  takes("/api/whatsapp/text", newText);
+  takes("/api/whatsapp/text", { ...newText, replyTo: true } satisfies KeysOf<api.NewWhatsAppText>);
+  const recipient: KeysOf<api.Recipient & api.Quoting> = {
+    recipientPhone: true,
+    senderPhone: true,
+    accountId: true,
+    replyTo: true,
+  };
+  const source: KeysOf<api.MediaSource> = { mediaUrl: true, mediaId: true };
+  const picture: KeysOf<api.NewPicture> = { ...recipient, ...source, message: true };
+  takes("/api/whatsapp/image", picture);
+  takes("/api/whatsapp/video", picture);
+  takes("/api/whatsapp/audio", { ...recipient, ...source, voiceNote: true } satisfies KeysOf<api.NewRecording>);
+  takes("/api/whatsapp/document", { ...picture, fileName: true } satisfies KeysOf<api.NewDocument>);
+  takes("/api/whatsapp/location", {
+    ...recipient,
+    latitude: true,
+    longitude: true,
+    placeName: true,
+    placeAddress: true,
+  } satisfies KeysOf<api.NewLocation>);
+  takes("/api/whatsapp/contact", {
+    ...recipient,
+    contactName: true,
+    contactPhone: true,
+  } satisfies KeysOf<api.NewContactCard>);
+  takes("/api/whatsapp/poll", {
+    ...recipient,
+    question: true,
+    options: true,
+    multipleAnswers: true,
+  } satisfies KeysOf<api.NewPoll>);
+  answers("/api/media", 201, {
+    mediaId: true,
+    size: true,
+    contentType: true,
+    expiresAt: true,
+  } satisfies KeysOf<api.Upload>);
   takes("/api/phone/sms", newText);
   takes("/api/phone/ringless-voice", {
     recipientPhone: true,

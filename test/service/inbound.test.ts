@@ -203,7 +203,7 @@ async function contacted(adId: string): Promise<{ accountId: string; to: string;
 
 test("a reply → the lead has replied, the number may still be contacted", async () => {
   const { accountId, to, call } = await contacted("talker");
-  inbound.reply({
+  void inbound.reply({
     provider: "scripted",
     providerMessageId: `scripted:${call.attemptId}`,
     from: to,
@@ -219,7 +219,7 @@ test.each(["STOP", " stop. ", "Désabonner", "STOP SMS", "Stop 36111"])(
   "the reply %j → never contacted again by that account, the lead has replied",
   async (text) => {
     const { accountId, to } = await contacted("leaver");
-    inbound.reply({ provider: "scripted", from: to, text, at: Date.now() });
+    void inbound.reply({ provider: "scripted", from: to, text, at: Date.now() });
     await expect.poll(() => leadOf(accountId, "leaver")).toEqual({ stage: "replied", replied: true });
     const channels = ["sms", "whatsapp_text", "ringless_voice"];
     const contacts = channels.map((channel) => contact({ adId: channel, recipientPhone: to, channel }));
@@ -236,7 +236,7 @@ test.each(["STOP", " stop. ", "Désabonner", "STOP SMS", "Stop 36111"])(
 
 test("a STOP from somebody whom nobody has written to → is kept for every account", async () => {
   const stranger = phone((last += 1));
-  inbound.reply({ provider: "scripted", from: stranger, text: "STOP", at: Date.now() });
+  void inbound.reply({ provider: "scripted", from: stranger, text: "STOP", at: Date.now() });
   const kept = "select account_id, reason from suppressions where phone = $1";
   await expect
     .poll(async () => (await world.sql.query(kept, [stranger])).rows)
@@ -246,7 +246,7 @@ test("a STOP from somebody whom nobody has written to → is kept for every acco
 test("a lead that the web app has moved on → a reply does not move it back", async () => {
   const { accountId, to } = await contacted("winner");
   await world.sql.query("update leads set stage = 'won' where account_id = $1", [accountId]);
-  inbound.reply({ provider: "scripted", from: to, text: "Merci", at: Date.now() });
+  void inbound.reply({ provider: "scripted", from: to, text: "Merci", at: Date.now() });
   await expect.poll(() => leadOf(accountId, "winner")).toEqual({ stage: "won", replied: true });
 });
 

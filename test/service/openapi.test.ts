@@ -81,7 +81,14 @@ describe("each body example of the document", () => {
       "/api/hunt/execute",
       "/api/phone/ringless-voice",
       "/api/phone/sms",
+      "/api/whatsapp/audio",
+      "/api/whatsapp/contact",
+      "/api/whatsapp/document",
+      "/api/whatsapp/image",
+      "/api/whatsapp/location",
+      "/api/whatsapp/poll",
       "/api/whatsapp/text",
+      "/api/whatsapp/video",
     ]);
     for (const operation of sending) {
       const answer = await service.post(operation.path, operation.requestBody!.content["application/json"]!.example);
@@ -92,7 +99,9 @@ describe("each body example of the document", () => {
   });
 
   test("where something is settled → 200", async () => {
-    const others = operationsOf(document).filter(({ requestBody, responses }) => requestBody && !responses[202]);
+    const others = operationsOf(document).filter(
+      ({ requestBody, responses }) => requestBody?.content["application/json"] && !responses[202],
+    );
     expect(others.map(({ path }) => path)).toEqual(["/api/messages/{messageId}/resolve"]);
     const { body } = await service.post("/api/phone/sms", { recipientPhone: "+33612340004", message: "Bonjour" });
     await settles(service, body.messageId, "unknown");
@@ -100,6 +109,19 @@ describe("each body example of the document", () => {
     const url = path.replace("{messageId}", body.messageId);
     expect(await service.post(url, requestBody!.content["application/json"]!.example)).toMatchObject({ status: 200 });
   });
+});
+
+test("a path that takes a file → lists its types, and how many bytes", () => {
+  const { requestBody, parameters } = document.paths["/api/media"]!["post"]!;
+  expect(requestBody).toMatchObject({ required: true });
+  expect(Object.keys(requestBody!.content)).toEqual(expect.arrayContaining(["image/jpeg", "application/pdf"]));
+  for (const [type, { schema }] of Object.entries(requestBody!.content)) {
+    expect(schema).toEqual({ contentMediaType: type, maxLength: 16 * 1024 * 1024 });
+  }
+  expect(parameters?.map(({ name, required }) => [name, required])).toEqual([
+    ["accountId", true],
+    ["fileName", false],
+  ]);
 });
 
 test("each example of an answer → fits its own schema", () => {

@@ -108,6 +108,8 @@ describe("API1:2023 broken object level authorisation", () => {
     const requests: [string, object][] = [
       ["/api/phone/sms", { ...single, message: "Bonjour" }],
       ["/api/whatsapp/text", { ...single, message: "Bonjour" }],
+      ["/api/whatsapp/image", { ...single, mediaUrl: "https://cdn.example.com/a.jpg" }],
+      ["/api/whatsapp/poll", { ...single, question: "Quand ?", options: ["Ce soir", "Demain"] }],
       ["/api/phone/ringless-voice", { ...single, text: "Bonjour" }],
       ["/api/hunt/execute", { huntId: huntId(), accountId, contacts: [contact()] }],
     ];

@@ -73,6 +73,8 @@ test("a call that is accepted → carries attempt, number, sender and content; t
     {
       attemptId: expect.any(String),
       messageId,
+      accountId: undefined,
+      channel: "sms",
       attemptNumber: 1,
       to,
       from: "+33987654321",

@@ -25,8 +25,13 @@ function faultsOf(environment: Record<string, string | undefined>): Record<strin
   return {};
 }
 
+/** One for each queue: siblings go together. */
 const providers = (config: Config) =>
-  Object.fromEntries(config.channels.map(({ channel, provider }) => [channel.name, provider?.definition.name]));
+  Object.fromEntries(
+    config.channels
+      .filter(({ channel }, i) => config.channels.findIndex((other) => other.channel.queue === channel.queue) === i)
+      .map(({ channel, provider }) => [channel.name, provider?.definition.name]),
+  );
 
 describe("faults", () => {
   test("nothing at all → every missing variable at once", () => {
@@ -166,6 +171,12 @@ describe("which provider", () => {
 
   test("Twilio's credentials → Twilio for SMS, the sandbox for the others", () => {
     expect(providers(read(TWILIO))).toEqual({ whatsapp_text: "sandbox", sms: "twilio", ringless_voice: "sandbox" });
+  });
+
+  test("the channels of WhatsApp → one provider for all of them", () => {
+    const siblings = read().channels.filter(({ channel }) => channel.queue === "whatsapp");
+    expect(siblings.length).toBe(8);
+    expect(new Set(siblings.map(({ provider }) => provider?.definition)).size).toBe(1);
   });
 
   test("SMS_PROVIDER=sandbox beside Twilio's credentials → the sandbox", () => {

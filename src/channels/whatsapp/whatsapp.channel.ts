@@ -1,27 +1,46 @@
-import { z } from "zod";
 import type { Channel } from "../channel.ts";
-import { sandboxProvider } from "../sandbox.ts";
-import { type TextContent, optionalText, textContentOf, textSchema } from "../text.ts";
+import { textContentOf } from "../text.ts";
+import { contents, type WhatsAppContents } from "./content.ts";
+import { bodyText, MAX_TEXT, Reading, replyTo } from "./fields.ts";
+import { audioChannel, documentChannel, imageChannel, videoChannel } from "./media.channels.ts";
+import { contactChannel, locationChannel, pollChannel } from "./other.channels.ts";
+import { WHATSAPP } from "./providers.ts";
+import { sessionRoutes } from "./sessions.routes.ts";
+import { singleSend } from "./single.ts";
 
-/**
- * The Cloud API's limit for `text.body`: https://developers.facebook.com/docs/whatsapp/cloud-api/messages/text-messages
- * (also https://developers.sinch.com/docs/conversation/message-types/text-message). WhatsApp's own clients send longer
- * texts, but a message must not depend on which of our providers carries it.
- */
-const MAX_LENGTH = 4096;
+type Text = WhatsAppContents["whatsapp_text"];
 
-export const whatsappChannel: Channel<TextContent> = {
+export const whatsappChannel: Channel<Text> = {
+  ...WHATSAPP,
   name: "whatsapp_text",
-  queue: "whatsapp",
-  providerVariable: "WHATSAPP_PROVIDER",
-  providers: [sandboxProvider("whatsapp_text")],
-  content: z.strictObject({ text: textSchema(MAX_LENGTH) }),
-  contentOf: ({ message }) => textContentOf(message, MAX_LENGTH),
-  single: {
-    path: "/api/whatsapp/text",
-    summary: "Send one WhatsApp text",
-    fields: { message: textSchema(MAX_LENGTH).describe("The text to send, 1 to 4096 characters.") },
-    input: (body) => ({ message: optionalText(body["message"]) }),
-    example: { message: "Bonjour, votre annonce est-elle toujours disponible ?" },
+  content: contents.whatsapp_text,
+  routes: sessionRoutes,
+  contentOf(input) {
+    // Nearly all of a big hunt's contacts are this and no more.
+    if (input["replyTo"] === undefined) return textContentOf(input.message, MAX_TEXT);
+    const reading = new Reading(input);
+    const quoted = reading.optional("replyTo", replyTo);
+    return reading.result({
+      text: reading.required("message", bodyText, "Give the message as text."),
+      replyTo: quoted,
+    });
   },
+  single: singleSend({
+    path: "text",
+    summary: "Send one WhatsApp text",
+    fields: { message: bodyText.schema.describe("The text to send, 1 to 4096 characters.") },
+    example: { message: "Bonjour, votre annonce est-elle toujours disponible ?" },
+  }),
 };
+
+/** Every channel of WhatsApp. */
+export const whatsappChannels: readonly Channel[] = [
+  whatsappChannel,
+  imageChannel,
+  videoChannel,
+  audioChannel,
+  documentChannel,
+  locationChannel,
+  contactChannel,
+  pollChannel,
+];

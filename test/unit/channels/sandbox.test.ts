@@ -1,10 +1,10 @@
-import { pino } from "pino";
 import { describe, expect, test, vi } from "vitest";
 import { z } from "zod";
 import type { OpenAttempt, Provider } from "../../../src/channels/channel.ts";
 import type { Receipt, Reply } from "../../../src/core/inbound.ts";
 import { AttemptLog } from "../../../src/channels/sandbox-log.ts";
 import { sandboxProvider } from "../../../src/channels/sandbox.ts";
+import { providerDeps } from "../../helpers/provider-deps.ts";
 
 const NOW = Date.UTC(2026, 2, 2, 10);
 const signal = new AbortController().signal;
@@ -13,11 +13,14 @@ async function startSandbox(values: { latencyMs?: number; receiptDelayMs?: numbe
   const events: (Receipt | Reply)[] = [];
   const inbound = {
     receipt: (receipt: Receipt) => void events.push(receipt),
-    reply: (reply: Reply) => void events.push(reply),
+    reply: async (reply: Reply) => {
+      events.push(reply);
+      return { firstStop: false };
+    },
   };
   const provider = await sandboxProvider("sms").create(
     { SANDBOX_LATENCY_MS: values.latencyMs ?? 0, SANDBOX_RECEIPT_DELAY_MS: values.receiptDelayMs ?? 1 },
-    { clock: { now: () => NOW, monotonic: () => 0 }, log: pino({ enabled: false }), inbound },
+    providerDeps({ clock: { now: () => NOW, monotonic: () => 0 }, inbound }),
   );
   return { provider, events, [Symbol.asyncDispose]: async () => provider.close?.() };
 }
@@ -26,6 +29,8 @@ function attempt(to: string, fields: Partial<OpenAttempt> = {}): OpenAttempt {
   return {
     attemptId: "m1-a1",
     messageId: "m1",
+    accountId: undefined,
+    channel: "sms",
     attemptNumber: 1,
     to,
     from: undefined,

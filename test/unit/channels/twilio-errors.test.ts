@@ -14,6 +14,8 @@ const TO = "+33612348899";
 const REQUEST: SendRequest<TextContent> = {
   attemptId: "m1-a1",
   messageId: "m1",
+  accountId: undefined,
+  channel: "sms",
   attemptNumber: 1,
   to: TO,
   from: undefined,

@@ -18,6 +18,8 @@ const signal = new AbortController().signal;
 const ATTEMPT: OpenAttempt<TextContent> = {
   attemptId: "m1-a1",
   messageId: "m1",
+  accountId: undefined,
+  channel: "sms",
   attemptNumber: 1,
   to: TO,
   from: undefined,

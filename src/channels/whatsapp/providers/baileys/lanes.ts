@@ -1,0 +1,80 @@
+import { createHash } from "node:crypto";
+import type { LaneDirectory, LaneKey } from "../../../channel.ts";
+import { parsePhone } from "../../../../core/phone.ts";
+import type { Session, SessionStore } from "../../../../store/sessions.ts";
+
+/** The queue of a session's messages. */
+export const laneOfSession = (sessionId: string): string => `whatsapp.${sessionId}`;
+
+/** How long an account's sessions are believed to be as they were, milliseconds. */
+const FRESH_MS = 1000;
+const NEEDS_A_PERSON = new Set(["logged-out", "banned", "stopped"]);
+
+interface Known {
+  until: number;
+  sessions: Promise<Session[]>;
+}
+
+/** Which session carries a message: the one that is named, else one of the account's, for a person always the same. */
+export class SessionLanes implements LaneDirectory {
+  readonly #store: SessionStore;
+  readonly #now: () => number;
+  readonly #known = new Map<string, Known>();
+
+  constructor(store: SessionStore, now: () => number) {
+    this.#store = store;
+    this.#now = now;
+  }
+
+  async laneOf({ accountId, sender, recipient }: LaneKey, current: string | undefined): Promise<string | undefined> {
+    if (accountId === undefined) return undefined;
+    const all = await this.#sessionsOf(accountId);
+    const candidates = sender === undefined ? all : all.filter(({ phone }) => phone === e164(sender));
+    const working = candidates.filter(({ state }) => !NEEDS_A_PERSON.has(state));
+    // All of them need a person: messages wait for whichever is paired again.
+    const usable = working.length > 0 ? working : candidates;
+    if (usable.length === 0) return undefined;
+    if (current !== undefined && usable.some(({ id }) => laneOfSession(id) === current)) return current;
+    const place = createHash("sha256").update(recipient).digest().readUInt32BE() % usable.length;
+    return laneOfSession((usable[place] as Session).id);
+  }
+
+  async senderFault({ accountId, sender }: Pick<LaneKey, "accountId" | "sender">) {
+    if (accountId === undefined) {
+      return {
+        pointer: "/accountId",
+        detail: "WhatsApp messages leave from an account's own number: name the account.",
+      };
+    }
+    const sessions = await this.#sessionsOf(accountId);
+    const how = "Pair one with POST /api/whatsapp/sessions.";
+    if (sessions.length === 0) {
+      return { pointer: "/accountId", detail: `This account has no WhatsApp number. ${how}` };
+    }
+    if (sender === undefined || sessions.some(({ phone }) => phone === e164(sender))) return undefined;
+    return { pointer: "/senderPhone", detail: `This account has no such WhatsApp number. ${how}` };
+  }
+
+  async all(): Promise<string[]> {
+    return (await this.#sessionsOf(undefined)).map(({ id }) => laneOfSession(id));
+  }
+
+  /** Asked for each message of a hunt: from memory for a moment. */
+  #sessionsOf(accountId: string | undefined): Promise<Session[]> {
+    const key = accountId ?? "";
+    const now = this.#now();
+    const known = this.#known.get(key);
+    if (known && known.until > now) return known.sessions;
+    for (const [other, { until }] of this.#known) if (until <= now) this.#known.delete(other);
+    const sessions = this.#store.sessions({ accountId }).then((rows) => rows.filter(({ wanted }) => wanted === "on"));
+    this.#known.set(key, { until: now + FRESH_MS, sessions });
+    sessions.catch(() => this.#known.delete(key));
+    return sessions;
+  }
+}
+
+/** Senders are given as people write them; in doubt as a French number, as everywhere. */
+function e164(sender: string): string {
+  const phone = parsePhone(sender, "FR");
+  return phone.ok ? phone.e164 : sender;
+}

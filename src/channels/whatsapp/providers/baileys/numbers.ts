@@ -1,0 +1,73 @@
+import type { WASocket } from "@whiskeysockets/baileys";
+import type { SessionStore } from "../../../../store/sessions.ts";
+
+/** Where a number is reached; jid undefined: it is not on WhatsApp. */
+export interface Reached {
+  jid: string | undefined;
+}
+
+const DAY_MS = 86_400_000;
+/** A number seldom leaves WhatsApp, and somebody may join it any day. */
+const FRESH_MS = { there: 30 * DAY_MS, absent: DAY_MS };
+const REMEMBERED = 5000;
+
+/**
+ * Which numbers are on WhatsApp. It is asked once, because asking about many strangers is what spammers do, and its
+ * answer is the address to write to: a number has not always the digits that people dial (Brazil, Mexico, Argentina).
+ */
+export class Numbers {
+  readonly #store: SessionStore;
+  readonly #now: () => number;
+  readonly #known = new Map<string, Reached & { until: number }>();
+
+  constructor(store: SessionStore, now: () => number) {
+    this.#store = store;
+    this.#now = now;
+  }
+
+  /** Rejects when neither the database nor WhatsApp tells. */
+  async find(phone: string, sock: WASocket): Promise<Reached> {
+    const remembered = this.#known.get(phone);
+    if (remembered && remembered.until > this.#now()) return remembered;
+    const stored = await this.#store.number(phone);
+    if (stored) {
+      const until = Date.parse(stored.checkedAt) + (stored.jid ? FRESH_MS.there : FRESH_MS.absent);
+      if (until > this.#now()) return this.#remember(phone, stored.jid ?? undefined, until);
+    }
+    const answers = await sock.onWhatsApp(phone);
+    if (!answers) throw new Error("WhatsApp did not say whether the number is there.");
+    const jid = answers.find(({ exists }) => exists)?.jid;
+    const lid = jid ? await sock.signalRepository.lidMapping.getLIDForPN(jid).catch(() => null) : null;
+    await this.#store.keepNumber({ phone, jid: jid ?? null, lid: lid === null ? null : bare(lid) });
+    return this.#remember(phone, jid, this.#now() + (jid ? FRESH_MS.there : FRESH_MS.absent));
+  }
+
+  /** The number behind a message that came in; undefined when only a LID is known that was never seen with a number. */
+  async phoneOf(
+    { pn, lid }: { pn: string | undefined; lid: string | undefined },
+    sock: WASocket,
+  ): Promise<string | undefined> {
+    if (pn) {
+      const phone = phoneOfJid(pn);
+      if (lid) await this.#store.keepNumber({ phone, jid: bare(pn), lid: bare(lid) });
+      return phone;
+    }
+    if (!lid) return undefined;
+    const stored = await this.#store.phoneOfLid(bare(lid));
+    if (stored) return stored;
+    const mapped = await sock.signalRepository.lidMapping.getPNForLID(lid).catch(() => null);
+    return mapped ? phoneOfJid(mapped) : undefined;
+  }
+
+  #remember(phone: string, jid: string | undefined, until: number): Reached {
+    const oldest = this.#known.keys().next();
+    if (this.#known.size >= REMEMBERED && !oldest.done) this.#known.delete(oldest.value);
+    this.#known.set(phone, { jid, until });
+    return { jid };
+  }
+}
+
+/** Without the device: `123:4@lid` is a device of `123@lid`. */
+const bare = (jid: string): string => jid.replace(/:\d+@/, "@");
+
+const phoneOfJid = (jid: string): string => `+${bare(jid).split("@")[0]}`;

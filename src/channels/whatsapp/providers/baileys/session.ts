@@ -1,0 +1,393 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { fetchLatestWaWebVersion, proto, type WASocket, type WAVersion } from "@whiskeysockets/baileys";
+import type { Logger } from "pino";
+import type { LaneHost, OpenLane } from "../../../channel.ts";
+import type { Clock } from "../../../../core/clock.ts";
+import type { Inbound } from "../../../../core/inbound.ts";
+import { messageOf } from "../../../../core/errors.ts";
+import type { Lease, Session, SessionReport, SessionStore } from "../../../../store/sessions.ts";
+import { openAuthState, type AuthState } from "./auth-state.ts";
+import { backOffMs, Reactions, type Closing } from "./close-codes.ts";
+import { NAME, type BaileysEnv } from "./environment.ts";
+import { listenInbound, type Incoming } from "./inbound-events.ts";
+import { laneOfSession } from "./lanes.ts";
+import { Numbers } from "./numbers.ts";
+import { Pace } from "./pacing.ts";
+import type { Sealer } from "./sealed.ts";
+import { isUnpaced, paceSettings } from "./settings.ts";
+import { openSocket } from "./socket.ts";
+import { startOfDay } from "./warm-up.ts";
+
+export interface SessionPorts {
+  store: SessionStore;
+  sealer: Sealer;
+  env: BaileysEnv;
+  clock: Clock;
+  log: Logger;
+  inbound: Inbound;
+  lanes: LaneHost;
+}
+
+/** Between two tries to read from a database that is away, milliseconds. */
+const DATABASE_RETRY_MS = 1000;
+/** How long a session that is to be logged out may take to connect for it, milliseconds. */
+const LOGOUT_TIMEOUT_MS = 15_000;
+
+/**
+ * One session in the process that owns it, from the claim to the end of the lease.
+ *
+ * pairing ─▶ connecting ─▶ open ─▶ backing-off ─▶ connecting …
+ *                 └──────────┴──▶ logged-out, banned, stopped: over until it is paired again
+ *
+ * Its lane is worked from the first time it is open, also while it connects again: messages wait for it.
+ */
+export class BaileysSession {
+  readonly lease: Lease;
+  /** Resolves when it is over: the lease is to be given back, or is lost. */
+  readonly ended: Promise<void>;
+  pace: Pace | undefined;
+  readonly numbers: Numbers;
+  #row: Session;
+  readonly #ports: SessionPorts;
+  readonly #log: Logger;
+  readonly #ending = new AbortController();
+  readonly #reactions: Reactions;
+  #auth: AuthState | undefined;
+  #socket: WASocket | undefined;
+  /** Resolves while the session is open. */
+  #open = Promise.withResolvers<WASocket>();
+  #isOpen = false;
+  #lane: OpenLane | undefined;
+  #version: WAVersion | undefined;
+  #reporting: Promise<unknown> = Promise.resolve();
+
+  constructor(row: Session, ports: SessionPorts) {
+    this.#row = row;
+    this.#ports = ports;
+    this.lease = { id: row.id, epoch: row.epoch };
+    this.#log = ports.log.child({ sessionId: row.id });
+    this.#reactions = new Reactions(() => ports.clock.monotonic());
+    this.#version = versionOf(ports.env.WHATSAPP_VERSION);
+    this.numbers = new Numbers(ports.store, () => ports.clock.now());
+    // Nobody may be waiting for it when it is given up.
+    this.#open.promise.catch(() => {});
+    this.ended = this.#run().catch((error: unknown) => {
+      this.#log.error({ err: error }, "a WhatsApp session ended by a fault");
+      this.#state("stopped", { lastError: `It ended by a fault: ${messageOf(error)}` });
+    });
+  }
+
+  get row(): Session {
+    return this.#row;
+  }
+
+  /** What the ledger says now: other settings, or that it is to go. */
+  update(row: Session): void {
+    const settings = JSON.stringify(row.settings);
+    const changed = settings !== JSON.stringify(this.#row.settings);
+    this.#row = row;
+    if (!changed || !this.pace) return;
+    const pace = paceSettings(this.#ports.env, row.settings);
+    this.pace.update(pace);
+    this.#lane?.setConcurrency(this.#concurrency());
+  }
+
+  /** The socket, once it is open; rejects by the signal, or when the session is over. */
+  async whenOpen(signal: AbortSignal): Promise<WASocket> {
+    if (this.#isOpen && this.#socket) return this.#socket;
+    const { promise, reject } = Promise.withResolvers<never>();
+    const onAbort = (): void => reject(signal.reason);
+    if (signal.aborted) onAbort();
+    signal.addEventListener("abort", onAbort, { once: true });
+    try {
+      return await Promise.race([this.#open.promise, promise]);
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+    }
+  }
+
+  /** The socket if it is open now. */
+  get socket(): WASocket | undefined {
+    return this.#isOpen ? this.#socket : undefined;
+  }
+
+  seal(plain: Buffer, id: string): string {
+    return this.#ports.sealer.seal(plain, sentAad(this.#row.id, id));
+  }
+
+  /** What was sent under WhatsApp's id; undefined when it was not, or is too long ago. */
+  async sentMessage(id: string): Promise<{ jid: string; message: proto.IMessage } | undefined> {
+    const sent = await this.#ports.store.sent(id);
+    if (!sent || sent.sessionId !== this.#row.id) return undefined;
+    return {
+      jid: sent.jid,
+      message: proto.Message.decode(this.#ports.sealer.open(sent.sealed, sentAad(this.#row.id, id))),
+    };
+  }
+
+  /** No first contacts before then: WhatsApp has restricted the number. */
+  pauseCold(untilMs: number, words: string): void {
+    this.pace?.pauseCold(untilMs);
+    this.#log.error(
+      { until: new Date(untilMs).toISOString() },
+      "WhatsApp restricts a number: no first contacts for now",
+    );
+    this.#report({ coldPausedUntil: new Date(untilMs).toISOString(), lastError: words });
+  }
+
+  reportPace(): void {
+    if (this.pace) this.#report({ pace: this.pace.status() });
+  }
+
+  /** Ends the connection; the lease may be given back afterwards. */
+  async end(): Promise<void> {
+    this.#ending.abort(new Error("The session ends here."));
+    await this.#socket?.end(undefined);
+    await this.ended;
+    await this.#reporting;
+  }
+
+  /** Unlinks the device on the phone, and forgets everything. */
+  async logout(): Promise<void> {
+    const isPaired = Boolean(this.#auth?.state.creds.account);
+    if (isPaired) {
+      try {
+        const sock = await this.whenOpen(AbortSignal.timeout(LOGOUT_TIMEOUT_MS));
+        await sock.logout();
+      } catch (error) {
+        this.#log.warn(
+          { err: error },
+          "a session is forgotten without telling the phone: it may still list the device",
+        );
+      }
+    }
+    await this.end();
+    await this.#ports.store.wipe(this.lease, true);
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#ending;
+    let tries = 0;
+    while (!signal.aborted) {
+      const auth = await this.#loadAuth();
+      if (!auth) return;
+      const isPaired = Boolean(auth.state.creds.account);
+      this.#state(isPaired ? "connecting" : "pairing");
+      const { closing, wasOpen } = await this.#connect(auth);
+      if (signal.aborted) break;
+      if (wasOpen) tries = 0;
+      const reaction = this.#reactions.to(closing);
+      this.#log.info({ code: closing.code, reaction: reaction.do }, "a WhatsApp connection ended");
+      switch (reaction.do) {
+        case "reconnect":
+          continue;
+        case "refresh-version":
+          await this.#refreshVersion();
+          continue;
+        case "back-off": {
+          tries += 1;
+          const waitMs = Math.max(reaction.atLeastMs, backOffMs(tries));
+          this.#state(isPaired ? "backing-off" : "pairing", {
+            lastError: `${closing.words} (${closing.code})`,
+            qr: null,
+            pairingCode: null,
+          });
+          await delay(waitMs, undefined, { signal }).catch(() => {});
+          continue;
+        }
+        case "end":
+          this.#log.error({ code: closing.code, state: reaction.state }, "a WhatsApp session needs a person");
+          if (reaction.wipe) await this.#untilDone(() => this.#ports.store.wipe(this.lease, false));
+          this.#state(reaction.state, { lastError: reaction.words, qr: null, pairingCode: null });
+          await this.#reporting;
+          this.#giveUpWaiting();
+          return;
+      }
+    }
+    this.#giveUpWaiting();
+  }
+
+  #giveUpWaiting(): void {
+    this.#open.reject(new Error("The session is not connected here any more."));
+    void this.#lane?.close();
+    this.#lane = undefined;
+  }
+
+  /** A pairing that was not completed leaves keys that the next one cannot go on with. */
+  async #loadAuth(): Promise<AuthState | undefined> {
+    if (this.#auth?.state.creds.account) return this.#auth;
+    const { store, sealer } = this.#ports;
+    const open = () =>
+      openAuthState({
+        store,
+        sealer,
+        lease: this.lease,
+        onLost: () => void this.end(),
+        log: this.#log,
+      });
+    let auth = await this.#untilDone(open);
+    if (auth && !auth.state.creds.account) {
+      await this.#untilDone(() => store.wipe(this.lease, false));
+      auth = await this.#untilDone(open);
+    }
+    if (!auth) return undefined;
+    this.#auth = auth;
+    await this.#untilDone(() => auth.reseal());
+    if (this.pace) return auth;
+    const newContactsToday = await this.#untilDone(() =>
+      store.contactsSince(this.#row.id, startOfDay(this.#ports.clock.now())),
+    );
+    const { pairedAt, coldPausedUntil, settings } = this.#row;
+    this.pace = new Pace({
+      settings: paceSettings(this.#ports.env, settings),
+      clock: this.#ports.clock,
+      pairedAt: pairedAt === null ? null : Date.parse(pairedAt),
+      newContactsToday: newContactsToday ?? 0,
+      coldPausedUntil: coldPausedUntil === null ? null : Date.parse(coldPausedUntil),
+    });
+    return auth;
+  }
+
+  /** Waits for the database; undefined when the session ends first. */
+  async #untilDone<T>(work: () => Promise<T>): Promise<T | undefined> {
+    const { signal } = this.#ending;
+    while (!signal.aborted) {
+      try {
+        return await work();
+      } catch (error) {
+        if ((error as Error).name !== "UnavailableError") throw error;
+        await delay(DATABASE_RETRY_MS, undefined, { signal }).catch(() => {});
+      }
+    }
+    return undefined;
+  }
+
+  #connect(auth: AuthState): Promise<{ closing: Closing; wasOpen: boolean }> {
+    return new Promise((resolve) => {
+      let wasOpen = false;
+      const { env } = this.#ports;
+      const sock = openSocket({
+        url: env.WHATSAPP_WS_URL,
+        version: this.#version,
+        auth,
+        log: this.#log,
+        getMessage: async (id) => (await this.sentMessage(id))?.message,
+        onQr: (qr) => void this.#offer(sock, qr),
+        onPaired: () => {
+          const now = this.#ports.clock.now();
+          this.pace?.notePaired(now);
+          this.#report({ pairedAt: new Date(now).toISOString(), qr: null, pairingCode: null });
+        },
+        onOpen: () => {
+          wasOpen = true;
+          this.#opened(sock, auth);
+        },
+        onClose: (closing) => {
+          this.#closed();
+          resolve({ closing, wasOpen });
+        },
+      });
+      this.#socket = sock;
+      listenInbound(sock, {
+        onIncoming: (incoming) => void this.#take(incoming, sock),
+        onStatus: (id, status) => {
+          // An error is the answer to a send that is under way, which learns of it by itself.
+          if (status === "failed") return;
+          this.#ports.inbound.receipt({ provider: NAME, providerMessageId: id, status, at: this.#ports.clock.now() });
+        },
+      });
+      if (this.#ending.signal.aborted) void sock.end(undefined);
+    });
+  }
+
+  /** What a person needs for pairing: a code to type in, asked for anew on each connection, or a picture to scan. */
+  async #offer(sock: WASocket, qr: string): Promise<void> {
+    if (this.#row.method === "qr") return this.#report({ qr });
+    if (this.#auth?.state.creds.pairingCode) return;
+    try {
+      this.#report({ pairingCode: await sock.requestPairingCode(this.#row.phone.slice(1)) });
+    } catch (error) {
+      this.#log.warn({ err: error }, "no pairing code");
+    }
+  }
+
+  #opened(sock: WASocket, { state: { creds } }: AuthState): void {
+    this.#reactions.opened();
+    this.#isOpen = true;
+    this.#open.resolve(sock);
+    const { id: jid, lid } = creds.me ?? {};
+    this.#state("open", {
+      lastError: null,
+      qr: null,
+      pairingCode: null,
+      ...(jid ? { jid } : {}),
+      ...(lid ? { lid } : {}),
+    });
+    this.#lane ??= this.#ports.lanes.open(laneOfSession(this.#row.id), this.#concurrency());
+  }
+
+  #closed(): void {
+    if (this.#isOpen) {
+      this.#open = Promise.withResolvers();
+      this.#open.promise.catch(() => {});
+    }
+    this.#isOpen = false;
+    this.#socket = undefined;
+  }
+
+  #concurrency(): number {
+    const { env } = this.#ports;
+    return isUnpaced(paceSettings(env, this.#row.settings)) ? env.WHATSAPP_CONCURRENCY : 1;
+  }
+
+  /** Stores what a person wrote, and confirms a first stop. */
+  async #take({ id, pn, lid, text, quotes, at }: Incoming, sock: WASocket): Promise<void> {
+    const { inbound, env } = this.#ports;
+    if (text === "") this.#log.warn({ whatsappId: id }, "a message could not be decrypted: its sender is asked again");
+    try {
+      const phone = (await this.#untilDone(() => this.numbers.phoneOf({ pn, lid }, sock))) ?? `lid:${lid ?? ""}`;
+      const { firstStop } = await inbound.reply({
+        provider: NAME,
+        ...(quotes ? { providerMessageId: quotes } : {}),
+        replyId: id,
+        accountId: this.#row.accountId,
+        from: phone,
+        to: this.#row.phone,
+        text,
+        at,
+      });
+      const words = env.WHATSAPP_STOP_CONFIRMATION;
+      const jid = pn ?? lid;
+      if (firstStop && words !== "none" && jid) await sock.sendMessage(jid, { text: words, linkPreview: null });
+    } catch (error) {
+      this.#log.error({ err: error, whatsappId: id }, "a reply was not handled to the end");
+    }
+  }
+
+  async #refreshVersion(): Promise<void> {
+    const { version, error } = await fetchLatestWaWebVersion();
+    if (error) this.#log.warn({ err: error }, "the current WhatsApp version could not be found out");
+    else this.#version = version;
+  }
+
+  #state(state: Session["state"], further: SessionReport = {}): void {
+    this.#row = { ...this.#row, state };
+    this.#report({ state, ...further });
+  }
+
+  /** In the order of the calls; waits for the database as long as the session lasts here. */
+  #report(report: SessionReport): void {
+    this.#reporting = this.#reporting
+      .then(() => this.#untilDone(() => this.#ports.store.report(this.lease, report)))
+      .then((kept) => {
+        if (kept === false) void this.end();
+      })
+      .catch((error: unknown) => this.#log.error({ err: error }, "a session's state could not be written"));
+  }
+}
+
+const sentAad = (sessionId: string, id: string): string => JSON.stringify([sessionId, "sent", id]);
+
+function versionOf(text: string | undefined): WAVersion | undefined {
+  return text === undefined ? undefined : (text.split(".").map(Number) as unknown as WAVersion);
+}

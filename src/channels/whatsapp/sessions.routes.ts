@@ -1,0 +1,241 @@
+import { toBuffer } from "qrcode";
+import { z } from "zod";
+import { parsePhone } from "../../core/phone.ts";
+import { invalidRequest, notFound, ProblemError } from "../../core/problem.ts";
+import { route, type Route } from "../../core/route.ts";
+import { shortText } from "../../core/text.ts";
+import { SESSION_STATES, type Session } from "../../store/sessions.ts";
+import type { ChannelRouteDeps } from "../channel.ts";
+import { settingsSchema } from "./providers/baileys/settings.ts";
+
+const TAG = "WhatsApp sessions";
+const PATH = "/api/whatsapp/sessions";
+/** Wide enough for a phone to read from across a desk, pixels. */
+const QR_WIDTH = 384;
+/** An owner that is gone is noticed when its lease runs out; until it is replaced nobody is connected. */
+const NEEDS_AN_OWNER = new Set(["open", "backing-off"]);
+
+const sessionSchema = z.object({
+  id: z.uuid(),
+  accountId: z.string(),
+  phone: z.string().describe("E.164"),
+  method: z.enum(["qr", "code"]),
+  state: z
+    .enum(SESSION_STATES)
+    .describe(
+      "`pairing`: waits for the phone. `connecting`, `open`, `backing-off`: works, or will by itself. `logged-out`, `banned`, " +
+        "`stopped`: a person has to look (see `lastError`) and pair it again; its messages wait",
+    ),
+  since: z.string().describe("When it came into this state"),
+  qr: z
+    .string()
+    .optional()
+    .describe("While pairing: the text of the QR code, also at `…/qr.png`. It changes every 20 to 60 s"),
+  pairingCode: z.string().optional().describe("While pairing with `method: code`: what to type in on the phone"),
+  lastError: z.string().optional().describe("The last thing that went wrong, in words"),
+  pairedAt: z.string().nullable(),
+  coldPausedUntil: z.string().nullable().describe("WhatsApp has restricted it: no first contacts before then"),
+  settings: settingsSchema.describe("Its own values for the pace; the rest is as the environment says"),
+  pace: z.record(z.string(), z.unknown()).describe("What its pace is now, as last reported"),
+  createdAt: z.string(),
+});
+
+const EXAMPLE = {
+  id: "4f8b1c9e-7d0a-4b7e-9c53-0a1f6d2e8b11",
+  accountId: "acc_456",
+  phone: "+33612345678",
+  method: "qr",
+  state: "open",
+  since: "2026-11-22T09:00:00.000Z",
+  pairedAt: "2026-11-22T09:00:00.000Z",
+  coldPausedUntil: null,
+  settings: {},
+  pace: {},
+  createdAt: "2026-11-22T08:59:30.000Z",
+};
+
+/** Pairing WhatsApp numbers, and how each is. */
+export function sessionRoutes({ sessions, provider, clock }: ChannelRouteDeps): Route[] {
+  const one = z.object({ sessionId: z.uuid() });
+  const missing = { 404: { description: "There is no such session." } };
+  const find = async (id: string): Promise<Session> => {
+    const session = await sessions.session(id);
+    if (!session || session.wanted === "gone") throw notFound("WhatsApp session", id);
+    return session;
+  };
+  const view = (session: Session) => viewOf(session, clock.now());
+
+  return [
+    route({
+      method: "post",
+      path: PATH,
+      tag: TAG,
+      summary: "Pair a WhatsApp number",
+      description:
+        "Starts pairing, or starts it again for a number that has lost its pairing. Read the session until its state is " +
+        "`open`; meanwhile show its `qr` or its `pairingCode`. Repeating the call changes nothing.",
+      body: z.object({
+        accountId: shortText(200).describe("Whose number it is"),
+        phone: shortText(100).describe("The number whose phone will be linked: E.164, or French national format"),
+        method: z.enum(["qr", "code"]).default("qr").describe("Scan a picture, or type a code in"),
+      }),
+      bodyExample: { accountId: "acc_456", phone: "+33612345678", method: "qr" },
+      responses: {
+        200: { description: "The number is paired and works.", schema: sessionSchema, example: EXAMPLE },
+        202: { description: "Pairing.", schema: sessionSchema },
+        409: {
+          description: "The number cannot be paired now.",
+          codes: {
+            number_taken: "Another account has paired this number.",
+            session_leaving: "The number is being logged out: try again in some seconds.",
+          },
+        },
+        503: {
+          description: "WhatsApp sessions are off, or a dependency is away.",
+          codes: { sessions_off: "No session can be connected here. `detail` says which variables to set." },
+        },
+      },
+      async handle({ body: { accountId, phone, method } }) {
+        if (!provider?.lanes) throw sessionsOff();
+        const number = parsePhone(phone, "FR");
+        if (!number.ok) throw invalidRequest([{ pointer: "/phone", detail: number.detail }]);
+        const answer = await sessions.pair(accountId, number.e164, method);
+        switch (answer.result) {
+          case "unknown_account":
+            throw invalidRequest([{ pointer: "/accountId", detail: "There is no such account." }]);
+          case "taken":
+            throw conflict("number_taken", "Another account has paired this number.");
+          case "leaving":
+            throw conflict("session_leaving", "This number is being logged out. Try again in some seconds.");
+          default: {
+            provider.nudge?.();
+            const status = answer.result === "paired" ? 200 : 202;
+            return { status, body: view(answer.session), headers: { Location: `${PATH}/${answer.session.id}` } };
+          }
+        }
+      },
+    }),
+    route({
+      method: "get",
+      path: PATH,
+      tag: TAG,
+      summary: "All WhatsApp sessions",
+      query: z.object({ accountId: shortText(200).optional() }),
+      responses: {
+        200: { description: "In the order of creation.", schema: z.object({ sessions: z.array(sessionSchema) }) },
+      },
+      async handle({ query: { accountId } }) {
+        const all = await sessions.sessions({ accountId });
+        return { status: 200, body: { sessions: all.filter(({ wanted }) => wanted === "on").map(view) } };
+      },
+    }),
+    route({
+      method: "get",
+      path: `${PATH}/:sessionId`,
+      tag: TAG,
+      summary: "One WhatsApp session",
+      params: one,
+      responses: { 200: { description: "How it is now.", schema: sessionSchema, example: EXAMPLE }, ...missing },
+      async handle({ params: { sessionId } }) {
+        return { status: 200, body: view(await find(sessionId)) };
+      },
+    }),
+    route({
+      method: "get",
+      path: `${PATH}/:sessionId/qr.png`,
+      tag: TAG,
+      summary: "The QR code to scan, as a picture",
+      params: one,
+      responses: {
+        200: { description: "A PNG." },
+        404: {
+          description: "There is no such session, or nothing to scan.",
+          codes: { no_qr: "The session is not being paired by QR code, or the next code is on its way." },
+        },
+      },
+      async handle({ params: { sessionId } }) {
+        const { qr } = await find(sessionId);
+        if (qr === null) {
+          throw new ProblemError({
+            status: 404,
+            code: "no_qr",
+            title: "No QR code",
+            detail: "The session is not being paired by QR code, or the next code is on its way.",
+          });
+        }
+        const headers = { "Content-Type": "image/png", "Cache-Control": "no-store" };
+        return { status: 200, body: await toBuffer(qr, { width: QR_WIDTH }), headers };
+      },
+    }),
+    route({
+      method: "post",
+      path: `${PATH}/:sessionId/settings`,
+      tag: TAG,
+      summary: "Set a session's own pace",
+      description: "Replaces its own values. What is not given is as the environment says. Effective within seconds.",
+      params: one,
+      body: settingsSchema,
+      bodyExample: { messagesPerMinute: 10, newContactsPerDay: 30 },
+      responses: { 200: { description: "As it is set now.", schema: sessionSchema, example: EXAMPLE }, ...missing },
+      async handle({ params: { sessionId }, body }) {
+        const { minGapMs = 0, maxGapMs = Number.POSITIVE_INFINITY } = body;
+        if (minGapMs > maxGapMs) {
+          throw invalidRequest([{ pointer: "/maxGapMs", detail: "It is smaller than minGapMs." }]);
+        }
+        await find(sessionId);
+        const session = await sessions.setSettings(sessionId, body);
+        if (!session) throw notFound("WhatsApp session", sessionId);
+        provider?.nudge?.();
+        return { status: 200, body: view(session) };
+      },
+    }),
+    route({
+      method: "delete",
+      path: `${PATH}/:sessionId`,
+      tag: TAG,
+      summary: "Log a WhatsApp session out",
+      description:
+        "Unlinks the device on the phone, wipes its keys and forgets the session. Its waiting messages fail.",
+      params: one,
+      responses: { 202: { description: "It is on its way out.", schema: z.object({ id: z.uuid() }) }, ...missing },
+      async handle({ params: { sessionId } }) {
+        await find(sessionId);
+        await sessions.dismiss(sessionId);
+        provider?.nudge?.();
+        return { status: 202, body: { id: sessionId } };
+      },
+    }),
+  ];
+}
+
+function viewOf(session: Session, now: number) {
+  const { id, accountId, phone, method, since, qr, pairingCode, lastError, pairedAt, coldPausedUntil } = session;
+  const isOwned = session.leasedUntil !== null && Date.parse(session.leasedUntil) > now;
+  return {
+    id,
+    accountId,
+    phone,
+    method,
+    state: NEEDS_AN_OWNER.has(session.state) && !isOwned ? "connecting" : session.state,
+    since,
+    ...(qr === null ? {} : { qr }),
+    ...(pairingCode === null ? {} : { pairingCode }),
+    ...(lastError === null ? {} : { lastError }),
+    pairedAt,
+    coldPausedUntil,
+    settings: session.settings,
+    pace: session.pace,
+    createdAt: session.createdAt,
+  };
+}
+
+const conflict = (code: string, detail: string): ProblemError =>
+  new ProblemError({ status: 409, code, title: "The number cannot be paired now", detail });
+
+const sessionsOff = (): ProblemError =>
+  new ProblemError({
+    status: 503,
+    code: "sessions_off",
+    title: "WhatsApp sessions are off",
+    detail: "Set WHATSAPP_ENCRYPTION_KEY (and not WHATSAPP_PROVIDER=sandbox) to send over paired numbers.",
+  });

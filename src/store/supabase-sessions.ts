@@ -1,0 +1,215 @@
+import type { Database } from "./database.ts";
+import { Batcher } from "./batcher.ts";
+import type { KnownNumber, Lease, PairAnswer, SealedKey, SentMessage, Session, SessionStore } from "./sessions.ts";
+
+/** Sent messages that are kept in one request. */
+const SENT = { maxSize: 250, maxConcurrent: 2, maxWaitMs: 2 };
+const MEDIA_LIFETIME_MS = 86_400_000;
+
+/** Sessions on Supabase; shares the ledger's connection. */
+export function createSessionStore(database: Database): SessionStore & { close(): void } {
+  const { client } = database;
+  const rpc = database.rpc.bind(database);
+  const sent = new Batcher<SentMessage, void>({
+    flush: async (items) => {
+      await rpc("keep_whatsapp_sent", {
+        p_items: items.map(({ sessionId, ...rest }) => ({ ...rest, session_id: sessionId })),
+      });
+      return items.map(() => undefined);
+    },
+    ...SENT,
+    waitForDatabase: false,
+  });
+  const one = async (id: string): Promise<Session | undefined> => {
+    const query = client.from("whatsapp_sessions").select("*").eq("id", id).maybeSingle();
+    const row = await database.run<SessionRow | null>("session", query);
+    return row ? toSession(row) : undefined;
+  };
+
+  return {
+    async pair(accountId, phone, method) {
+      const args = { p_account_id: accountId, p_phone: phone, p_method: method };
+      const answer = await rpc<{ result: string; session?: SessionRow }>("pair_whatsapp_session", args);
+      return (answer.session ? { ...answer, session: toSession(answer.session) } : answer) as PairAnswer;
+    },
+    session: one,
+    async sessions({ accountId }) {
+      const all = client.from("whatsapp_sessions").select("*").order("created_at").order("id");
+      const rows = await database.run<SessionRow[]>(
+        "sessions",
+        accountId === undefined ? all : all.eq("account_id", accountId),
+      );
+      return rows.map(toSession);
+    },
+    async dismiss(id) {
+      const query = client.from("whatsapp_sessions").update({ wanted: "gone" }).eq("id", id).select("id");
+      return (await database.run<unknown[]>("dismiss", query)).length > 0;
+    },
+    async setSettings(id, settings) {
+      const query = client.from("whatsapp_sessions").update({ settings }).eq("id", id).select("*").maybeSingle();
+      const row = await database.run<SessionRow | null>("session settings", query);
+      return row ? toSession(row) : undefined;
+    },
+
+    async claim(owner, leaseMs, limit) {
+      const args = { p_owner: owner, p_lease_ms: leaseMs, p_limit: limit };
+      return (await rpc<SessionRow[]>("claim_whatsapp_sessions", args)).map(toSession);
+    },
+    async renew(leases, leaseMs) {
+      if (leases.length === 0) return [];
+      const args = { p_items: leases.map(leaseRow), p_lease_ms: leaseMs };
+      return (await rpc<SessionRow[]>("renew_whatsapp_sessions", args)).map(toSession);
+    },
+    report({ id, epoch }, { pairingCode, lastError, pairedAt, coldPausedUntil, ...rest }) {
+      const report = {
+        ...rest,
+        pairing_code: pairingCode,
+        last_error: lastError,
+        paired_at: pairedAt,
+        cold_paused_until: coldPausedUntil,
+      };
+      return rpc("report_whatsapp_session", { p_id: id, p_epoch: epoch, p_report: report });
+    },
+    wipe: ({ id, epoch }, gone) => rpc("wipe_whatsapp_session", { p_id: id, p_epoch: epoch, p_gone: gone }),
+
+    writeKeys: ({ id, epoch }, keys) => rpc("write_whatsapp_keys", { p_id: id, p_epoch: epoch, p_items: keys }),
+    async readKeys(sessionId, type, ids) {
+      const args = { p_id: sessionId, p_type: type, p_ids: ids ?? null };
+      return new Map(Object.entries(await rpc<Record<string, string>>("read_whatsapp_keys", args)));
+    },
+    staleKeys: (sessionId, mark, limit) =>
+      rpc<SealedKey[]>("stale_whatsapp_keys", { p_id: sessionId, p_mark: mark, p_limit: limit }),
+
+    keepSent: (message) => sent.add(message),
+    async sent(id) {
+      const query = client.from("whatsapp_sent").select("session_id, jid, sealed").eq("id", id).maybeSingle();
+      const row = await database.run<{ session_id: string; jid: string; sealed: string } | null>("sent message", query);
+      return row ? { sessionId: row.session_id, jid: row.jid, sealed: row.sealed } : undefined;
+    },
+    async hasContacted(sessionId, phone) {
+      const query = client.from("whatsapp_contacts").select("phone").eq("session_id", sessionId).eq("phone", phone);
+      return (await database.run<unknown[]>("contact", query)).length > 0;
+    },
+    contactsSince: (sessionId, since) =>
+      database.count(
+        "contacts",
+        client
+          .from("whatsapp_contacts")
+          .select("phone", { count: "exact", head: true })
+          .eq("session_id", sessionId)
+          .gte("first_at", new Date(since).toISOString()),
+      ),
+
+    async number(phone) {
+      const query = client
+        .from("whatsapp_numbers")
+        .select("phone, jid, lid, checked_at")
+        .eq("phone", phone)
+        .maybeSingle();
+      const row = await database.run<NumberRow | null>("number", query);
+      return row ? toNumber(row) : undefined;
+    },
+    async keepNumber({ phone, jid, lid }) {
+      // A LID that is not told this time is not forgotten: replies may come under it.
+      const row = { phone, jid, ...(lid === null ? {} : { lid }), checked_at: new Date().toISOString() };
+      await database.run("number", client.from("whatsapp_numbers").upsert(row));
+    },
+    async phoneOfLid(lid) {
+      const query = client.from("whatsapp_numbers").select("phone").eq("lid", lid).limit(1);
+      return (await database.run<{ phone: string }[]>("LID", query))[0]?.phone;
+    },
+    async hasReceipt(provider, providerMessageId) {
+      const query = client
+        .from("pending_receipts")
+        .select("status")
+        .eq("provider", provider)
+        .eq("provider_message_id", providerMessageId)
+        .neq("status", "failed");
+      return (await database.run<unknown[]>("receipt", query)).length > 0;
+    },
+
+    async keepMedia({ id, accountId, contentType, fileName, data }) {
+      const row = {
+        id,
+        account_id: accountId,
+        content_type: contentType,
+        file_name: fileName,
+        size: data.length,
+        data: data.toString("base64"),
+      };
+      await database.run("media", client.from("media").upsert(row));
+    },
+    async media(id, accountId) {
+      const query = client
+        .from("media")
+        .select("content_type, file_name, data")
+        .eq("id", id)
+        .eq("account_id", accountId)
+        .gte("created_at", new Date(Date.now() - MEDIA_LIFETIME_MS).toISOString())
+        .maybeSingle();
+      const row = await database.run<{ content_type: string; file_name: string | null; data: string } | null>(
+        "media",
+        query,
+      );
+      if (!row) return undefined;
+      const { content_type: contentType, file_name: fileName, data } = row;
+      return { id, accountId, contentType, fileName: fileName ?? undefined, data: Buffer.from(data, "base64") };
+    },
+    close: () => sent.close(),
+  };
+}
+
+interface SessionRow {
+  id: string;
+  account_id: string;
+  phone: string;
+  method: Session["method"];
+  state: Session["state"];
+  since: string;
+  qr: string | null;
+  pairing_code: string | null;
+  last_error: string | null;
+  paired_at: string | null;
+  jid: string | null;
+  lid: string | null;
+  settings: Record<string, unknown>;
+  pace: Record<string, unknown>;
+  cold_paused_until: string | null;
+  wanted: Session["wanted"];
+  epoch: number;
+  leased_until: string | null;
+  created_at: string;
+}
+
+const toSession = (row: SessionRow): Session => ({
+  id: row.id,
+  accountId: row.account_id,
+  phone: row.phone,
+  method: row.method,
+  state: row.state,
+  since: row.since,
+  qr: row.qr,
+  pairingCode: row.pairing_code,
+  lastError: row.last_error,
+  pairedAt: row.paired_at,
+  jid: row.jid,
+  lid: row.lid,
+  settings: row.settings,
+  pace: row.pace,
+  coldPausedUntil: row.cold_paused_until,
+  wanted: row.wanted,
+  epoch: row.epoch,
+  leasedUntil: row.leased_until,
+  createdAt: row.created_at,
+});
+
+interface NumberRow {
+  phone: string;
+  jid: string | null;
+  lid: string | null;
+  checked_at: string;
+}
+
+const toNumber = ({ checked_at, ...row }: NumberRow): KnownNumber => ({ ...row, checkedAt: checked_at });
+
+const leaseRow = ({ id, epoch }: Lease): Lease => ({ id, epoch });

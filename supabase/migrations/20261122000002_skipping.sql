@@ -1,0 +1,222 @@
+-- A message can be skipped for what was found out right before its first attempt; a stop says whether it is the first;
+-- tidying knows the tables of WhatsApp.
+
+-- What attempts came to: [{"id", "attempt_id", "claim", "result", "code", "detail", "provider_message_id", "suppress"}],
+-- result: sent, failed, unknown, not_sent (proven; the message goes back to queued) or ambiguous (stays in sending and
+-- is held for hold_ms, then it is to be reconciled). Without an attempt_id only a message that is still queued can end:
+-- failed, or skipped for the reason in code. Messages, events, leads, credits and suppressions change in one transaction.
+-- Answers the ids that changed; a result that was recorded before changes nothing.
+create or replace function record_outcomes(p_items jsonb) returns setof uuid
+language plpgsql
+set search_path = public
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+#variable_conflict use_column
+declare
+  v_applied jsonb;
+  v_credits jsonb;
+  v_receipts jsonb;
+begin
+  perform 1 from messages m
+  where m.id in (select r.id from jsonb_to_recordset(p_items) as r (id uuid))
+  order by m.id for update;
+
+  with items as (
+    select * from jsonb_to_recordset(p_items) as r (
+      id uuid, attempt_id uuid, claim uuid, result text, code text, detail text, provider text,
+      provider_message_id text, suppress boolean, hold_ms integer
+    )
+  ),
+  judged as (
+    select i.*, m.provider as known_provider, m.attempts, m.account_id,
+      -- Reconciling found a provider's message that is another one's here: it proves nothing about this one.
+      i.claim is not null and i.result = 'sent' and exists (
+        select 1 from messages o
+        where o.provider = m.provider and o.provider_message_id = i.provider_message_id and o.id <> i.id
+      ) as taken
+    from items i join messages m on m.id = i.id
+  ),
+  believable as (
+    select j.id, j.attempt_id, j.claim, j.suppress, j.hold_ms, j.detail,
+      coalesce(j.provider, j.known_provider) as provider,
+      case
+        when j.taken or j.result = 'unknown' then
+          case when a.resend_unknown and j.attempts < 2 then 'not_sent' else 'unknown' end
+        else j.result
+      end as result,
+      case when j.taken then 'ambiguous' else j.code end as code,
+      case when not j.taken then j.provider_message_id end as provider_message_id
+    from judged j
+    left join accounts a on a.id = j.account_id
+  ),
+  applicable as (
+    -- One for each message, or a result that two workers report at once would move credits twice.
+    select distinct on (i.id) i.*, m.credit, m.account_id, m.channel, m.ad_id, m.recipient
+    from believable i join messages m on m.id = i.id
+    where case
+      when i.attempt_id is null then m.status = 'queued' and i.result in ('failed', 'skipped')
+      -- An accepted attempt is a fact, whoever reports it and however late; queued: the ledger has forgotten it.
+      when i.result = 'sent' then m.status = 'queued'
+        or (m.attempt_id = i.attempt_id and m.status in ('sending', 'unknown'))
+      -- So is an attempt of which nobody knows, unless the ledger knows it and has the message queued again since.
+      when i.result = 'unknown' and m.status = 'queued' then not exists (
+        select 1 from message_events e where e.message_id = i.id and e.attempt_id = i.attempt_id
+      )
+      else m.attempt_id = i.attempt_id and m.status = 'sending' and m.claim is not distinct from i.claim
+    end
+    order by i.id, i.result <> 'sent'
+  ),
+  updated as (
+    update messages m set
+      status = case a.result when 'not_sent' then 'queued' when 'ambiguous' then 'sending' else a.result end,
+      code = a.code, detail = a.detail, provider = a.provider,
+      provider_message_id = coalesce(a.provider_message_id, m.provider_message_id),
+      retryable = a.result = 'failed',
+      attempt_id = case a.result when 'not_sent' then null else m.attempt_id end,
+      claim = null,
+      held_until = case a.result
+        when 'not_sent' then null
+        when 'ambiguous' then now() + make_interval(secs => a.hold_ms / 1000.0)
+        else m.held_until
+      end,
+      credit = case
+        when m.credit <> 'reserved' then m.credit
+        when a.result = 'sent' then 'spent'
+        when a.result in ('failed', 'skipped') then 'released'
+        else m.credit
+      end,
+      sent_at = case a.result when 'sent' then now() else m.sent_at end,
+      settled_at = case when a.result in ('not_sent', 'ambiguous') then null else now() end,
+      updated_at = now()
+    from applicable a where m.id = a.id
+  ),
+  events as (
+    insert into message_events (message_id, kind, code, attempt_id)
+    select a.id, case a.result when 'not_sent' then 'retry' else a.result end, a.code, a.attempt_id from applicable a
+  ),
+  contacted as (
+    update leads l set stage = 'contacted', contacted_at = coalesce(l.contacted_at, now()), updated_at = now()
+    from (select distinct account_id, ad_id from applicable where result = 'sent' and ad_id is not null) a
+    where l.account_id = a.account_id and l.ad_id = a.ad_id and l.stage = 'new'
+  ),
+  suppressed as (
+    insert into suppressions (account_id, phone, reason, message_id)
+    select a.account_id, a.recipient, 'carrier', a.id from applicable a where a.suppress
+    on conflict do nothing
+  )
+  select
+    jsonb_agg(jsonb_build_object('id', a.id, 'provider', a.provider, 'provider_message_id', a.provider_message_id)),
+    jsonb_agg(jsonb_build_object(
+      'account_id', a.account_id, 'channel', a.channel,
+      'spent', case a.result when 'sent' then 1 else 0 end, 'released', case when a.result in ('failed', 'skipped') then 1 else 0 end
+    )) filter (where a.credit = 'reserved' and a.result in ('sent', 'failed', 'skipped'))
+  into v_applied, v_credits
+  from applicable a;
+  if v_credits is not null then
+    perform settle_credits(v_credits);
+  end if;
+
+  if v_applied is null then
+    return;
+  end if;
+
+  -- Receipts that were faster than this call.
+  with early as (
+    delete from pending_receipts p
+    using jsonb_to_recordset(v_applied) as a (provider text, provider_message_id text)
+    where p.provider = a.provider and p.provider_message_id = a.provider_message_id
+    returning p.*
+  )
+  select jsonb_agg(to_jsonb(e)) into v_receipts from early e;
+  if v_receipts is not null then
+    perform record_receipts(v_receipts);
+  end if;
+
+  return query select a.id from jsonb_to_recordset(v_applied) as a (id uuid);
+end
+$$;
+
+-- What arrives twice (a receipt for it was lost) is one reply.
+alter table replies add column provider_reply_id text;
+create unique index replies_provider on replies (provider, provider_reply_id);
+
+drop function record_reply(jsonb);
+
+-- Something that a person wrote back: {"provider", "provider_message_id", "reply_id", "account_id", "phone", "text", "at", "stop"}. It belongs to
+-- the message it answers, else to the last one sent to that number. A stop suppresses the number for that account, or
+-- for everybody when no account is known. Answers whether this stop is the first: it is to be confirmed once.
+create function record_reply(p_reply jsonb) returns boolean
+language plpgsql
+set search_path = public
+as $$
+declare
+  v_message messages;
+begin
+  select * into v_message from messages m
+  where m.provider = p_reply ->> 'provider' and m.provider_message_id = p_reply ->> 'provider_message_id';
+  if not found then
+    select * into v_message from messages m
+    where m.recipient = p_reply ->> 'phone' and m.sent_at is not null
+      and (p_reply ->> 'account_id' is null or m.account_id = p_reply ->> 'account_id')
+    order by m.sent_at desc limit 1;
+  end if;
+  insert into replies (message_id, account_id, phone, provider, provider_reply_id, text, at)
+  values (
+    v_message.id, coalesce(v_message.account_id, p_reply ->> 'account_id'), p_reply ->> 'phone',
+    p_reply ->> 'provider', p_reply ->> 'reply_id',
+    p_reply ->> 'text', (p_reply ->> 'at')::timestamptz
+  )
+  -- Without a text it could not be decrypted, and its sender's phone was asked to send it again.
+  on conflict (provider, provider_reply_id) do update set text = excluded.text
+    where replies.text = '' and excluded.text <> '';
+  if not found then
+    return false;
+  end if;
+  if v_message.id is not null then
+    insert into message_events (message_id, kind) values (v_message.id, 'reply');
+    update leads set stage = 'replied', replied_at = coalesce(replied_at, now())
+    where account_id = v_message.account_id and ad_id = v_message.ad_id;
+  end if;
+  if (p_reply ->> 'stop')::boolean then
+    insert into suppressions (account_id, phone, reason, message_id)
+    values (coalesce(v_message.account_id, p_reply ->> 'account_id'), p_reply ->> 'phone', 'stop', v_message.id)
+    on conflict do nothing;
+    return found;
+  end if;
+  return false;
+end
+$$;
+
+-- Merges receipts that raced with the recording of their message, and drops what nobody needs any more.
+create or replace function tidy() returns void
+language plpgsql
+set search_path = public
+as $$
+declare
+  v_receipts jsonb;
+begin
+  with matched as (
+    delete from pending_receipts p using messages m
+    where m.provider = p.provider and m.provider_message_id = p.provider_message_id
+    returning p.*
+  )
+  select jsonb_agg(to_jsonb(x)) into v_receipts from matched x;
+  if v_receipts is not null then
+    perform record_receipts(v_receipts);
+  end if;
+  delete from pending_receipts where received_at < now() - interval '7 days';
+  delete from idempotency_keys where created_at < now() - interval '24 hours';
+  -- Staged by a request that never came to its end.
+  delete from hunt_chunks c
+  where c.created_at < now() - interval '1 hour'
+    and not exists (select 1 from hunt_submissions s where s.job_id = c.job_id);
+  delete from media where created_at < now() - interval '1 day';
+  -- A phone that was off for so long does not ask again for what it could not decrypt.
+  delete from whatsapp_sent where created_at < now() - interval '30 days';
+end
+$$;
+
+revoke all on function record_reply(jsonb) from public, anon, authenticated;
+grant execute on function record_reply(jsonb) to service_role;

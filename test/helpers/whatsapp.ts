@@ -1,0 +1,66 @@
+import { randomBytes } from "node:crypto";
+import tls from "node:tls";
+import { expect } from "vitest";
+import { startFakeWhatsApp, type FakeWhatsApp } from "../fakes/whatsapp/server.ts";
+import type { Answer, TestService, World } from "./service.ts";
+
+export const ENCRYPTION_KEY = randomBytes(32).toString("base64");
+
+/** No limits: a test that is about pace sets its own. */
+const UNPACED = {
+  WHATSAPP_MESSAGES_PER_MINUTE: "none",
+  WHATSAPP_MIN_GAP_MS: "0",
+  WHATSAPP_MAX_GAP_MS: "0",
+  WHATSAPP_TYPING: "false",
+  WHATSAPP_NEW_CONTACTS_PER_DAY: "none",
+};
+
+/** A fake WhatsApp whose media server this process trusts. */
+export async function openFakeWhatsApp(): Promise<FakeWhatsApp> {
+  const fake = await startFakeWhatsApp({ autoReceipts: { kind: "delivered" } });
+  tls.setDefaultCACertificates([...tls.getCACertificates("default"), fake.media.ca]);
+  return fake;
+}
+
+export const whatsappEnvironment = (fake: { url: string }, extra: Record<string, string> = {}) => ({
+  WHATSAPP_ENCRYPTION_KEY: ENCRYPTION_KEY,
+  WHATSAPP_WS_URL: fake.url,
+  WHATSAPP_LEASE_MS: "3000",
+  WHATSAPP_ACK_TIMEOUT_MS: "1500",
+  ...UNPACED,
+  ...extra,
+});
+
+let last = 0;
+/** A number that no other session in this process has. */
+export const sessionPhone = (): string =>
+  `+3369${String(++last).padStart(2, "0")}${String(process.pid % 100_000).padStart(5, "0")}`;
+
+export const sessionOf = async (service: TestService, id: string): Promise<Answer["body"]> =>
+  (await service.get(`/api/whatsapp/sessions/${id}`)).body;
+
+export async function untilState(service: TestService, id: string, state: string): Promise<Answer["body"]> {
+  await expect.poll(async () => (await sessionOf(service, id)).state, { timeout: 20_000 }).toBe(state);
+  return sessionOf(service, id);
+}
+
+/** Pairs a number as an operator does: asks, has the phone scan what is shown, and waits until it is open. */
+export async function pair(
+  service: TestService,
+  fake: FakeWhatsApp,
+  accountId: string,
+  phone = sessionPhone(),
+): Promise<{ id: string; phone: string; accountId: string }> {
+  const asked = await service.post("/api/whatsapp/sessions", { accountId, phone });
+  expect(asked.status).toBe(202);
+  const { id } = asked.body;
+  await expect.poll(async () => (await sessionOf(service, id)).qr, { timeout: 20_000 }).toBeTypeOf("string");
+  await fake.scanQr(phone, (await sessionOf(service, id)).qr);
+  await untilState(service, id, "open");
+  return { id, phone, accountId };
+}
+
+/** An account with an open session. */
+export async function pairedAccount(world: World, service: TestService, fake: FakeWhatsApp) {
+  return pair(service, fake, await world.account());
+}
