@@ -15,9 +15,10 @@ import { clearPrefix } from "./demo/shared-redis.ts";
 import { startStack } from "./stack/index.ts";
 import { StackError, wordsOf } from "./stack/stack-error.ts";
 
-const USAGE = `usage: npm run demo [-- --keep] [--json]
-  --keep   leave everything running to look at, until Ctrl-C
-  --json   print the result as one JSON object, the last line of standard output`;
+const USAGE = `usage: npm run demo [-- --keep] [--json] [--whatsapp]
+  --keep      leave everything running to look at, until Ctrl-C
+  --json      print the result as one JSON object, the last line of standard output
+  --whatsapp  instead: pair a number and hold a conversation, with a fake WhatsApp`;
 
 const HUNT_FILE = join("examples", "hunt.json");
 const POLL_MS = 50;
@@ -28,12 +29,14 @@ const RECEIPTS_TIMEOUT_MS = 5000;
 const REPLIES = "0006";
 const INTERRUPTED = 130;
 
-const { keep, json } = readArguments();
+const { keep, json, whatsapp } = readArguments();
 await runCommand(async (stopping) => {
   // Standard output belongs to the JSON then.
   const screen = createScreen(json ? process.stderr : process.stdout);
   try {
-    await demo(screen, stopping);
+    // Only when it is wanted: the fake comes with Baileys.
+    if (whatsapp) await (await import("./demo/whatsapp.ts")).whatsappDemo(screen, stopping);
+    else await demo(screen, stopping);
   } catch (error) {
     screen.keep();
     if (!stopping.aborted) throw error;
@@ -171,15 +174,20 @@ function readHunt(): NewHunt {
   }
 }
 
-function readArguments(): { keep: boolean; json: boolean } {
+function readArguments(): { keep: boolean; json: boolean; whatsapp: boolean } {
   try {
     const options = {
       keep: { type: "boolean" },
       json: { type: "boolean" },
+      whatsapp: { type: "boolean" },
       help: { type: "boolean", short: "h" },
     } as const;
     const { values } = parseArgs({ options, strict: true });
-    if (values.help !== true) return { keep: values.keep === true, json: values.json === true };
+    if (values.help !== true) {
+      const { keep = false, json = false, whatsapp = false } = values;
+      if (!whatsapp || (!keep && !json)) return { keep, json, whatsapp };
+      throw new Error("--whatsapp goes with neither");
+    }
     process.stdout.write(`${USAGE}\n`);
     process.exit(0);
   } catch {

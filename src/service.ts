@@ -170,7 +170,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     trustProxy: config.http.trustProxy || false,
     log,
     clock,
-    queues: queues.all,
+    queues,
     limiterStore: { client: redis, keyPrefix: `${config.redis.prefix}:login` },
     isStopping,
     info: { title: "Auto-Prospect worker", version },
@@ -181,6 +181,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
 
   const stop = async (deadline: AbortSignal): Promise<boolean> => {
     log.info("stopping: no new work is taken");
+    for (const provider of running) provider.retire?.();
     const [drained] = await Promise.all([workers.drain(deadline), sweeper.stop(), epoch.stop()]);
     // Before the store: a request whose body is still arriving is to be accepted, not refused.
     const closed = await closeServer(server, deadline);

@@ -23,6 +23,8 @@ export interface DemoServiceOptions {
   stack: Stack;
   apiSecret: string;
   redisPrefix: string;
+  /** Further variables. */
+  environment?: Record<string, string>;
 }
 
 /**
@@ -67,7 +69,7 @@ export function startDemoService(options: DemoServiceOptions, stopping: AbortSig
 }
 
 /** Nothing of the shell's: with Twilio's credentials in it, the demo would send real messages. So: the sandbox. */
-function environment({ stack, apiSecret, redisPrefix }: DemoServiceOptions, port: number): NodeJS.ProcessEnv {
+function environment({ stack, apiSecret, redisPrefix, environment: further }: DemoServiceOptions, port: number): NodeJS.ProcessEnv {
   return {
     ...minimalEnvironment(),
     NODE_ENV: "development",
@@ -85,6 +87,7 @@ function environment({ stack, apiSecret, redisPrefix }: DemoServiceOptions, port
     WORKER_CONCURRENCY: "4",
     // Nothing of the demo is worth a longer drain.
     SHUTDOWN_TIMEOUT_MS: "2000",
+    ...further,
   };
 }
 

@@ -15,6 +15,8 @@ export interface SendRequest<Content = unknown> {
   accountId: string | undefined;
   /** As in the API: `whatsapp_image`. */
   channel: string;
+  /** The lane in which it waited for its sender; undefined outside lanes. */
+  lane: string | undefined;
   /** 1 for the first call for this message. */
   attemptNumber: number;
   /** E.164. */
@@ -68,6 +70,8 @@ export interface Provider<Content = unknown> {
   nudge?(): void;
   /** Begins what it does by itself, such as connecting its senders. Called once, when the service is complete. */
   start?(): void;
+  /** The service begins to stop: takes nothing new upon itself, such as another sender. */
+  retire?(): void;
   close?(): Promise<void>;
 }
 

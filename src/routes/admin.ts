@@ -1,12 +1,11 @@
 import { Router } from "express";
 import type { NextFunction, Request, Response } from "express";
-import type { Queue } from "bullmq";
 import type { Logger } from "pino";
 import type { Clock } from "../core/clock.ts";
 import { SESSION_COOKIE, cookieOf, createSessions, sessionCookie } from "./admin-session.ts";
 import type { SecretCheck } from "./auth.ts";
 import { readBody } from "./body.ts";
-import { boardGuard, createBoard } from "./bull-board.ts";
+import { boardGuard, createBoard, type Shown } from "./bull-board.ts";
 import { stateOf } from "./context.ts";
 import { loginPage, logoutPage } from "./login-page.ts";
 import { createLoginThrottle } from "./login-throttle.ts";
@@ -23,7 +22,7 @@ export interface AdminOptions {
   apiSecrets: readonly string[];
   /** Over the same secrets, in the same order. */
   secrets: SecretCheck;
-  queues: readonly Queue[];
+  queues: Shown;
   clock: Clock;
   log: Logger;
   limiterStore?: LimiterStore | undefined;

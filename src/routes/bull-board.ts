@@ -20,8 +20,14 @@ const BOARD_CSP =
  */
 const REFUSED = /^\/api\/queues\/[^/]+\/(?:add|retry\/[^/]+|[^/]+\/(?:update-data|retry))\/?$/i;
 
+/** The queues of the registry, and each lane as soon as it is known. */
+export interface Shown {
+  readonly all: readonly Queue[];
+  onLane(listener: (queue: Queue) => void): void;
+}
+
 export interface BullBoardOptions {
-  queues: readonly Queue[];
+  queues: Shown;
   /** Where it is mounted, e.g. `/admin/queues`. */
   basePath: string;
 }
@@ -29,8 +35,8 @@ export interface BullBoardOptions {
 /** Bull Board with every queue, numbers and texts masked. */
 export function createBoard({ queues, basePath }: BullBoardOptions): Express {
   const serverAdapter = new ExpressAdapter().setBasePath(basePath);
-  createBullBoard({
-    queues: queues.map(adapterOf),
+  const { addQueue } = createBullBoard({
+    queues: queues.all.map(adapterOf),
     serverAdapter,
     options: {
       uiConfig: {
@@ -43,6 +49,7 @@ export function createBoard({ queues, basePath }: BullBoardOptions): Express {
       },
     },
   });
+  queues.onLane((lane) => addQueue(adapterOf(lane)));
   const board = serverAdapter.getRouter() as Express;
   board.disable("x-powered-by");
   return board;

@@ -1,9 +1,9 @@
-import type { Queue } from "bullmq";
 import express from "express";
 import type { Express, NextFunction, Request, Response } from "express";
 import type { Logger } from "pino";
 import type { Clock } from "../core/clock.ts";
 import type { Route } from "../core/route.ts";
+import type { Shown } from "./bull-board.ts";
 import { adminRouter } from "./admin.ts";
 import { bearerGate, createSecretCheck } from "./auth.ts";
 import { requestContext, stateOf } from "./context.ts";
@@ -26,7 +26,7 @@ export interface AppOptions {
   log: Logger;
   clock: Clock;
   /** The queues that Bull Board shows. */
-  queues: readonly Queue[];
+  queues: Shown;
   /** Where failed logins are counted; in this process alone unless given. */
   limiterStore?: LimiterStore;
   /** From then on every answer closes its connection. */

@@ -60,6 +60,7 @@ const HAND_BACK_TIMEOUT_MS = 2000;
 export function startWorkers(options: WorkersOptions): Workers {
   const { store, clock, redis, prefix } = options;
   const handBack = new HandBack();
+  const leaving = new HandBack();
   const shared: WorkerOptions = {
     connection: redis,
     prefix,
@@ -85,7 +86,7 @@ export function startWorkers(options: WorkersOptions): Workers {
   };
 
   const startChannel = (queue: string, concurrency: number): Worker => {
-    const deps: RunJobDeps = { ...options, log: options.log.child({ queue }), handBack };
+    const deps: RunJobDeps = { ...options, log: options.log.child({ queue }), handBack, leaving };
     const worker = start(queue, concurrency, (job, token) => runJob(job, token, deps));
     worker.on("failed", (job, error) => {
       // BullMQ gives up a job whose worker died too often without asking us: its message has to say so.
@@ -120,8 +121,8 @@ export function startWorkers(options: WorkersOptions): Workers {
       return {
         setConcurrency: (n) => void (worker.concurrency = n),
         async close() {
-          workers.delete(worker);
-          await worker.close();
+          // Until then it is one of those that a drain waits for.
+          await worker.close().finally(() => workers.delete(worker));
         },
       };
     },
@@ -132,6 +133,7 @@ export function startWorkers(options: WorkersOptions): Workers {
     lanes,
     async drain(deadline) {
       draining = true;
+      leaving.abort(new Error("The service is stopping."));
       const closed = Promise.all([...workers].map((worker) => worker.close())).then(() => true);
       const drained = await Promise.race([closed, aborted(deadline)]);
       if (drained) return true;

@@ -25,6 +25,8 @@ export interface RunJobDeps {
   metrics: Metrics;
   /** Aborts when the service must stop now: unsent work goes back, a call under way is left to be reconciled. */
   handBack: HandBack;
+  /** Aborts when the service begins to stop: what waits for its turn to begin goes back. */
+  leaving: HandBack;
   /** Puts a message's job into the lane that it belongs to now. */
   enqueue(job: NewMessageJob): Promise<void>;
 }
@@ -45,7 +47,7 @@ const HAND_BACK_MS = 250;
  * that the message carries is proven not to have been accepted.
  */
 export async function runJob(job: Job<unknown>, token: string | undefined, deps: RunJobDeps): Promise<JobResult> {
-  const { store, clock, log, metrics, handBack } = deps;
+  const { store, clock, log, metrics, handBack, leaving } = deps;
   let data = await parse(job, deps);
   const provider = deps.channels.get(data.channel)?.provider;
   if (!provider) return refuse(store, data.messageId, "channel_off", `${data.channel} has no provider now.`);
@@ -58,7 +60,7 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
     try {
       return await handBack.orAbort(work);
     } catch (error) {
-      if (error instanceof UnavailableError || handBack.reason) return later(HAND_BACK_MS);
+      if (error instanceof UnavailableError || handBack.reason || error === leaving.reason) return later(HAND_BACK_MS);
       throw error;
     }
   };
@@ -80,9 +82,10 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
   if (data.outcome) await orHandBack(store.recordOutcome(data.outcome as Outcome));
 
   const { messageId } = data;
-  const moved = await orHandBack(moveToLane(job, data, provider, deps));
+  const lane = job.queueName === deps.channels.get(data.channel)?.channel.queue ? undefined : job.queueName;
+  const moved = await orHandBack(moveToLane(job, data, lane, provider, deps));
   if (moved !== undefined) return { status: "moved", code: moved };
-  const admission = await orHandBack(admit(provider, data, handBack));
+  const admission = await orHandBack(admit(provider, data, lane, leaving));
   if (admission.verdict === "later") return later(admission.delayMs);
   if (admission.verdict === "skip") {
     const { code, detail } = admission;
@@ -110,7 +113,7 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
         return later(answer.retryInMs);
       case "reconcile": {
         const open = {
-          ...requestOf(data, answer.recipient, answer.attemptId, answer.attempts),
+          ...requestOf(data, lane, answer.recipient, answer.attemptId, answer.attempts),
           startedAt: answer.startedAt,
         };
         const outcome = await reconcile(provider, open, attemptId, deps);
@@ -133,7 +136,7 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
         const called = clock.monotonic();
         const attempt = await attemptOnce(
           provider,
-          requestOf(data, answer.recipient, attemptId, answer.attempts),
+          requestOf(data, lane, answer.recipient, attemptId, answer.attempts),
           tries,
           handBack,
         );
@@ -208,12 +211,12 @@ async function refuse(store: Store, messageId: string, code: string, detail: str
 async function moveToLane(
   job: Job<unknown>,
   data: MessageJob,
+  current: string | undefined,
   provider: Provider,
   { channels, enqueue }: RunJobDeps,
 ): Promise<string | undefined> {
   const queue = channels.get(data.channel)?.channel.queue;
   if (!provider.lanes || queue === undefined) return undefined;
-  const current = job.queueName === queue ? undefined : job.queueName;
   const key = { accountId: data.accountId, sender: data.from, recipient: data.to };
   const lane = await provider.lanes.laneOf(key, current);
   if (lane === undefined || lane === job.queueName) return undefined;
@@ -223,22 +226,34 @@ async function moveToLane(
 
 const GO: Admission = { verdict: "go" };
 
-async function admit(provider: Provider, data: MessageJob, handBack: HandBack): Promise<Admission> {
+async function admit(
+  provider: Provider,
+  data: MessageJob,
+  lane: string | undefined,
+  leaving: HandBack,
+): Promise<Admission> {
   if (!provider.admit) return GO;
   const { messageId, accountId, channel, to, from, content } = data;
   const controller = new AbortController();
-  return handBack.orAbort(
-    provider.admit({ messageId, accountId, channel, to, from, content }, controller.signal),
+  return leaving.orAbort(
+    provider.admit({ messageId, accountId, channel, lane, to, from, content }, controller.signal),
     (reason) => controller.abort(reason),
   );
 }
 
-function requestOf(data: MessageJob, to: string, attemptId: string, attemptNumber: number): SendRequest {
+function requestOf(
+  data: MessageJob,
+  lane: string | undefined,
+  to: string,
+  attemptId: string,
+  attemptNumber: number,
+): SendRequest {
   return {
     attemptId,
     messageId: data.messageId,
     accountId: data.accountId,
     channel: data.channel,
+    lane,
     attemptNumber,
     to,
     from: data.from,

@@ -1,5 +1,103 @@
--- A message can be skipped for what was found out right before its first attempt; a stop says whether it is the first;
+-- A message can be skipped for what was found out right before its first attempt, and the channel that is next in line
+-- takes its place; a stop says whether it is the first;
 -- tidying knows the tables of WhatsApp.
+
+-- The same person's message over the channel that is next in line, as insert_messages takes it: written when this one
+-- turns out not to reach them.
+alter table messages add column next jsonb;
+
+-- Writes ledger rows, their leads and the reservation of their credits. Decides what is skipped for a reason that only
+-- the database knows: suppressed, duplicate, no_credit. Rows whose id exists already are left alone.
+create or replace function insert_messages(p_rows jsonb) returns void
+language plpgsql
+set search_path = public
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+begin
+  -- One planner at a time for each metered (account, channel), in one order, so that balances stay exact.
+  perform 1 from credits c
+  where (c.account_id, c.channel) in (
+    select r.account_id, r.channel from jsonb_to_recordset(p_rows) as r (account_id text, channel text)
+  )
+  order by c.account_id, c.channel
+  for update;
+
+  with input as (
+    -- n is the place in the input: who comes first is sent to, and funded, first.
+    select r.*
+    from rows from (jsonb_to_recordset(p_rows) as (
+      id uuid, account_id text, hunt_id text, ad_id text, copy integer, channel text, queue text, recipient text,
+      sender text, content jsonb, priority integer, expires_at timestamptz, skip text, detail text, next jsonb
+    )) with ordinality as r (
+      id, account_id, hunt_id, ad_id, copy, channel, queue, recipient,
+      sender, content, priority, expires_at, skip, detail, next, n
+    )
+    where not exists (select 1 from messages m where m.id = r.id)
+  ),
+  judged as (
+    select i.*, case
+      when i.skip is not null then i.skip
+      when exists (
+        select 1 from suppressions s
+        where s.phone = i.recipient and (s.account_id is null or s.account_id = i.account_id)
+      ) then 'suppressed'
+      when i.hunt_id is not null and (
+        row_number() over (
+          partition by i.hunt_id, i.channel, i.recipient, i.skip is null,
+            case when i.hunt_id is null then i.id end
+          order by i.n
+        ) > 1
+        or exists (
+          select 1 from messages m
+          where m.hunt_id = i.hunt_id and m.channel = i.channel and m.recipient = i.recipient and m.status <> 'skipped'
+        )
+      ) then 'duplicate'
+    end as reason
+    from input i
+  ),
+  funded as (
+    select j.*, c.balance is not null as metered,
+      j.reason is null and c.balance is not null
+        and count(*) filter (where j.reason is null) over (
+          partition by j.account_id, j.channel order by j.n
+        ) > c.balance as unfunded
+    from judged j
+    left join credits c on c.account_id = j.account_id and c.channel = j.channel
+  ),
+  inserted as (
+    insert into messages (
+      id, account_id, hunt_id, ad_id, copy, channel, queue, recipient, sender, content, priority, expires_at,
+      status, code, detail, next, credit, settled_at
+    )
+    select f.id, f.account_id, f.hunt_id, f.ad_id, coalesce(f.copy, 0), f.channel, f.queue, f.recipient, f.sender,
+      f.content, coalesce(f.priority, 0), coalesce(f.expires_at, now() + interval '7 days'),
+      case when f.reason is not null or f.unfunded then 'skipped' else 'queued' end,
+      case when f.unfunded then 'no_credit' else f.reason end,
+      f.detail, f.next,
+      case when f.reason is null and f.metered and not f.unfunded then 'reserved' else 'none' end,
+      case when f.reason is not null or f.unfunded then now() end
+    from funded f
+    order by f.n
+    on conflict do nothing
+    returning id, account_id, hunt_id, ad_id, channel, recipient, status, code, credit
+  ),
+  reserved as (
+    update credits c set balance = c.balance - x.n, reserved = c.reserved + x.n
+    from (
+      select account_id, channel, count(*) as n from inserted where credit = 'reserved' group by account_id, channel
+    ) x
+    where c.account_id = x.account_id and c.channel = x.channel
+  ),
+  skipped as (
+    insert into message_events (message_id, kind, code) select id, status, code from inserted where status = 'skipped'
+  )
+  insert into leads (account_id, ad_id, phone, hunt_id)
+  select account_id, ad_id, recipient, hunt_id from inserted where account_id is not null and ad_id is not null
+  on conflict (account_id, ad_id) do nothing;
+end
+$$;
 
 -- What attempts came to: [{"id", "attempt_id", "claim", "result", "code", "detail", "provider_message_id", "suppress"}],
 -- result: sent, failed, unknown, not_sent (proven; the message goes back to queued) or ambiguous (stays in sending and
@@ -18,6 +116,7 @@ declare
   v_applied jsonb;
   v_credits jsonb;
   v_receipts jsonb;
+  v_next jsonb;
 begin
   perform 1 from messages m
   where m.id in (select r.id from jsonb_to_recordset(p_items) as r (id uuid))
@@ -53,7 +152,7 @@ begin
   ),
   applicable as (
     -- One for each message, or a result that two workers report at once would move credits twice.
-    select distinct on (i.id) i.*, m.credit, m.account_id, m.channel, m.ad_id, m.recipient
+    select distinct on (i.id) i.*, m.credit, m.account_id, m.channel, m.ad_id, m.recipient, m.next
     from believable i join messages m on m.id = i.id
     where case
       when i.attempt_id is null then m.status = 'queued' and i.result in ('failed', 'skipped')
@@ -111,8 +210,9 @@ begin
     jsonb_agg(jsonb_build_object(
       'account_id', a.account_id, 'channel', a.channel,
       'spent', case a.result when 'sent' then 1 else 0 end, 'released', case when a.result in ('failed', 'skipped') then 1 else 0 end
-    )) filter (where a.credit = 'reserved' and a.result in ('sent', 'failed', 'skipped'))
-  into v_applied, v_credits
+    )) filter (where a.credit = 'reserved' and a.result in ('sent', 'failed', 'skipped')),
+    jsonb_agg(a.next) filter (where a.result = 'skipped' and a.next is not null)
+  into v_applied, v_credits, v_next
   from applicable a;
   if v_credits is not null then
     perform settle_credits(v_credits);
@@ -120,6 +220,9 @@ begin
 
   if v_applied is null then
     return;
+  end if;
+  if v_next is not null then
+    perform insert_messages(v_next);
   end if;
 
   -- Receipts that were faster than this call.

@@ -1,6 +1,10 @@
-import { expect, test } from "vitest";
+import { join } from "node:path";
+import { expect, inject, test } from "vitest";
 import { runChaos } from "../../bench/chaos/chaos.ts";
 import { tableOf, verdict } from "../../bench/chaos/report.ts";
+import { SECRET } from "../../bench/chaos/submitter.ts";
+import { FakeTwilio } from "../fakes/twilio/fake-twilio.ts";
+import { keepPrivate } from "../helpers/output.ts";
 
 const MINUTES = 0.6;
 const SEED = 7;
@@ -10,7 +14,9 @@ test(
   { timeout: 300_000 },
   async ({ annotate }) => {
     const stopping = new AbortController().signal;
-    const result = await runChaos({ minutes: MINUTES, seed: SEED, rate: 50, stopping, say: () => {} });
+    keepPrivate("secret", SECRET, FakeTwilio.AUTH_TOKEN);
+    const logs = join(inject("output"), "chaos");
+    const result = await runChaos({ minutes: MINUTES, seed: SEED, rate: 50, stopping, say: () => {}, logs });
     await annotate(tableOf(result));
     expect(verdict(result)).toEqual([]);
     const { lost, twice, stuck, credits } = result.audit;

@@ -48,6 +48,7 @@ function attemptTo(to: string): OpenAttempt {
     messageId: id,
     accountId: undefined,
     channel: "sms",
+    lane: undefined,
     attemptNumber: 1,
     to,
     from: FROM,

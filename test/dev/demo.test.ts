@@ -1,6 +1,6 @@
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
@@ -8,6 +8,7 @@ import { commandLineOf, identityOf } from "../../dev/stack/identity.ts";
 import { freePort } from "../../dev/stack/ports.ts";
 import { type ProcessRecord, recorded } from "../../dev/stack/run-directory.ts";
 import type { HuntStatus, NewHunt } from "../../src/client.ts";
+import { keepFile } from "../helpers/output.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 /** Each starts three servers and the service: on a machine that has other work, that takes its time. */
@@ -56,6 +57,10 @@ function startDemo(args: readonly string[], extra: Record<string, string> = {}) 
     /** Settles when all four servers have been seen; remembers them. */
     async allStarted() {
       await expect.poll(look, PATIENCE).toEqual(SERVERS);
+      for (const name of readdirSync(temporary)) {
+        const log = join(temporary, name, "logs", "service.log");
+        if (existsSync(log)) keepFile(log);
+      }
     },
     server: (name: string) => seen.get(name)!,
     /** What it has started and not stopped: by its records, and by its temporary directory in a command line. */

@@ -84,6 +84,14 @@ export const hostileJson: fc.Arbitrary<unknown> = fc.oneof(
   { weight: 2, arbitrary: fc.jsonValue({ maxDepth: 3 }) },
 );
 
+/** Fields that stand in for one another: how often each is given, of ten times. */
+const RIVALS: Record<string, number> = { audioUrl: 5, mediaUrl: 7, mediaId: 2 };
+
+function sometimes(key: string, value: fc.Arbitrary<unknown>): fc.Arbitrary<unknown> {
+  const given = RIVALS[key] ?? 8;
+  return fc.oneof({ weight: given, arbitrary: value }, { weight: 10 - given, arbitrary: fc.constant(undefined) });
+}
+
 /** Values that fit a schema, or nearly: what a name means counts for more than its type. */
 export function fitting(schema: JsonSchema, name: string, known: Known): fc.Arbitrary<unknown> {
   const meant = byMeaning(name, known);
@@ -94,12 +102,7 @@ export function fitting(schema: JsonSchema, name: string, known: Known): fc.Arbi
       const required = schema.required ?? [];
       const properties = Object.entries(schema.properties ?? {}).map(([key, property]) => {
         const value = fitting(property, key, known);
-        return [
-          key,
-          required.includes(key)
-            ? value
-            : fc.option(value, { nil: undefined, freq: /^(?:audioUrl|mediaUrl|mediaId)$/.test(key) ? 1 : 6 }),
-        ] as const;
+        return [key, required.includes(key) ? value : sometimes(key, value)] as const;
       });
       return fc.record(Object.fromEntries(properties));
     }
@@ -144,11 +147,14 @@ function byMeaning(name: string, { accounts, hunts, jobs, messages }: Known): fc
     case "audioUrl":
       return fc.constantFrom("https://example.com/a.mp3", "http://10.0.0.1/a", "http://[::1]:1/", "javascript:1");
     case "mediaUrl":
-      return fc.constantFrom("https://example.com/a.jpg", "https://example.com/b", "http://2130706433/", "data:,x");
+      return fc.oneof(
+        { weight: 4, arbitrary: fc.constant("https://example.com/a.jpg") },
+        { weight: 1, arbitrary: fc.constantFrom("http://2130706433/", "data:,x", "https://a:b@example.com/") },
+      );
     case "mediaId":
       return fc.uuid();
     case "fileName":
-      return fc.constantFrom("a.pdf", "Estimation n°4.pdf", "../a.pdf", "a\u202efdp.exe");
+      return fc.constantFrom("a.pdf", "Estimation n°4.pdf", "Plan", "é", "../a.pdf", "a\u202efdp.exe");
     case "latitude":
     case "longitude":
       return fc.oneof({ weight: 6, arbitrary: fc.double({ min: -90, max: 90, noNaN: true }) }, fc.integer());

@@ -1,5 +1,6 @@
-import { openSync, readdirSync, readFileSync, writeSync } from "node:fs";
-import { join } from "node:path";
+import { randomUUID } from "node:crypto";
+import { linkSync, openSync, readdirSync, readFileSync, writeSync } from "node:fs";
+import { basename, join } from "node:path";
 import type { Logger } from "pino";
 import { inject } from "vitest";
 import { createLogger } from "../../src/core/logger.ts";
@@ -34,6 +35,11 @@ export function keepOutput(line: string): void {
   append("log", `${line}\n`);
 }
 
+/** Keeps what is written to a file of the same disk, also when that is removed later. */
+export function keepFile(path: string): void {
+  linkSync(path, join(inject("output"), `log-${randomUUID()}.jsonl`));
+}
+
 /** A logger as the service has it in production, at its most talkative, into the run's output. */
 export function outputLog(): Logger {
   return createLogger({ level: "debug", destination: { write: (line: string) => append("log", line) } });
@@ -50,8 +56,9 @@ export function alsoKept(log: Logger, output: Logger = outputLog()): Logger {
       log[level](...args);
     };
   }
-  both.child = ((bindings: object, options?: object) =>
-    alsoKept(log.child(bindings, options), output.child(bindings, options))) as Logger["child"];
+  const child = (bindings: object, options?: object): Logger =>
+    alsoKept(log.child(bindings, options), output.child(bindings, options));
+  both.child = child as unknown as Logger["child"];
   return both;
 }
 
@@ -96,7 +103,9 @@ export function keepBody(body: unknown): void {
 export function readOutput(directory: string): { lines: { file: string; line: string }[]; privates: Private[] } {
   const lines: { file: string; line: string }[] = [];
   const privates: Private[] = [];
-  for (const file of readdirSync(directory)) {
+  for (const file of readdirSync(directory, { recursive: true, encoding: "utf8" })) {
+    // The other servers' own logs are none of ours.
+    if (!/^(?:log|private|service)-/.test(basename(file))) continue;
     const content = readFileSync(join(directory, file), "utf8").split("\n").filter(Boolean);
     if (file.startsWith("private-")) privates.push(...content.map((line) => JSON.parse(line) as Private));
     else for (const line of content) lines.push({ file, line });

@@ -20,8 +20,10 @@ export interface Stage extends AsyncDisposable {
   readonly wire: Wire;
   readonly vendor: Vendor;
   readonly dependencies: Record<DependencyName, Dependency>;
-  /** The one that is running now, or a new one, when it is ready. */
+  /** The one that is running now, or a new one, when it reaches everything. */
   service(): Promise<TestService>;
+  /** Resolves when the service has met the absence of this dependency. */
+  missed(dependency: Exclude<DependencyName, "the provider">): Promise<void>;
   /** Stops the one that is running: false when the deadline was first. */
   stop(deadline: AbortSignal): Promise<boolean>;
 }
@@ -90,19 +92,31 @@ export async function openStage(): Promise<Stage> {
     },
     async service() {
       const service = (running ??= await world.start(environment, { providers: { sms: vendor.provider } }));
-      await until(
-        () => service.get("/ready"),
-        ({ status }) => status === 200,
-      );
+      for (const path of Object.values(NEEDING)) await until(statusOf(service, path), (status) => status === 200);
       return service;
+    },
+    async missed(dependency) {
+      const path = NEEDING[dependency === "Redis" ? "redis" : "database"];
+      if (running) await until(statusOf(running, path), (status) => status === 503);
     },
     stop(deadline) {
       const service = running;
       running = undefined;
       return service?.stop(deadline) ?? Promise.resolve(true);
     },
-    [Symbol.asyncDispose]: () => resources.disposeAsync(),
+    async [Symbol.asyncDispose]() {
+      // While it still has what it needs.
+      await running?.stop();
+      await resources.disposeAsync();
+    },
   };
+}
+
+/** What can be asked of a service that needs the one or the other; `/ready` answers from memory for a second. */
+const NEEDING = { redis: "/api/queues/stats", database: "/api/messages?status=failed&limit=1" };
+
+function statusOf(service: TestService, path: string): () => Promise<number> {
+  return async () => (await service.get(path)).status;
 }
 
 function at(address: string, port: number): string {

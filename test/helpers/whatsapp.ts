@@ -64,3 +64,29 @@ export async function pair(
 export async function pairedAccount(world: World, service: TestService, fake: FakeWhatsApp) {
   return pair(service, fake, await world.account());
 }
+
+/** A text over WhatsApp that is to be accepted; answers its id. */
+export async function sendText(
+  service: TestService,
+  accountId: string,
+  recipientPhone: string,
+  message = "Bonjour",
+): Promise<string> {
+  const answer = await service.post("/api/whatsapp/text", { accountId, recipientPhone, message });
+  expect(answer).toMatchObject({ status: 202 });
+  return answer.body.messageId;
+}
+
+/** How each connection of a session ended, as the service logged it. */
+export const endingsOf = (service: TestService, sessionId: string): { code: number; reaction: string; waitMs?: number }[] =>
+  service.logs
+    .filter(({ msg, sessionId: id }) => msg === "a WhatsApp connection ended" && id === sessionId)
+    .map(({ code, reaction, waitMs }) => ({
+      code: code as number,
+      reaction: reaction as string,
+      ...(waitMs === undefined ? {} : { waitMs: waitMs as number }),
+    }));
+
+/** The sealed keys that the database has of a session. */
+export const keysOf = async ({ sql }: World, id: string): Promise<{ type: string; id: string; sealed: string }[]> =>
+  (await sql.query("select type, id, sealed from whatsapp_keys where session_id = $1", [id])).rows;

@@ -41,9 +41,10 @@ export async function openWire(target: number): Promise<Wire> {
       if (hold?.socket === client) return void hold.held.push(() => upstream.write(chunk));
       const at = hold && !hold.socket ? chunk.indexOf(hold.text) : -1;
       if (!hold || at === -1) return void upstream.write(chunk);
+      const { reached } = hold;
       hold.socket = client;
       hold.held.push(() => upstream.write(chunk.subarray(at)));
-      upstream.write(chunk.subarray(0, at), hold.reached.resolve);
+      upstream.write(chunk.subarray(0, at), () => reached.resolve());
     });
   });
   server.listen(0, "127.0.0.1");

@@ -2,7 +2,6 @@ import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { huntId, phone } from "../helpers/hunts.ts";
 import { contacts, until } from "../helpers/ledger.ts";
-import type { TestService } from "../helpers/service.ts";
 import { type DependencyName, openStage, type Stage } from "../helpers/stage.ts";
 
 /** Messages of one hunt, all of them under way at once. */
@@ -146,7 +145,7 @@ test.for(CELLS)("$dependency gone $where", async ({ dependency, boundary, first 
     await boundary.pass(stage);
     expect((await answer).status).toBe(REFUSED[name] ? 503 : 202);
     expect(await huntsOf(accountId)).toBe(REFUSED[name]?.inLedger === false ? 0 : 1);
-    await missed(dependency, service, recipients);
+    await missed(dependency, recipients);
   } finally {
     // What a cell that fails leaves behind must not fail the others.
     for (const rpc of ["accept_hunt", "begin_attempts", "record_outcomes"]) stage.gate.release(rpc);
@@ -189,27 +188,20 @@ test.for(CELLS)("$dependency gone $where", async ({ dependency, boundary, first 
 });
 
 /** Ends an outage: the service has met it, or had no need of what was gone. */
-async function missed(dependency: DependencyName, service: TestService, recipients: readonly string[]): Promise<void> {
+async function missed(dependency: DependencyName, recipients: readonly string[]): Promise<void> {
   if (drained) {
     // It left without it.
     drained = undefined;
     return;
   }
   const { vendor } = stage;
-  if (dependency !== "the provider") {
-    const check = dependency === "Redis" ? "redis" : "database";
-    await until(
-      async () => (await service.get("/ready")).body.checks[check].ok,
-      (ok) => ok === false,
-    );
-    return;
-  }
+  if (dependency !== "the provider") return stage.missed(dependency);
   await until(
     async () => {
       const settled = "select recipient from messages where recipient = any ($1) and settled_at is not null";
       const { rows } = await stage.world.sql.query<{ recipient: string }>(settled, [recipients]);
-      const met = [...vendor.refused, ...vendor.askedInVain, ...rows.map(({ recipient }) => recipient)];
-      return recipients.filter((to) => !met.includes(to));
+      const met = new Set([...vendor.refused, ...vendor.askedInVain, ...rows.map(({ recipient }) => recipient)]);
+      return recipients.filter((to) => !met.has(to));
     },
     (left) => left.length === 0,
   );

@@ -75,6 +75,7 @@ test("a call that is accepted → carries attempt, number, sender and content; t
       messageId,
       accountId: undefined,
       channel: "sms",
+      lane: undefined,
       attemptNumber: 1,
       to,
       from: "+33987654321",

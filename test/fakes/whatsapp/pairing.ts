@@ -35,6 +35,8 @@ export class Pairing {
   readonly #candidates = new Map<Connection, Candidate>();
   /** The next scan is answered by `companion_reg_refresh` instead of a pairing. */
   interruptNextScan = false;
+  /** As many as WhatsApp gives; a client shows each for 20 s or more, then gives up. */
+  refCount = 6;
 
   constructor(world: World) {
     this.#world = world;
@@ -48,12 +50,17 @@ export class Pairing {
     return [...this.#candidates.values()].some(({ hello }) => hello?.phone === phone);
   }
 
+  /** The connections of all that want to be linked break. */
+  break(): void {
+    for (const connection of this.#candidates.keys()) connection.destroy();
+  }
+
   forget(connection: Connection): void {
     this.#candidates.get(connection)?.finish?.reject(new Error("the client went away"));
     this.#candidates.delete(connection);
   }
 
-  /** Sends the references for six QR codes. */
+  /** Sends the references for the QR codes. */
   begin(connection: Connection, { staticKey, payload }: ClientFinish): void {
     const { eRegid, eIdent, eSkeyId, eSkeyVal, eSkeySig } = payload.devicePairingData ?? {};
     const [id, identity, skeyId, skey, signature] = [eRegid, eIdent, eSkeyId, eSkeyVal, eSkeySig].map((bytes) =>
@@ -61,7 +68,7 @@ export class Pairing {
     ) as [Buffer, Buffer, Buffer, Buffer, Buffer];
     const signedPreKey = { id: unsigned(skeyId), key: skey, signature };
     const keys = { registrationId: unsigned(id), identityKey: identity, signedPreKey };
-    const refs = Array.from({ length: 6 }, () => `2@${randomBytes(48).toString("base64")}`);
+    const refs = Array.from({ length: this.refCount }, () => `2@${randomBytes(48).toString("base64")}`);
     this.#candidates.set(connection, { connection, noiseKey: staticKey, keys, refs, retired: new Set() });
     const children = refs.map((ref) => el("ref", {}, Buffer.from(ref)));
     // Fails when the client goes away, which is nothing to worry about.

@@ -131,6 +131,16 @@ export class FakeWhatsApp implements AsyncDisposable {
     else this.#pairing.interrupt(qr);
   }
 
+  /** How many QR codes a client gets from now on, 6 by default; with none left it gives up at once. */
+  qrCodes(count: number): void {
+    this.#pairing.refCount = count;
+  }
+
+  /** Breaks the connections of all clients that want to be linked. */
+  breakPairings(): void {
+    this.#pairing.break();
+  }
+
   /** Credentials of a device that is linked already: a test that is not about pairing begins with these. */
   pairedCreds(phone: string, name = "Fake Phone"): AuthenticationCreds {
     return presetCreds(this.#world.account(e164(phone)), name);

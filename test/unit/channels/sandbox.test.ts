@@ -31,6 +31,7 @@ function attempt(to: string, fields: Partial<OpenAttempt> = {}): OpenAttempt {
     messageId: "m1",
     accountId: undefined,
     channel: "sms",
+    lane: undefined,
     attemptNumber: 1,
     to,
     from: undefined,

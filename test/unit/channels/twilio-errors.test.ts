@@ -16,6 +16,7 @@ const REQUEST: SendRequest<TextContent> = {
   messageId: "m1",
   accountId: undefined,
   channel: "sms",
+  lane: undefined,
   attemptNumber: 1,
   to: TO,
   from: undefined,

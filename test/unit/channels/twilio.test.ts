@@ -20,6 +20,7 @@ const ATTEMPT: OpenAttempt<TextContent> = {
   messageId: "m1",
   accountId: undefined,
   channel: "sms",
+  lane: undefined,
   attemptNumber: 1,
   to: TO,
   from: undefined,

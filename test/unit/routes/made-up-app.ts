@@ -6,6 +6,7 @@ import { z } from "zod";
 import type { Clock } from "../../../src/core/clock.ts";
 import { UnavailableError } from "../../../src/core/errors.ts";
 import { createLogger } from "../../../src/core/logger.ts";
+import { keepOutput, keepPrivate } from "../../helpers/output.ts";
 import { notFound } from "../../../src/core/problem.ts";
 import { route } from "../../../src/core/route.ts";
 import type { Route } from "../../../src/core/route.ts";
@@ -104,8 +105,14 @@ export function madeUpApp(overrides: Partial<AppOptions> = {}) {
   const lines: LogLine[] = [];
   const log = createLogger({
     level: "debug",
-    destination: { write: (line: string) => lines.push(JSON.parse(line) as LogLine) },
+    destination: {
+      write(line: string) {
+        keepOutput(line.trimEnd());
+        lines.push(JSON.parse(line) as LogLine);
+      },
+    },
   });
+  keepPrivate("secret", SECRET, OTHER_SECRET);
   const clock = handClock();
   const app = createApp({
     routes: madeUpRoutes(),
@@ -114,7 +121,7 @@ export function madeUpApp(overrides: Partial<AppOptions> = {}) {
     trustProxy: false,
     log,
     clock,
-    queues: [],
+    queues: { all: [], onLane: () => {} },
     isStopping: () => false,
     info: { title: "Made-up API", version: "1.2.3" },
     ...overrides,

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import {
   type AuthenticationCreds,
   type AuthenticationState,
@@ -10,11 +11,14 @@ import {
   type SignalKeyStore,
 } from "@whiskeysockets/baileys";
 import type { Logger } from "pino";
+import { UnavailableError } from "../../../../core/errors.ts";
 import type { Lease, SealedKey, SessionStore } from "../../../../store/sessions.ts";
 import { KeyCache } from "./key-cache.ts";
 import type { Sealer } from "./sealed.ts";
 
 const RESEAL_PAGE = 200;
+const READ_TRIES = 20;
+const READ_AGAIN_MS = 250;
 const CREDS = { type: "creds", id: "" };
 
 /** The session belongs to another process, or to none: its keys are neither read nor written here any more. */
@@ -49,7 +53,8 @@ export interface AuthState {
 /**
  * A session's credentials and Signal keys, a sealed row each. A `set` is one atomic write, in the order of the calls,
  * and only while the lease is held: the first refusal calls `onLost`, and from then on reads and writes reject with
- * `LeaseLostError`. No failure is swallowed here, but libsignal takes a session that it could not load for none.
+ * `LeaseLostError`. No failure is swallowed here, but libsignal takes a session that it could not load for none: so
+ * a read waits some seconds for a database that is away.
  *
  * Rejects with `SealError` when the credentials cannot be opened: fresh ones would lose the pairing.
  */
@@ -83,7 +88,7 @@ export async function openAuthState({ store, sealer, lease, onLost, log }: AuthS
 
   const stored: SignalKeyStore = {
     async get<T extends keyof SignalDataTypeMap>(type: T, ids: string[]) {
-      const rows = await store.readKeys(lease.id, type, ids);
+      const rows = await persistently(() => store.readKeys(lease.id, type, ids));
       refuseIfLost();
       return Object.fromEntries([...rows].map(([id, sealed]) => [id, opened(type, id, sealed)])) as {
         [id: string]: SignalDataTypeMap[T];
@@ -164,7 +169,7 @@ const entriesOf = (data: SignalDataSet): [string, string, unknown][] =>
     Object.entries(values).map(([id, value]): [string, string, unknown] => [type, id, value]),
   );
 
-/** Runs works one after another, in the order of the calls; a failed one does not keep up the next. */
+/** Runs work one after another, in the order of the calls; a failed one does not keep up the next. */
 function createTurns(): <T>(work: () => Promise<T>) => Promise<T> {
   let last: Promise<unknown> = Promise.resolve();
   return (work) => {
@@ -172,4 +177,16 @@ function createTurns(): <T>(work: () => Promise<T>) => Promise<T> {
     last = result.catch(() => {});
     return result;
   };
+}
+
+/** A database that is away for a moment must not look like keys that are not there. */
+async function persistently<T>(read: () => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await read();
+    } catch (error) {
+      if (!(error instanceof UnavailableError) || tries >= READ_TRIES) throw error;
+      await delay(READ_AGAIN_MS);
+    }
+  }
 }

@@ -22,8 +22,6 @@ import { createSealer, encryptionKeysOf } from "./sealed.ts";
 import type { BaileysSession } from "./session.ts";
 import { toBaileys } from "./to-baileys.ts";
 
-/** How long first contacts rest after WhatsApp has restricted a number without saying until when, milliseconds. */
-const RESTRICTED_MS = 24 * 3_600_000;
 /** A job that has to wait looks again after this time at the latest: limits may have been changed by then. */
 const LOOK_AGAIN_MS = 15 * 60_000;
 /** A session that has just lost its connection is back soon, milliseconds. */
@@ -31,6 +29,7 @@ const RECONNECT_MS = 1000;
 const REMEMBERED_CONTACTS = 10_000;
 
 type Content = WhatsAppMessage["content"];
+type Destination = Pick<SendRequest, "lane" | "accountId" | "from" | "to">;
 
 /** WhatsApp over Baileys: every session is a sender, connected from one process. */
 export class BaileysCarrier implements Provider<Content> {
@@ -71,6 +70,10 @@ export class BaileysCarrier implements Provider<Content> {
     this.#owner.nudge();
   }
 
+  retire(): void {
+    this.#owner.retire();
+  }
+
   close(): Promise<void> {
     return this.#owner.close();
   }
@@ -86,12 +89,15 @@ export class BaileysCarrier implements Provider<Content> {
     const sock = await session.whenOpen(signal).catch(() => undefined);
     signal.throwIfAborted();
     if (!sock) return { verdict: "later", delayMs: RECONNECT_MS };
-    const found = await session.numbers.find(message.to, sock).catch((error: unknown) => {
-      this.#deps.log.warn(
-        { err: error, messageId: message.messageId },
-        "WhatsApp did not say whether a number is there",
-      );
-    });
+    const found = await session
+      .whileOpen(() => session.numbers.find(message.to, sock), signal)
+      .catch((error: unknown) => {
+        this.#deps.log.warn(
+          { err: error, messageId: message.messageId },
+          "WhatsApp did not say whether a number is there",
+        );
+      });
+    signal.throwIfAborted();
     if (!found) return { verdict: "later", delayMs: RECONNECT_MS };
     if (found.jid === undefined) {
       return { verdict: "skip", code: "not_on_whatsapp", detail: "This number is not on WhatsApp." };
@@ -102,12 +108,12 @@ export class BaileysCarrier implements Provider<Content> {
       session.pace.noteNewContact();
       this.#remember(session, message.to);
     }
-    const typingMs = session.pace.typingMs(lengthOf(message.content));
-    await session.pace.turn(signal, typingMs);
-    if (typingMs > 0) {
-      // Without it the message still goes.
-      await sock.sendPresenceUpdate("composing", found.jid).catch(() => {});
-      await delay(typingMs, undefined, { signal });
+    try {
+      await session.whileOpen((open) => takeTurn(session, sock, found.jid ?? "", message.content, open), signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      this.#deps.log.debug({ err: error, messageId: message.messageId }, "a message has to wait for its session");
+      return { verdict: "later", delayMs: RECONNECT_MS };
     }
     return { verdict: "go" };
   }
@@ -118,7 +124,14 @@ export class BaileysCarrier implements Provider<Content> {
     const sock = session.socket;
     if (!sock) throw closed();
     const id = whatsappIdOf(request.messageId);
-    const message = await this.#prepare(request, session, sock, id, signal);
+    const message = await session
+      .whileOpen((open) => this.#prepare(request, session, sock, id, open), signal)
+      .catch((error: unknown) => {
+        // Nothing has left yet, and nothing is wrong with the message.
+        if (session.socket !== sock) throw closed();
+        throw error instanceof ProviderError ? error : notPrepared(error);
+      });
+    if (session.socket !== sock) throw closed();
     return this.#relay(session, sock, { ...message, id });
   }
 
@@ -131,10 +144,14 @@ export class BaileysCarrier implements Provider<Content> {
     if (await this.#deps.sessions.hasReceipt(NAME, id)) return { result: "accepted", providerMessageId: id };
     if (this.#env.WHATSAPP_RELAY_AGAIN === "false") return { result: "inconclusive" };
     const sent = await session?.sentMessage(id);
-    if (!session?.socket || !sent) throw notAsked("The session is not connected here now.");
+    const sock = session?.socket;
+    if (!session || !sock || !sent) throw notAsked("The session is not connected here now.");
     try {
-      return { result: "accepted", ...(await this.#relay(session, session.socket, { ...sent, id })) };
+      return { result: "accepted", ...(await this.#relay(session, sock, { ...sent, id })) };
     } catch (error) {
+      const isSilent = error instanceof TransientError && error.code === NOT_CONFIRMED;
+      if (isSilent && !(await session.doubt(sock)))
+        throw notAsked("The connection was lost before there was an answer.");
       // A refusal of the second is no proof about the first.
       this.#deps.log.warn(
         { err: error, messageId: attempt.messageId },
@@ -144,11 +161,9 @@ export class BaileysCarrier implements Provider<Content> {
     }
   }
 
-  async #sessionOf({
-    accountId,
-    from,
-    to,
-  }: Pick<SendRequest, "accountId" | "from" | "to">): Promise<BaileysSession | undefined> {
+  /** The session in whose lane the message waited; outside lanes the one that it belongs to. */
+  async #sessionOf({ lane, accountId, from, to }: Destination): Promise<BaileysSession | undefined> {
+    if (lane !== undefined) return this.#owner.byLane(lane);
     return this.#owner.byLane(await this.lanes.laneOf({ accountId, sender: from, recipient: to }, undefined));
   }
 
@@ -192,9 +207,7 @@ export class BaileysCarrier implements Provider<Content> {
       });
       return { jid, message: encoded };
     } catch (error) {
-      if (error instanceof ProviderError) throw error;
-      const words = `The message could not be prepared: ${messageOf(error)}`;
-      throw new TransientError(words, { code: "not_prepared", provider: NAME, delivery: "not_sent", cause: error });
+      throw error instanceof ProviderError ? error : notPrepared(error);
     }
   }
 
@@ -204,32 +217,36 @@ export class BaileysCarrier implements Provider<Content> {
     sock: WASocket,
     { jid, id, message }: { jid: string; id: string; message: proto.IMessage },
   ): Promise<SendResult> {
-    const answer: Promise<BinaryNode | undefined> = sock.waitForMessage(id, this.#env.WHATSAPP_ACK_TIMEOUT_MS);
-    const settled = answer.catch(() => undefined);
-    try {
+    const relayed = async (): Promise<BinaryNode | undefined> => {
+      const answer: Promise<BinaryNode | undefined> = sock.waitForMessage(id, this.#env.WHATSAPP_ACK_TIMEOUT_MS);
+      answer.catch(() => {});
       await sock.relayMessage(jid, message, {
         messageId: id,
         additionalNodes: message.pollCreationMessage || message.pollCreationMessageV3 ? POLL : [],
       });
-      const ack = await answer;
-      if (!ack) throw new Error("WhatsApp's server did not confirm it in time.");
+      return answer;
+    };
+    try {
+      const ack = await session.whileOpen(relayed);
+      if (!ack) {
+        void session.doubt(sock);
+        throw new Error("WhatsApp's server did not confirm it in time.");
+      }
       const refusal = ack.tag === "ack" ? refusalOf(ack) : undefined;
       if (!refusal) return { providerMessageId: id };
-      if (ack.attrs["error"] === RESTRICTED) await this.#restricted(session, sock, refusal.message);
+      if (ack.attrs["error"] === RESTRICTED) await this.#restricted(session, sock);
       throw refusal;
     } catch (error) {
       if (error instanceof ProviderError) throw error;
-      await settled;
       const words = `It is not known whether WhatsApp has it: ${messageOf(error)}`;
-      throw new TransientError(words, { code: "not_confirmed", provider: NAME, delivery: "unknown", cause: error });
+      throw new TransientError(words, { code: NOT_CONFIRMED, provider: NAME, delivery: "unknown", cause: error });
     }
   }
 
-  async #restricted(session: BaileysSession, sock: WASocket, words: string): Promise<void> {
-    const now = this.#deps.clock.now();
+  async #restricted(session: BaileysSession, sock: WASocket): Promise<void> {
     const lock = await sock.fetchAccountReachoutTimelock().catch(() => undefined);
-    const until = lock?.timeEnforcementEnds?.getTime() ?? 0;
-    session.pauseCold(until > now ? until : now + RESTRICTED_MS, words);
+    // Of one that is in force the session has heard by the same answer.
+    if (!lock?.isActive) session.pauseCold();
   }
 
   /** What is quoted: one of our messages by its id, or one of theirs by WhatsApp's. */
@@ -254,6 +271,24 @@ export class BaileysCarrier implements Provider<Content> {
   }
 }
 
+/** Waits until the pace lets a message go, and types it. */
+async function takeTurn(
+  session: BaileysSession,
+  sock: WASocket,
+  jid: string,
+  content: Content,
+  signal: AbortSignal,
+): Promise<void> {
+  const typingMs = session.pace?.typingMs(lengthOf(content)) ?? 0;
+  await session.pace?.turn(signal, typingMs);
+  if (typingMs === 0) return;
+  // Without it the message still goes.
+  await sock.sendPresenceUpdate("composing", jid).catch(() => {});
+  await delay(typingMs, undefined, { signal });
+}
+
+const NOT_CONFIRMED = "not_confirmed";
+
 /** Says to WhatsApp that the message begins a poll. */
 const POLL = [{ tag: "meta", attrs: { polltype: "creation" } }];
 
@@ -264,6 +299,11 @@ function closed(): RateLimitedError {
     retryAfterMs: RECONNECT_MS,
     scope: "sender",
   });
+}
+
+function notPrepared(error: unknown): TransientError {
+  const words = `The message could not be prepared: ${messageOf(error)}`;
+  return new TransientError(words, { code: "not_prepared", provider: NAME, delivery: "not_sent", cause: error });
 }
 
 function notAsked(words: string): TransientError {

@@ -1,5 +1,5 @@
 import type { Clock } from "../../../../core/clock.ts";
-import { capOfDay, DAY_MS, startOfDay } from "./warm-up.ts";
+import { ColdContacts, type ColdWait } from "./cold-contacts.ts";
 
 export interface PaceSettings {
   /** null: as many as the gaps allow. 0: none. */
@@ -25,11 +25,6 @@ export interface PaceOptions {
   /** First contacts since `startOfDay`. */
   newContactsToday: number;
   coldPausedUntil: number | null;
-}
-
-export interface ColdWait {
-  waitMs: number;
-  reason: "daily cap reached" | "restricted by WhatsApp (463)";
 }
 
 interface Waiting {
@@ -69,10 +64,7 @@ export class Pace {
   /** Departures of the last minute, and maybe some before. */
   #sent: number[] = [];
 
-  #pairedAt: number | null;
-  #day: number;
-  #newContacts: number;
-  #coldPausedUntil: number;
+  readonly #cold: ColdContacts;
 
   constructor({ settings, clock, random = Math.random, pairedAt, newContactsToday, coldPausedUntil }: PaceOptions) {
     this.#settings = settings;
@@ -80,10 +72,7 @@ export class Pace {
     this.#random = random;
     this.#filledAt = this.#lastAt = clock.monotonic();
     this.#skew = random() ** 2;
-    this.#pairedAt = pairedAt;
-    this.#day = startOfDay(clock.now());
-    this.#newContacts = newContactsToday;
-    this.#coldPausedUntil = coldPausedUntil ?? 0;
+    this.#cold = new ColdContacts(clock, pairedAt, newContactsToday, coldPausedUntil);
   }
 
   /** Counts for whoever is waiting already. */
@@ -95,7 +84,7 @@ export class Pace {
 
   /** It was paired (again): the warm-up begins. */
   notePaired(atMs: number): void {
-    this.#pairedAt = atMs;
+    this.#cold.notePaired(atMs);
   }
 
   /**
@@ -126,22 +115,16 @@ export class Pace {
 
   /** undefined: a first contact may be made now; say so with `noteNewContact` before anything is awaited. */
   coldWait(): ColdWait | undefined {
-    const now = this.#clock.now();
-    const pausedMs = this.#coldPausedUntil - now;
-    const cappedMs = this.#contactsToday() >= this.#capToday() ? this.#day + DAY_MS - now : 0;
-    if (pausedMs <= 0 && cappedMs <= 0) return undefined;
-    return pausedMs >= cappedMs
-      ? { waitMs: pausedMs, reason: "restricted by WhatsApp (463)" }
-      : { waitMs: cappedMs, reason: "daily cap reached" };
+    return this.#cold.wait(this.#settings);
   }
 
   noteNewContact(): void {
-    this.#newContacts = this.#contactsToday() + 1;
+    this.#cold.note();
   }
 
   /** No first contacts before then; null: WhatsApp has lifted the restriction. */
   pauseCold(untilMs: number | null): void {
-    this.#coldPausedUntil = untilMs ?? 0;
+    this.#cold.pause(untilMs);
   }
 
   /** How long to show "typing…" for a text of so many characters: 35 ms each, a fifth more or less, 1 to 8 seconds. */
@@ -154,17 +137,17 @@ export class Pace {
 
   /** For the session's status. */
   status(): Record<string, unknown> {
-    const now = this.#clock.now();
-    const cap = this.#capToday();
+    const cap = this.#cold.capToday(this.#settings);
     const waitMs = this.#waitMs();
+    const { today, pausedUntil } = this.#cold;
     return {
       ...this.#settings,
       tokens: this.#settings.messagesPerMinute === null ? null : Math.floor(this.#tokens * 100) / 100,
       waiting: this.#queue.length,
-      nextSendAt: Number.isFinite(waitMs) ? new Date(now + waitMs).toISOString() : null,
-      newContactsToday: this.#contactsToday(),
+      nextSendAt: Number.isFinite(waitMs) ? new Date(this.#clock.now() + waitMs).toISOString() : null,
+      newContactsToday: today,
       newContactsAllowedToday: Number.isFinite(cap) ? cap : null,
-      coldPausedUntil: this.#coldPausedUntil > now ? new Date(this.#coldPausedUntil).toISOString() : null,
+      coldPausedUntil: pausedUntil === undefined ? null : new Date(pausedUntil).toISOString(),
     };
   }
 
@@ -224,20 +207,6 @@ export class Pace {
       this.#tokens = Math.min(BURST, this.#tokens + ((now - this.#filledAt) * messagesPerMinute) / MINUTE_MS);
     }
     this.#filledAt = now;
-  }
-
-  #contactsToday(): number {
-    const day = startOfDay(this.#clock.now());
-    if (day > this.#day) {
-      this.#day = day;
-      this.#newContacts = 0;
-    }
-    return this.#newContacts;
-  }
-
-  #capToday(): number {
-    const sinceMs = this.#pairedAt === null ? 0 : this.#clock.now() - this.#pairedAt;
-    return capOfDay(Math.floor(sinceMs / DAY_MS), this.#settings);
   }
 }
 

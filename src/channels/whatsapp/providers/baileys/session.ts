@@ -1,5 +1,11 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { fetchLatestWaWebVersion, proto, type WASocket, type WAVersion } from "@whiskeysockets/baileys";
+import {
+  DisconnectReason,
+  fetchLatestWaWebVersion,
+  proto,
+  type WASocket,
+  type WAVersion,
+} from "@whiskeysockets/baileys";
 import type { Logger } from "pino";
 import type { LaneHost, OpenLane } from "../../../channel.ts";
 import type { Clock } from "../../../../core/clock.ts";
@@ -13,9 +19,9 @@ import { listenInbound, type Incoming } from "./inbound-events.ts";
 import { laneOfSession } from "./lanes.ts";
 import { Numbers } from "./numbers.ts";
 import { Pace } from "./pacing.ts";
-import type { Sealer } from "./sealed.ts";
+import { SealError, type Sealer } from "./sealed.ts";
 import { isUnpaced, paceSettings } from "./settings.ts";
-import { openSocket } from "./socket.ts";
+import { endSocket, isThere, openSocket } from "./socket.ts";
 import { startOfDay } from "./warm-up.ts";
 
 export interface SessionPorts {
@@ -30,6 +36,10 @@ export interface SessionPorts {
 
 /** Between two tries to read from a database that is away, milliseconds. */
 const DATABASE_RETRY_MS = 1000;
+/** Before a session whose keys cannot be opened is tried again, here or elsewhere, milliseconds. */
+const WRONG_KEY_WAIT_MS = 15_000;
+/** How long first contacts rest when WhatsApp does not say until when, milliseconds. */
+const RESTRICTED_MS = 24 * 3_600_000;
 /** How long a session that is to be logged out may take to connect for it, milliseconds. */
 const LOGOUT_TIMEOUT_MS = 15_000;
 
@@ -47,6 +57,8 @@ export class BaileysSession {
   readonly ended: Promise<void>;
   pace: Pace | undefined;
   readonly numbers: Numbers;
+  /** By the monotonic clock: from then on it may be another process', whether or not this one has noticed. */
+  mineUntil = Infinity;
   #row: Session;
   readonly #ports: SessionPorts;
   readonly #log: Logger;
@@ -57,11 +69,15 @@ export class BaileysSession {
   /** Resolves while the session is open. */
   #open = Promise.withResolvers<WASocket>();
   #isOpen = false;
+  /** What needs the connection that there is now. */
+  readonly #ongoing = new Set<(reason: Error) => void>();
+  #doubt: Promise<boolean> | undefined;
   #lane: OpenLane | undefined;
   #version: WAVersion | undefined;
   #reporting: Promise<unknown> = Promise.resolve();
 
-  constructor(row: Session, ports: SessionPorts) {
+  /** @param before what has to be over before it connects. */
+  constructor(row: Session, ports: SessionPorts, before?: Promise<void>) {
     this.#row = row;
     this.#ports = ports;
     this.lease = { id: row.id, epoch: row.epoch };
@@ -71,10 +87,9 @@ export class BaileysSession {
     this.numbers = new Numbers(ports.store, () => ports.clock.now());
     // Nobody may be waiting for it when it is given up.
     this.#open.promise.catch(() => {});
-    this.ended = this.#run().catch((error: unknown) => {
-      this.#log.error({ err: error }, "a WhatsApp session ended by a fault");
-      this.#state("stopped", { lastError: `It ended by a fault: ${messageOf(error)}` });
-    });
+    this.ended = this.#run(before)
+      .catch((error: unknown) => this.#fail(error))
+      .finally(() => this.#giveUpWaiting());
   }
 
   get row(): Session {
@@ -85,7 +100,12 @@ export class BaileysSession {
   update(row: Session): void {
     const settings = JSON.stringify(row.settings);
     const changed = settings !== JSON.stringify(this.#row.settings);
+    const otherMethod = row.method !== this.#row.method;
     this.#row = row;
+    if (otherMethod && this.#socket && !this.#auth?.state.creds.account) {
+      // As if WhatsApp had asked for a new connection: what it offers is for the other method.
+      void endSocket(this.#socket, "Pairing begins anew", DisconnectReason.restartRequired);
+    }
     if (!changed || !this.pace) return;
     const pace = paceSettings(this.#ports.env, row.settings);
     this.pace.update(pace);
@@ -94,7 +114,7 @@ export class BaileysSession {
 
   /** The socket, once it is open; rejects by the signal, or when the session is over. */
   async whenOpen(signal: AbortSignal): Promise<WASocket> {
-    if (this.#isOpen && this.#socket) return this.#socket;
+    if (this.socket) return this.socket;
     const { promise, reject } = Promise.withResolvers<never>();
     const onAbort = (): void => reject(signal.reason);
     if (signal.aborted) onAbort();
@@ -106,9 +126,47 @@ export class BaileysSession {
     }
   }
 
-  /** The socket if it is open now. */
+  /** The socket if it is open now, and this process' for certain. */
   get socket(): WASocket | undefined {
-    return this.#isOpen ? this.#socket : undefined;
+    return this.#isOpen && this.#ports.clock.monotonic() < this.mineUntil ? this.#socket : undefined;
+  }
+
+  /**
+   * Settles as `work` does, or rejects as soon as the connection ends or `signal` aborts; the work's own signal tells it.
+   * Baileys would leave it waiting for a minute for what can never be answered.
+   */
+  async whileOpen<T>(work: (signal: AbortSignal) => Promise<T>, signal?: AbortSignal): Promise<T> {
+    signal?.throwIfAborted();
+    const controller = new AbortController();
+    const { promise: cut, reject } = Promise.withResolvers<never>();
+    const stop = (reason: unknown): void => {
+      controller.abort(reason);
+      reject(reason);
+    };
+    const onAbort = (): void => stop(signal?.reason);
+    signal?.addEventListener("abort", onAbort, { once: true });
+    this.#ongoing.add(stop);
+    try {
+      return await Promise.race([work(controller.signal), cut]);
+    } finally {
+      this.#ongoing.delete(stop);
+      signal?.removeEventListener("abort", onAbort);
+    }
+  }
+
+  /**
+   * Something that WhatsApp's server answers was not answered: asks whether it is there at all, and ends the connection
+   * when it is not. Baileys would notice within a minute, and every message until then be in doubt. Answers whether it is.
+   */
+  doubt(sock: WASocket): Promise<boolean> {
+    if (sock !== this.#socket) return Promise.resolve(false);
+    this.#doubt ??= isThere(sock)
+      .then(async (there) => {
+        if (!there && sock === this.#socket) await endSocket(sock, "WhatsApp's server does not answer any more");
+        return there;
+      })
+      .finally(() => (this.#doubt = undefined));
+    return this.#doubt;
   }
 
   seal(plain: Buffer, id: string): string {
@@ -125,14 +183,24 @@ export class BaileysSession {
     };
   }
 
-  /** No first contacts before then: WhatsApp has restricted the number. */
-  pauseCold(untilMs: number, words: string): void {
-    this.pace?.pauseCold(untilMs);
-    this.#log.error(
-      { until: new Date(untilMs).toISOString() },
-      "WhatsApp restricts a number: no first contacts for now",
-    );
-    this.#report({ coldPausedUntil: new Date(untilMs).toISOString(), lastError: words });
+  /** No first contacts before then, or for a day: WhatsApp has restricted the number. */
+  pauseCold(untilMs?: number): void {
+    const now = this.#ports.clock.now();
+    const ends = untilMs !== undefined && untilMs > now ? untilMs : now + RESTRICTED_MS;
+    const until = new Date(ends).toISOString();
+    this.pace?.pauseCold(ends);
+    this.#log.error({ until }, "WhatsApp restricts a number: no first contacts for now");
+    this.#report({
+      coldPausedUntil: until,
+      lastError: "WhatsApp restricts first contacts from this number for now.",
+      ...(this.pace ? { pace: this.pace.status() } : {}),
+    });
+  }
+
+  #resumeCold(): void {
+    this.pace?.pauseCold(null);
+    this.#log.info("WhatsApp restricts a number no longer");
+    this.#report({ coldPausedUntil: null, lastError: null, ...(this.pace ? { pace: this.pace.status() } : {}) });
   }
 
   reportPace(): void {
@@ -142,15 +210,17 @@ export class BaileysSession {
   /** Ends the connection; the lease may be given back afterwards. */
   async end(): Promise<void> {
     this.#ending.abort(new Error("The session ends here."));
-    await this.#socket?.end(undefined);
+    const socket = this.#socket;
+    this.#closed();
+    await socket?.end(undefined);
     await this.ended;
     await this.#reporting;
   }
 
   /** Unlinks the device on the phone, and forgets everything. */
   async logout(): Promise<void> {
-    const isPaired = Boolean(this.#auth?.state.creds.account);
-    if (isPaired) {
+    // Just claimed, its credentials are still to be read.
+    if (this.#auth ? this.#auth.state.creds.account : this.#row.pairedAt !== null) {
       try {
         const sock = await this.whenOpen(AbortSignal.timeout(LOGOUT_TIMEOUT_MS));
         await sock.logout();
@@ -165,9 +235,10 @@ export class BaileysSession {
     await this.#ports.store.wipe(this.lease, true);
   }
 
-  async #run(): Promise<void> {
+  async #run(before: Promise<void> | undefined): Promise<void> {
     const { signal } = this.#ending;
     let tries = 0;
+    await before;
     while (!signal.aborted) {
       const auth = await this.#loadAuth();
       if (!auth) return;
@@ -177,7 +248,9 @@ export class BaileysSession {
       if (signal.aborted) break;
       if (wasOpen) tries = 0;
       const reaction = this.#reactions.to(closing);
-      this.#log.info({ code: closing.code, reaction: reaction.do }, "a WhatsApp connection ended");
+      const waitMs =
+        reaction.do === "back-off" ? Math.round(Math.max(reaction.atLeastMs, backOffMs(tries + 1))) : undefined;
+      this.#log.info({ code: closing.code, reaction: reaction.do, waitMs }, "a WhatsApp connection ended");
       switch (reaction.do) {
         case "reconnect":
           continue;
@@ -186,7 +259,6 @@ export class BaileysSession {
           continue;
         case "back-off": {
           tries += 1;
-          const waitMs = Math.max(reaction.atLeastMs, backOffMs(tries));
           this.#state(isPaired ? "backing-off" : "pairing", {
             lastError: `${closing.words} (${closing.code})`,
             qr: null,
@@ -200,22 +272,38 @@ export class BaileysSession {
           if (reaction.wipe) await this.#untilDone(() => this.#ports.store.wipe(this.lease, false));
           this.#state(reaction.state, { lastError: reaction.words, qr: null, pairingCode: null });
           await this.#reporting;
-          this.#giveUpWaiting();
           return;
       }
     }
-    this.#giveUpWaiting();
+  }
+
+  async #fail(error: unknown): Promise<void> {
+    this.#log.error({ err: error }, "a WhatsApp session ended by a fault");
+    if (error instanceof SealError && error.code === "unknown_key") {
+      // Whoever set the variable can mend it, here or in another process: a pairing is not given up for that.
+      this.#state("backing-off", { lastError: messageOf(error) });
+      await delay(WRONG_KEY_WAIT_MS, undefined, { signal: this.#ending.signal }).catch(() => {});
+    } else {
+      this.#state("stopped", { lastError: `It ended by a fault: ${messageOf(error)}` });
+    }
+    // Before the lease is given back: afterwards it would be refused.
+    await this.#reporting;
   }
 
   #giveUpWaiting(): void {
     this.#open.reject(new Error("The session is not connected here any more."));
-    void this.#lane?.close();
+    this.#lane?.close().catch((error: unknown) => this.#log.warn({ err: error }, "a lane was not closed well"));
     this.#lane = undefined;
   }
 
   /** A pairing that was not completed leaves keys that the next one cannot go on with. */
   async #loadAuth(): Promise<AuthState | undefined> {
-    if (this.#auth?.state.creds.account) return this.#auth;
+    const known = this.#auth;
+    if (known) {
+      // The last connection may have ended because they could not be written; nor may it write after the wiping below.
+      await this.#untilDone(() => known.saveCreds());
+      if (known.state.creds.account) return known;
+    }
     const { store, sealer } = this.#ports;
     const open = () =>
       openAuthState({
@@ -278,10 +366,13 @@ export class BaileysSession {
           this.pace?.notePaired(now);
           this.#report({ pairedAt: new Date(now).toISOString(), qr: null, pairingCode: null });
         },
+        onRestriction: ({ isActive, timeEnforcementEnds }) =>
+          isActive ? this.pauseCold(timeEnforcementEnds?.getTime()) : this.#resumeCold(),
         onOpen: () => {
           wasOpen = true;
           this.#opened(sock, auth);
         },
+        onClosing: () => this.#closed(),
         onClose: (closing) => {
           this.#closed();
           resolve({ closing, wasOpen });
@@ -333,6 +424,8 @@ export class BaileysSession {
     }
     this.#isOpen = false;
     this.#socket = undefined;
+    for (const stop of this.#ongoing) stop(new Error("The connection to WhatsApp has ended."));
+    this.#ongoing.clear();
   }
 
   #concurrency(): number {
