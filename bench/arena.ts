@@ -6,6 +6,7 @@ import { Redis } from "ioredis";
 import { ROOT } from "../dev/command.ts";
 import { createTemplate, openTestDatabase, type TestDatabase, type TestStack } from "../dev/stack/databases.ts";
 import { startStack, type Stack } from "../dev/stack/index.ts";
+import { startWhatsApp, type WhatsAppDouble } from "./chaos/whatsapp.ts";
 import { startService, type ServiceProcess } from "./service.ts";
 
 /** Each contact channel with its queue. */
@@ -43,6 +44,8 @@ export interface Arena extends AsyncDisposable {
   queue(name: string): Queue;
   /** Starts the service as production does, in a process of its own. */
   startService(environment?: Record<string, string>, entry?: string): Promise<ServiceProcess>;
+  /** A fake WhatsApp in a process of its own, as fast as it can be and without receipts. */
+  startWhatsApp(): Promise<WhatsAppDouble>;
   /** Jobs of these queues that are not finished. */
   unfinished(queues: readonly string[]): Promise<number>;
   /** Polls until `unfinished` satisfies `done`; answers when that was seen, by `performance.now()`. */
@@ -112,6 +115,13 @@ async function openArena(stack: Stack, template: TestStack, concurrency: number)
       resources.use(service);
       return service;
     },
+    startWhatsApp: () =>
+      startWhatsApp({
+        run: stack.run,
+        logFile: join(stack.dataDir, "logs", `whatsapp-${randomUUID()}.log`),
+        latencyMs: 0,
+        receipts: "none",
+      }),
     async until(names, done, service) {
       for (;;) {
         const left = await unfinished(names);

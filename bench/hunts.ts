@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { CHANNEL_QUEUES, type Arena, type ChannelName, type NewJob } from "./arena.ts";
 import type { ServiceProcess } from "./service.ts";
 
-const TEXT =
+export const TEXT =
   "Bonjour, votre annonce est-elle toujours disponible ? Je serais ravi d'en parler avec vous. Bien à vous, Camille";
 
 /** Which way N contacts go: all over one channel, or in turns over each. */

@@ -19,6 +19,8 @@ export interface ServiceProcess extends AsyncDisposable {
   /** The most memory it has held since the start or `resetPeak`, MB; NaN where /proc does not tell. */
   peakMb(): number;
   resetPeak(): void;
+  /** What it holds now, MB; NaN where /proc does not tell. */
+  memoryMb(): number;
   /** Processor time so far, seconds; NaN where /proc does not tell. */
   cpuSeconds(): number;
   assertAlive(): void;
@@ -68,6 +70,7 @@ export async function startService(options: {
       return response.json();
     },
     peakMb: () => Number(/VmHWM:\s+(\d+) kB/.exec(readProc(child.pid, "status"))?.[1]) / 1024,
+    memoryMb: () => Number(/VmRSS:\s+(\d+) kB/.exec(readProc(child.pid, "status"))?.[1]) / 1024,
     resetPeak() {
       if (process.platform === "linux") writeFileSync(`/proc/${child.pid}/clear_refs`, "5");
     },

@@ -30,6 +30,11 @@ export const BASE_ENV = {
     .default(33_554_432)
     .describe("Largest request body, after inflating"),
   TRUST_PROXY: wholeNumber(0, 10).default(0).describe("Reverse proxies in front; 1 on Railway"),
+  STOP_WORDS: z
+    .string()
+    .max(2000)
+    .optional()
+    .describe("Further replies, separated by commas, that mean STOP, beside the built-in French and English ones"),
   JOB_ATTEMPTS: wholeNumber(1, 20).default(3).describe("Tries of a message, the first one included"),
   JOB_BACKOFF_MS: wholeNumber(10, 3_600_000).default(2000).describe("Before the second try; doubled each time"),
   WORKER_CONCURRENCY: wholeNumber(1, 1000).default(200).describe("Messages under way at once, each channel queue"),
@@ -76,6 +81,8 @@ export interface Config {
     stalledCheckMs: number;
     sweepMs: number;
   };
+  /** Beside the built-in ones. */
+  stopWords: string[];
   shutdownTimeoutMs: number;
   channels: ChannelConfig[];
 }
@@ -142,6 +149,7 @@ export function readConfig(environment: Environment, channels: readonly Channel[
       stalledCheckMs: env.STALLED_CHECK_MS,
       sweepMs: env.SWEEP_MS,
     },
+    stopWords: (env.STOP_WORDS ?? "").split(",").flatMap((word) => word.trim() || []),
     shutdownTimeoutMs: env.SHUTDOWN_TIMEOUT_MS,
     channels: chosen,
   };

@@ -4,7 +4,7 @@ import type { Logger } from "pino";
 import type { LaneHost, Provider, ProviderDefinition, ProviderDeps } from "./channels/channel.ts";
 import { mediaRoutes } from "./channels/media.routes.ts";
 import { singleRoute } from "./channels/single.routes.ts";
-import { isStop } from "./channels/stop-words.ts";
+import { createIsStop } from "./channels/stop-words.ts";
 import type { ChannelConfig, Config } from "./config.ts";
 import type { FetchPolicy } from "./core/addresses.ts";
 import { systemClock, type Clock } from "./core/clock.ts";
@@ -76,7 +76,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     lanesOf: (queue) => [...channels.values()].find(({ channel }) => channel.queue === queue)?.provider?.lanes,
   });
 
-  const inbound = createInbound(store, log);
+  const inbound = createInbound(store, log, createIsStop(config.stopWords));
   const lanes: LaneHost = { open: (lane, concurrency) => workers.lanes.open(lane, concurrency) };
   const createProvider = providers({
     clock,
@@ -217,7 +217,7 @@ function providers(deps: ProviderDeps): (chosen: ChannelConfig) => Promise<Provi
 }
 
 /** Takes what providers deliver later into the ledger. The store waits for the database by itself. */
-function createInbound(store: Store, log: Logger): Inbound {
+function createInbound(store: Store, log: Logger, isStop: (text: string) => boolean): Inbound {
   const kept = (what: string, write: Promise<void>): void => {
     write.catch((error: unknown) => log.error({ err: error }, `could not record a ${what}`));
   };

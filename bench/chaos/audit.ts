@@ -1,8 +1,10 @@
 import type pg from "pg";
+import { whatsappIdOf } from "../../src/channels/whatsapp/providers/baileys/message-id.ts";
 import type { FakeTwilioMessage } from "../../test/fakes/twilio/fake-twilio.ts";
 import { ACCOUNTS } from "./bodies.ts";
 import type { Accepted } from "./double-process.ts";
 import type { Jobs } from "./jobs.ts";
+import type { Received } from "./whatsapp.ts";
 import type { Promised } from "./submitter.ts";
 
 /** What came of everything, by counting at the ledger, the queues and the providers. */
@@ -17,6 +19,10 @@ export interface Audit {
   phantoms: string[];
   /** A double has it, and the ledger denies it. */
   denied: string[];
+  /** WhatsApp messages that arrived and could not be read on the phone. */
+  unreadable: string[];
+  /** WhatsApp messages that were given to it more than once, under the same id: the phone shows them once. */
+  relayedAgain: number;
   credits: string[];
   stuck: string[];
   unknown: number;
@@ -52,6 +58,7 @@ export async function audit(found: {
   isExposed(attemptId: string, startedAt: number): boolean;
   twilio: FakeTwilioMessage[];
   tagged: Accepted[];
+  whatsapp: Received[];
 }): Promise<Audit> {
   const { promised } = found;
   const { rows } = await found.sql.query<Row>(LEDGER);
@@ -70,7 +77,13 @@ export async function audit(found: {
   const take = (key: string): void => void taken.set(key, (taken.get(key) ?? 0) + 1);
   for (const { to } of found.twilio) take(to);
   for (const { messageId } of found.tagged) take(messageId);
-  const callsOf = (row: Row): number => taken.get(row.channel === "sms" ? row.recipient : row.id) ?? 0;
+  for (const { to } of found.whatsapp) take(to);
+  const byWhatsAppId = new Map(found.whatsapp.map((message) => [message.id, message]));
+  const callsOf = (row: Row): number => taken.get(row.channel === "ringless_voice" ? row.id : row.recipient) ?? 0;
+  const whatsappOf = (row: Row): Received | undefined =>
+    row.channel === "whatsapp_text" ? byWhatsAppId.get(whatsappIdOf(row.id)) : undefined;
+  const isMissing = (row: Row): boolean =>
+    callsOf(row) === 0 || (row.channel === "whatsapp_text" && whatsappOf(row)?.to !== row.recipient);
   const real = rows.filter(dialled);
   const isSent = ({ status, sent }: Row): boolean =>
     ["sent", "delivered", "read"].includes(status) || (status === "failed" && sent);
@@ -83,13 +96,20 @@ export async function audit(found: {
     states: countBy(rows, ({ status, code }) =>
       status === "skipped" || status === "failed" ? `${status}: ${code}` : status,
     ),
-    sends: found.twilio.length + found.tagged.length,
+    sends: found.twilio.length + found.tagged.length + found.whatsapp.length,
     lost,
     twice: real.filter((row) => callsOf(row) > 1).map((row) => `${words(row)} was accepted ${callsOf(row)} times`),
-    phantoms: real.filter((row) => isSent(row) && callsOf(row) === 0).map((row) => `${words(row)}, no provider has it`),
+    phantoms: real.filter((row) => isSent(row) && isMissing(row)).map((row) => `${words(row)}, no provider has it`),
     denied: real
       .filter((row) => callsOf(row) > 0 && !isSent(row) && row.status !== "unknown")
       .map((row) => `${words(row)}, a provider has it`),
+    unreadable: real.flatMap((row) => {
+      const message = whatsappOf(row);
+      return message && message.text === undefined
+        ? [`${words(row)}, ${message.relays} relays, ${message.undecryptable} of them unreadable`]
+        : [];
+    }),
+    relayedAgain: found.whatsapp.filter(({ relays }) => relays > 1).length,
     credits: [
       ...credits,
       ...rows.filter((row) => !creditFits(row)).map((row) => `${words(row)}, credit ${row.credit}`),

@@ -13,6 +13,15 @@ export const ACCOUNTS: Record<string, number | undefined> = {
 /** How often each submits, out of the sum. */
 const BUSY: Record<string, number> = { acc_free: 2, acc_other: 1, acc_metered: 3, acc_rich: 3, acc_short: 1 };
 export const CHANNELS: readonly Channel[] = ["sms", "whatsapp_text", "ringless_voice"];
+/** The WhatsApp number of each account; one has none, and does not ask for it. */
+export const SENDERS: Record<string, string> = {
+  acc_free: "+33700000001",
+  acc_metered: "+33700000002",
+  acc_rich: "+33700000003",
+  acc_short: "+33700000004",
+};
+const channelsOf = (accountId: string): readonly Channel[] =>
+  CHANNELS.filter((channel) => channel !== "whatsapp_text" || SENDERS[accountId] !== undefined);
 
 const MAX_HUNT = 400;
 const TEXT = "Bonjour, votre annonce est-elle toujours disponible ?";
@@ -33,18 +42,23 @@ export function createBodies(random: Random) {
     /** Mostly small, sometimes big; now and then with a number that cannot be dialled or a contact given twice. */
     hunt(): NewHunt {
       const size = Math.max(1, Math.round(MAX_HUNT ** (random.unit() ** 1.5)));
+      const accountId = account();
+      const channels = channelsOf(accountId);
       const contacts = Array.from({ length: size }, (_, i) => ({
         adId: `ad_${i}`,
         recipientPhone: random.chance(0.005) ? "12345" : phoneOf(people++),
-        channel: random.pick(CHANNELS),
+        channel: random.pick(channels),
         message: TEXT,
       }));
       const [first] = contacts;
       if (first && random.chance(0.1)) contacts.push({ ...first });
       const priority = random.pick(["high", "normal", "normal", "low"] as const);
-      return { huntId: `hunt_${hunts++}`, accountId: account(), priority, contacts };
+      return { huntId: `hunt_${hunts++}`, accountId, priority, contacts };
     },
-    single: (): Single => ({ channel: random.pick(CHANNELS), accountId: account(), recipientPhone: phoneOf(people++) }),
+    single(): Single {
+      const accountId = account();
+      return { channel: random.pick(channelsOf(accountId)), accountId, recipientPhone: phoneOf(people++) };
+    },
     text: TEXT,
   };
 }

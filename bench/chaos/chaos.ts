@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { StackError } from "../../dev/stack/stack-error.ts";
 import { audit, type Audit } from "./audit.ts";
-import { ACCOUNTS, CHANNELS } from "./bodies.ts";
+import { ACCOUNTS, CHANNELS, SENDERS } from "./bodies.ts";
 import { startTagged, startTwilio } from "./doubles.ts";
 import { PROVIDER_TIMEOUT_MS } from "./http-provider.ts";
 import { openJobs, type Jobs } from "./jobs.ts";
@@ -13,6 +13,7 @@ import { Slot } from "./slot.ts";
 import { SECRET, startSubmitter, type Promised } from "./submitter.ts";
 import { makeTrouble, type Damage } from "./trouble.ts";
 import { Watch } from "./watch.ts";
+import { ENVIRONMENT as WHATSAPP, startWhatsApp, type WhatsAppSender } from "./whatsapp.ts";
 import { FakeTwilio } from "../../test/fakes/twilio/fake-twilio.ts";
 
 export interface ChaosOptions {
@@ -40,8 +41,9 @@ export interface ChaosResult {
 const PREFIX = "{chaos}";
 const SERVICES = 2;
 const SHUTDOWN_TIMEOUT_MS = 4000;
-/** START_BUDGET_MS and the margin of src/workers/attempt.ts, around the provider's time-out. */
-const HOLD_MS = 4000 + PROVIDER_TIMEOUT_MS + 1000;
+const WHATSAPP_TIMEOUT_MS = 2000;
+/** START_BUDGET_MS and the margin of src/workers/attempt.ts, around the longest time-out of a provider. */
+const HOLD_MS = 4000 + Math.max(PROVIDER_TIMEOUT_MS, WHATSAPP_TIMEOUT_MS) + 1000;
 const QUIET_TIMEOUT_MS = 150_000;
 const POLL_MS = 250;
 
@@ -55,6 +57,17 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const [twilio, tagged] = [undo.use(await startTwilio()), undo.use(await startTagged())];
   const watch = undo.use(new Watch(servers.databaseUrl));
   await openAccounts(watch);
+  const whatsapp = undo.use(
+    await startWhatsApp({
+      run: servers.run,
+      logFile: join(servers.dataDir, "logs", "fake-whatsapp.log"),
+      // About as slow as WhatsApp, so that a kill finds messages under way.
+      latencyMs: 100,
+      receipts: "delivered",
+    }),
+  );
+  const senders: WhatsAppSender[] = [];
+  for (const [id, phone] of Object.entries(SENDERS)) senders.push(await whatsapp.pair(watch.sql, id, phone));
   const slots: Slot[] = [];
   for (let i = 0; i < SERVICES; i++) {
     const slot = await Slot.open({
@@ -66,6 +79,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
         database: servers.ports.supabase,
         twilio: Number(new URL(twilio.url).port),
         tagged: Number(new URL(tagged.url).port),
+        whatsapp: Number(new URL(whatsapp.url).port),
       },
       environment: environment(servers, options.logs === undefined ? "warn" : "debug"),
     });
@@ -82,7 +96,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     enough,
     stopping,
   });
-  const trouble = { servers, slots, doubles: { twilio, tagged }, random, watch, say, signal: enough };
+  const trouble = { servers, slots, doubles: { twilio, tagged, whatsapp }, random, watch, say, signal: enough };
   const damage = await makeTrouble({
     ...trouble,
     scale: Math.min(1, minutes / 10),
@@ -93,7 +107,8 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
 
   say(`the faults are over, ${watch.open} open: waiting for quiet`);
   const since = performance.now();
-  await using jobs = openJobs(`redis://127.0.0.1:${servers.ports.redis}`, PREFIX);
+  const lanes = senders.map(({ sessionId }) => `whatsapp.${sessionId}`);
+  await using jobs = openJobs(`redis://127.0.0.1:${servers.ports.redis}`, PREFIX, lanes);
   const isQuiet = await untilQuiet({ sql: watch.sql, jobs, finished, stopping });
   const quietMs = isQuiet ? performance.now() - since : undefined;
   const result = await audit({
@@ -103,7 +118,9 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     isExposed: (attemptId, startedAt) => watch.isExposed(attemptId, startedAt),
     twilio: await twilio.accepted(),
     tagged: await tagged.accepted(),
+    whatsapp: await whatsapp.received(),
   });
+  damage.complaints.push(...(await whatsapp.faults()).map((fault) => `the fake WhatsApp: ${fault}`));
   const { hunts: _, singles: __, ...requests } = promised;
   const crashes = slots.flatMap((slot) => slot.crashes);
   return { minutes, seed, audit: result, damage, requests, crashes, quietMs };
@@ -132,6 +149,10 @@ function environment(servers: Servers, logLevel: string): Record<string, string>
     TWILIO_AUTH_TOKEN: FakeTwilio.AUTH_TOKEN,
     TWILIO_FROM: "+33987650000",
     TWILIO_TIMEOUT_MS: String(PROVIDER_TIMEOUT_MS),
+    ...WHATSAPP,
+    WHATSAPP_TIMEOUT_MS: String(WHATSAPP_TIMEOUT_MS),
+    WHATSAPP_ACK_TIMEOUT_MS: "1000",
+    WHATSAPP_LEASE_MS: "3000",
   };
 }
 

@@ -1,5 +1,5 @@
 /**
- * The provider that WhatsApp and voice are sent through, in a process of its own; it takes the same commands on stdin as
+ * The provider that voice is sent through, in a process of its own; it takes the same commands on stdin as
  * test/fakes/twilio/cli.ts. Its log is what counts at the end: which attempt of which message it accepted.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";

@@ -2,17 +2,19 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Channel } from "../../src/client.ts";
-import { CHANNELS } from "./bodies.ts";
+import { CHANNELS, SENDERS } from "./bodies.ts";
 import { NORMAL, type Answer, type Double } from "./doubles.ts";
 import type { Random } from "./random.ts";
 import type { Server, Servers } from "./servers.ts";
 import { DEPENDENCIES, type Slot } from "./slot.ts";
 import type { Cut } from "./tcp-proxy.ts";
+import type { WhatsAppDouble } from "./whatsapp.ts";
+import type { SendOutcome } from "../../test/fakes/whatsapp/rules.ts";
 
 export interface FaultContext {
   servers: Servers;
   slots: readonly Slot[];
-  doubles: { twilio: Pick<Double<never>, "behave">; tagged: Pick<Double<never>, "behave"> };
+  doubles: { twilio: Pick<Double<never>, "behave">; tagged: Pick<Double<never>, "behave">; whatsapp: WhatsAppDouble };
   random: Random;
   /** 1 in a run of ten minutes, less in a shorter one: how long an outage lasts. */
   scale: number;
@@ -45,6 +47,13 @@ const TWILIO_ANSWERS: Record<string, Answer> = {
   "answers half a document": { kind: "malformed", accept: true },
   "is slower than the time-out": { kind: "slow", delayMs: 2500 },
 };
+const ACKS: Record<string, SendOutcome> = {
+  "does not answer": "silent",
+  "neither takes nor answers": "drop",
+  "takes and disconnects": "accept-then-disconnect",
+  "disconnects before it takes": "disconnect-before",
+};
+const CLOSINGS = [428, 440, 500, 503, 515] as const;
 const CUTS: readonly Cut[] = ["refuse", "lose-answers", "black-hole"];
 
 /** Every kind of fault once, in a random order and with random particulars. */
@@ -91,13 +100,52 @@ export function dealFaults(context: FaultContext): Fault[] {
   const provider = (): Fault => {
     const of = random.pick(["twilio", "tagged"] as const);
     const [words, answer] = random.pick(Object.entries(TWILIO_ANSWERS));
-    const channels: Channel[] = of === "twilio" ? ["sms"] : ["whatsapp_text", "ringless_voice"];
+    const channels: Channel[] = of === "twilio" ? ["sms"] : ["ringless_voice"];
     const run = async (): Promise<void> => {
       await doubles[of].behave(answer);
       await pause(1000, 5000);
       await doubles[of].behave(NORMAL);
     };
     return quiet(`provider ${words}`, run, channels);
+  };
+  const senders = Object.values(SENDERS);
+  const onWhatsApp = (kind: string, run: () => Promise<void>): Fault =>
+    quiet(`whatsapp ${kind}`, run, ["whatsapp_text"]);
+  const acks = (): Fault => {
+    const [words, outcome] = random.pick(Object.entries(ACKS));
+    // Of one number or of all, for a few messages or for all in that time.
+    const from = random.chance(0.5) ? { from: random.pick(senders) } : {};
+    const times = random.chance(0.5) ? { times: random.whole(1, 5) } : {};
+    return onWhatsApp(words, async () => {
+      await doubles.whatsapp.behave([{ outcome, ...from, ...times }]);
+      await pause(500, 4000);
+      await doubles.whatsapp.behave([]);
+    });
+  };
+  const closing = (): Fault => {
+    const code = random.pick(CLOSINGS);
+    const some = random.chance(0.5) ? [random.pick(senders)] : senders;
+    return onWhatsApp(`disconnects: ${code}`, async () => {
+      for (const phone of some) await doubles.whatsapp.disconnect(phone, code);
+    });
+  };
+  const refusal = (): Fault => {
+    const phone = random.pick(senders);
+    return onWhatsApp("refuses logins", async () => {
+      await doubles.whatsapp.refuse(phone, 503, 1000);
+      await doubles.whatsapp.disconnect(phone, 428);
+      await pause(1000, 5000);
+      await doubles.whatsapp.refuse(phone, 503, 0);
+    });
+  };
+  const unreachable = (): Fault => {
+    const how = random.pick([503, "reset"] as const);
+    return onWhatsApp(`refuses connections: ${how}`, async () => {
+      await doubles.whatsapp.outage(how);
+      for (const phone of senders) await doubles.whatsapp.disconnect(phone, 428);
+      await pause(1000, 5000);
+      await doubles.whatsapp.outage(null);
+    });
   };
   const cut = (): Fault => {
     const kind = random.pick(CUTS);
@@ -135,6 +183,10 @@ export function dealFaults(context: FaultContext): Fault[] {
     freeze(),
     freeze(),
     ...Array.from({ length: 5 }, provider),
-    ...Array.from({ length: 7 }, cut),
+    ...Array.from({ length: 8 }, cut),
+    ...Array.from({ length: 3 }, acks),
+    ...Array.from({ length: 3 }, closing),
+    refusal(),
+    unreachable(),
   ]);
 }

@@ -12,9 +12,10 @@ export interface Jobs extends AsyncDisposable {
   stuck(statusOf: (messageId: string) => string | undefined): Promise<string[]>;
 }
 
-export function openJobs(redisUrl: string, prefix: string): Jobs {
+/** @param lanes queues beside those of the registry. */
+export function openJobs(redisUrl: string, prefix: string, lanes: readonly string[]): Jobs {
   const connection = new Redis(redisUrl, { maxRetriesPerRequest: null });
-  const queues = NAMES.map((name) => new Queue(name, { connection, prefix }));
+  const queues = [...NAMES, ...lanes].map((name) => new Queue(name, { connection, prefix }));
   return {
     async unfinished() {
       const counts = await Promise.all(queues.map((queue) => queue.getJobCountByTypes(...UNFINISHED)));

@@ -13,6 +13,7 @@ export function verdict({ audit, requests, crashes, damage, quietMs }: ChaosResu
     ["sent twice", audit.twice],
     ["sent by the ledger alone", audit.phantoms],
     ["sent, and denied by the ledger", audit.denied],
+    ["not readable on the phone", audit.unreadable],
     ["credits that differ", audit.credits],
     ["jobs stuck", audit.stuck],
     ["unknown without a fault", audit.unexplained],
@@ -47,6 +48,10 @@ export function tableOf(result: ChaosResult): string {
     ["**jobs stuck**", String(audit.stuck.length)],
     ["unknown", `${audit.unknown}, of ${audit.exposed} messages that were in flight at a kill or fault`],
     ["ledger against providers", `${audit.phantoms.length} sent by the ledger alone, ${audit.denied.length} denied`],
+    [
+      "WhatsApp messages",
+      `${audit.relayedAgain} given again under their id, ${audit.unreadable.length} not readable on the phone`,
+    ],
     ["quiet after", quietMs === undefined ? "not in time" : `${(quietMs / 1000).toFixed(1)} s`],
   ];
   const width = Math.max(...rows.map(([name]) => name.length));

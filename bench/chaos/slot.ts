@@ -7,7 +7,7 @@ import type { Run } from "../../dev/stack/run-directory.ts";
 import { TcpProxy } from "./tcp-proxy.ts";
 
 /** What a service process reaches over the network, each through a proxy of its own. */
-export const DEPENDENCIES = ["redis", "database", "twilio", "tagged"] as const;
+export const DEPENDENCIES = ["redis", "database", "twilio", "tagged", "whatsapp"] as const;
 export type Dependency = (typeof DEPENDENCIES)[number];
 
 export interface SlotOptions {
@@ -152,5 +152,6 @@ function environmentOf(port: number, proxies: Record<Dependency, TcpProxy>): Rec
     SUPABASE_URL: `http://${at("database")}`,
     TWILIO_API_BASE_URL: `http://${at("twilio")}`,
     CHAOS_DOUBLE_URL: `http://${at("tagged")}`,
+    WHATSAPP_WS_URL: `ws://${at("whatsapp")}/ws/chat`,
   };
 }

@@ -7,14 +7,12 @@ import { route, type Route } from "../core/route.ts";
 import { shortText } from "../core/text.ts";
 import type { Store } from "../store/store.ts";
 import { fileNameFault, HEAD_BYTES, MAX_MEDIA_BYTES, MEDIA_TYPES, typeOfBytes } from "./media.ts";
+import { MEDIA_LIFETIME_MS } from "../store/sessions.ts";
 
 export interface MediaRoutesDeps {
   store: Pick<Store, "account" | "sessions">;
   clock: Clock;
 }
-
-/** For as long as the store gives an upload out. */
-const LIFETIME_MS = 86_400_000;
 
 const MISMATCH =
   "The file's first bytes are not those of its Content-Type. Send the type that it is; nothing is made into another.";
@@ -70,7 +68,7 @@ export function mediaRoutes({ store, clock }: MediaRoutesDeps): Route[] {
         if (!account) throw refusalOf("unknown_account", "/query/accountId");
         if (account.status === "suspended") throw refusalOf("suspended_account", "/query/accountId");
         const id = randomUUID();
-        const expiresAt = new Date(clock.now() + LIFETIME_MS).toISOString();
+        const expiresAt = new Date(clock.now() + MEDIA_LIFETIME_MS).toISOString();
         await store.sessions.keepMedia({ id, accountId, contentType, fileName: name, data: bytes });
         return { status: 201, body: { mediaId: id, size: bytes.length, contentType, expiresAt } };
       },

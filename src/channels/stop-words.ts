@@ -1,12 +1,19 @@
 /** What people write to be left alone, in French and English. STOP is the word that French SMS notices must offer. */
-const STOP_WORDS = new Set(["stop", "stopall", "unsubscribe", "desabonner", "desinscription", "desinscrire"]);
+const STOP_WORDS = ["stop", "stopall", "unsubscribe", "desabonner", "desinscription", "desinscrire", "arret", "arretez"];
 
-/** Whether a reply is, as a whole, a wish to be left alone. Case, accents and punctuation do not matter. */
-export function isStop(text: string): boolean {
-  const plain = text
+/**
+ * Tells whether a reply is, as a whole, a wish to be left alone: one of the built-in words or of `further`. Case, accents and
+ * punctuation do not matter.
+ */
+export function createIsStop(further: readonly string[]): (text: string) => boolean {
+  const words = new Set([...STOP_WORDS, ...further.map(plain)]);
+  return (text) => words.has(plain(text)) || /^stop(\s+(sms|whatsapp|\d{5}))?$/.test(plain(text));
+}
+
+const plain = (text: string): string =>
+  text
     .normalize("NFD")
     .replace(/[^\p{L}\p{N}\s]/gu, "")
     .trim()
+    .replace(/\s+/g, " ")
     .toLowerCase();
-  return STOP_WORDS.has(plain) || /^stop(\s+(sms|\d{5}))?$/.test(plain);
-}

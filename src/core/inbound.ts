@@ -19,6 +19,8 @@ export interface Reply {
   /** Whose sender it was written to, where the provider knows. */
   accountId?: string;
   from: string;
+  /** Other numbers of the same person, as far as the provider knows. */
+  aliases?: string[];
   to?: string;
   text: string;
   at: number;

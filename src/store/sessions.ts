@@ -82,6 +82,8 @@ export interface SentMessage {
   sealed: string;
 }
 
+export type SealedSent = Pick<SentMessage, "id" | "sealed">;
+
 /** A number as WhatsApp knows it; jid null: it is not there. */
 export interface KnownNumber {
   phone: string;
@@ -89,6 +91,9 @@ export interface KnownNumber {
   lid: string | null;
   checkedAt: string;
 }
+
+/** For how long an upload is kept: a day longer than a hunt lasts. `tidy` of the database knows it too. */
+export const MEDIA_LIFETIME_MS = 8 * 86_400_000;
 
 export interface UploadedMedia {
   id: string;
@@ -133,6 +138,11 @@ export interface SessionStore {
   /** Keeps what is about to be sent, and counts its recipient as contacted. */
   keepSent(message: SentMessage): Promise<void>;
   sent(id: string): Promise<{ sessionId: string; jid: string; sealed: string } | undefined>;
+  /** Sent messages whose sealed form does not begin with `mark`, with ids after `after`. */
+  staleSent(sessionId: string, mark: string, after: string, limit: number): Promise<SealedSent[]>;
+  resealSent(sessionId: string, messages: readonly SealedSent[]): Promise<void>;
+  /** It was not written to after all: the next message to it is a first contact. */
+  forgetContact(sessionId: string, phone: string): Promise<void>;
   /** Whether the session has written to this number before. */
   hasContacted(sessionId: string, phone: string): Promise<boolean>;
   /** First contacts of a session since a moment, milliseconds since the epoch. */
@@ -140,12 +150,12 @@ export interface SessionStore {
 
   number(phone: string): Promise<KnownNumber | undefined>;
   keepNumber(number: { phone: string; jid: string | null; lid: string | null }): Promise<void>;
-  /** The number behind a LID, as far as it was ever seen. */
-  phoneOfLid(lid: string): Promise<string | undefined>;
+  /** The numbers under which somebody has been written to who writes from these addresses. */
+  phonesOf(addresses: { jid: string | undefined; lid: string | undefined }): Promise<string[]>;
   /** Whether the provider has reported anything on a message of this id: proof that it was accepted. */
   hasReceipt(provider: string, providerMessageId: string): Promise<boolean>;
 
   keepMedia(media: UploadedMedia): Promise<void>;
-  /** undefined: never there, another account's, or older than a day. */
+  /** undefined: never there, another account's, or too old. */
   media(id: string, accountId: string): Promise<UploadedMedia | undefined>;
 }

@@ -1,10 +1,19 @@
 import type { Database } from "./database.ts";
 import { Batcher } from "./batcher.ts";
-import type { KnownNumber, Lease, PairAnswer, SealedKey, SentMessage, Session, SessionStore } from "./sessions.ts";
+import { MEDIA_LIFETIME_MS } from "./sessions.ts";
+import type {
+  KnownNumber,
+  Lease,
+  PairAnswer,
+  SealedKey,
+  SealedSent,
+  SentMessage,
+  Session,
+  SessionStore,
+} from "./sessions.ts";
 
 /** Sent messages that are kept in one request. */
 const SENT = { maxSize: 250, maxConcurrent: 2, maxWaitMs: 2 };
-const MEDIA_LIFETIME_MS = 86_400_000;
 
 /** Sessions on Supabase; shares the ledger's connection. */
 export function createSessionStore(database: Database): SessionStore & { close(): void } {
@@ -86,6 +95,17 @@ export function createSessionStore(database: Database): SessionStore & { close()
       const row = await database.run<{ session_id: string; jid: string; sealed: string } | null>("sent message", query);
       return row ? { sessionId: row.session_id, jid: row.jid, sealed: row.sealed } : undefined;
     },
+    staleSent: (sessionId, mark, after, limit) =>
+      rpc<SealedSent[]>("stale_whatsapp_sent", { p_id: sessionId, p_mark: mark, p_after: after, p_limit: limit }),
+    async resealSent(sessionId, messages) {
+      await rpc("reseal_whatsapp_sent", { p_id: sessionId, p_items: messages });
+    },
+    async forgetContact(sessionId, phone) {
+      await database.run(
+        "contact",
+        client.from("whatsapp_contacts").delete().eq("session_id", sessionId).eq("phone", phone),
+      );
+    },
     async hasContacted(sessionId, phone) {
       const query = client.from("whatsapp_contacts").select("phone").eq("session_id", sessionId).eq("phone", phone);
       return (await database.run<unknown[]>("contact", query)).length > 0;
@@ -114,10 +134,7 @@ export function createSessionStore(database: Database): SessionStore & { close()
       const row = { phone, jid, ...(lid === null ? {} : { lid }), checked_at: new Date().toISOString() };
       await database.run("number", client.from("whatsapp_numbers").upsert(row));
     },
-    async phoneOfLid(lid) {
-      const query = client.from("whatsapp_numbers").select("phone").eq("lid", lid).limit(1);
-      return (await database.run<{ phone: string }[]>("LID", query))[0]?.phone;
-    },
+    phonesOf: ({ jid, lid }) => rpc("phones_of_whatsapp_user", { p_jid: jid ?? null, p_lid: lid ?? null }),
     async hasReceipt(provider, providerMessageId) {
       const query = client
         .from("pending_receipts")

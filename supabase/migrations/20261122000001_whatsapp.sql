@@ -64,6 +64,7 @@ create table whatsapp_numbers (
   checked_at timestamptz not null default now()
 );
 create index whatsapp_numbers_lid on whatsapp_numbers (lid) where lid is not null;
+create index whatsapp_numbers_jid on whatsapp_numbers (jid) where jid is not null;
 
 -- Whom a session has written to, since when: first contacts are what WhatsApp counts.
 create table whatsapp_contacts (
@@ -74,7 +75,7 @@ create table whatsapp_contacts (
 );
 create index whatsapp_contacts_first on whatsapp_contacts (session_id, first_at);
 
--- Files that a caller uploaded to be sent, in base64; gone after a day.
+-- Files that a caller uploaded to be sent, in base64; gone after eight days: one more than a hunt lasts.
 create table media (
   id uuid primary key,
   account_id text not null references accounts (id),
@@ -240,6 +241,38 @@ as $$
   select k.type, k.id, k.sealed from whatsapp_keys k
   where k.session_id = p_id and not starts_with(k.sealed, p_mark)
   order by k.type, k.id limit p_limit
+$$;
+
+-- Sent messages that were sealed with another key than the one whose mark is given: a page of them, after an id.
+create function stale_whatsapp_sent(p_id uuid, p_mark text, p_after text, p_limit integer)
+returns table (id text, sealed text)
+language sql stable
+set search_path = public
+as $$
+  select s.id, s.sealed from whatsapp_sent s
+  where s.session_id = p_id and s.id > p_after and not starts_with(s.sealed, p_mark)
+  order by s.id limit p_limit
+$$;
+
+-- Puts sent messages back as they were sealed again, [{"id", "sealed"}].
+create function reseal_whatsapp_sent(p_id uuid, p_items jsonb) returns void
+language sql
+set search_path = public
+as $$
+  update whatsapp_sent s set sealed = i.sealed
+  from jsonb_to_recordset(p_items) as i (id text, sealed text)
+  where s.id = i.id and s.session_id = p_id
+$$;
+
+-- The numbers, a JSON list, under which a person is known who writes from these addresses: WhatsApp may know a number under
+-- other digits than people dial.
+create function phones_of_whatsapp_user(p_jid text, p_lid text) returns jsonb
+language sql stable
+set search_path = public
+as $$
+  select coalesce(jsonb_agg(n.phone order by n.phone), '[]') from whatsapp_numbers n
+  where n.jid = p_jid or n.lid = p_lid
+    or n.jid in (select l.jid from whatsapp_numbers l where l.lid = p_lid)
 $$;
 
 -- Forgets the pairing; p_gone: the session too. False: it is not the caller's any more.

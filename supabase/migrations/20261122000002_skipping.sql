@@ -247,44 +247,58 @@ create unique index replies_provider on replies (provider, provider_reply_id);
 
 drop function record_reply(jsonb);
 
--- Something that a person wrote back: {"provider", "provider_message_id", "reply_id", "account_id", "phone", "text", "at", "stop"}. It belongs to
--- the message it answers, else to the last one sent to that number. A stop suppresses the number for that account, or
--- for everybody when no account is known. Answers whether this stop is the first: it is to be confirmed once.
+-- Something that a person wrote back: {"provider", "provider_message_id", "reply_id", "account_id", "phone", "aliases", "text",
+-- "at", "stop"}; aliases: other numbers of the same person. It belongs to the message it answers, else to the last one that
+-- went to that person. A stop suppresses their numbers for that account, or for everybody when no account is known. Answers
+-- whether this stop is the first: it is to be confirmed once.
 create function record_reply(p_reply jsonb) returns boolean
 language plpgsql
 set search_path = public
 as $$
 declare
+  v_account text := p_reply ->> 'account_id';
+  v_phones text[] := array[p_reply ->> 'phone']
+    || array(select jsonb_array_elements_text(coalesce(p_reply -> 'aliases', '[]')));
   v_message messages;
+  v_new boolean;
 begin
   select * into v_message from messages m
-  where m.provider = p_reply ->> 'provider' and m.provider_message_id = p_reply ->> 'provider_message_id';
+  where m.provider = p_reply ->> 'provider' and m.provider_message_id = p_reply ->> 'provider_message_id'
+    and (v_account is null or m.account_id = v_account);
   if not found then
     select * into v_message from messages m
-    where m.recipient = p_reply ->> 'phone' and m.sent_at is not null
-      and (p_reply ->> 'account_id' is null or m.account_id = p_reply ->> 'account_id')
-    order by m.sent_at desc limit 1;
+    -- Who answers has got it, whether or not its sending has been confirmed yet.
+    where m.recipient = any (v_phones) and (m.sent_at is not null or m.status in ('sending', 'unknown'))
+      and (v_account is null or m.account_id = v_account)
+    order by m.sent_at desc nulls first limit 1;
+  end if;
+  if v_message.recipient is not null then
+    v_phones := v_message.recipient || array_remove(v_phones, v_message.recipient);
   end if;
   insert into replies (message_id, account_id, phone, provider, provider_reply_id, text, at)
   values (
-    v_message.id, coalesce(v_message.account_id, p_reply ->> 'account_id'), p_reply ->> 'phone',
+    v_message.id, coalesce(v_message.account_id, v_account), v_phones[1],
     p_reply ->> 'provider', p_reply ->> 'reply_id',
     p_reply ->> 'text', (p_reply ->> 'at')::timestamptz
   )
   -- Without a text it could not be decrypted, and its sender's phone was asked to send it again.
   on conflict (provider, provider_reply_id) do update set text = excluded.text
-    where replies.text = '' and excluded.text <> '';
+    where replies.text = '' and excluded.text <> ''
+  returning xmax = 0 into v_new;
   if not found then
     return false;
   end if;
-  if v_message.id is not null then
+  if v_message.id is not null and v_new then
     insert into message_events (message_id, kind) values (v_message.id, 'reply');
     update leads set stage = 'replied', replied_at = coalesce(replied_at, now())
     where account_id = v_message.account_id and ad_id = v_message.ad_id;
   end if;
   if (p_reply ->> 'stop')::boolean then
     insert into suppressions (account_id, phone, reason, message_id)
-    values (coalesce(v_message.account_id, p_reply ->> 'account_id'), p_reply ->> 'phone', 'stop', v_message.id)
+    select coalesce(v_message.account_id, v_account), x.phone, 'stop', v_message.id
+    from unnest(v_phones) as x (phone)
+    -- A person of whom only a LID is known has no number that could be written to.
+    where x.phone not like 'lid:%'
     on conflict do nothing;
     return found;
   end if;
@@ -315,7 +329,7 @@ begin
   delete from hunt_chunks c
   where c.created_at < now() - interval '1 hour'
     and not exists (select 1 from hunt_submissions s where s.job_id = c.job_id);
-  delete from media where created_at < now() - interval '1 day';
+  delete from media where created_at < now() - interval '8 days';
   -- A phone that was off for so long does not ask again for what it could not decrypt.
   delete from whatsapp_sent where created_at < now() - interval '30 days';
 end

@@ -145,18 +145,24 @@ describe("startStack", { timeout: TIMEOUT_MS }, () => {
     expect(second.databaseUrl).toBe(first.databaseUrl);
   });
 
-  it.runIf(isRoot)("runs as root on a data directory that other users cannot reach", async () => {
+  it("runs on a data directory that other users cannot reach; as root, whose Postgres is another user, beside it", async () => {
     const hidden = join(base, "hidden");
     mkdirSync(hidden, { mode: 0o700 });
     const lines: string[] = [];
     await using stack = await startStack({ dataDir: join(hidden, "data"), log: (line) => lines.push(line) });
-    const home = relocatedHome(stack.dataDir);
+    const [inside, beside] = [join(stack.dataDir, "postgres"), relocatedHome(stack.dataDir)];
     try {
-      expect(lines.join("\n")).toContain(`the database lives in ${home}`);
-      expect(existsSync(join(home, "cluster", "PG_VERSION"))).toBe(true);
+      const homes = [inside, beside].filter((home) => existsSync(join(home, "cluster", "PG_VERSION")));
+      expect(homes).toEqual([isRoot ? beside : inside]);
+      const said = lines.filter((line) => line.startsWith(`the database lives in ${beside}: `));
+      expect(said).toHaveLength(isRoot ? 1 : 0);
+      const client = new Client({ connectionString: stack.databaseUrl });
+      await client.connect();
+      expect((await client.query("select 1 as one")).rows).toEqual([{ one: 1 }]);
+      await client.end();
       await stack.stop();
     } finally {
-      rmSync(home, { recursive: true, force: true });
+      rmSync(beside, { recursive: true, force: true });
     }
   });
 

@@ -78,7 +78,10 @@ export async function sendText(
 }
 
 /** How each connection of a session ended, as the service logged it. */
-export const endingsOf = (service: TestService, sessionId: string): { code: number; reaction: string; waitMs?: number }[] =>
+export const endingsOf = (
+  service: TestService,
+  sessionId: string,
+): { code: number; reaction: string; waitMs?: number }[] =>
   service.logs
     .filter(({ msg, sessionId: id }) => msg === "a WhatsApp connection ended" && id === sessionId)
     .map(({ code, reaction, waitMs }) => ({

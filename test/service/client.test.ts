@@ -557,8 +557,15 @@ test("the client's types have exactly the fields that the server documents", () 
 });
 
 test("the client imports nothing, so that it runs wherever there is a fetch", () => {
-  const source = readFileSync(new URL("../../src/client.ts", import.meta.url), "utf8");
-  const erased = stripTypeScriptTypes(source);
-  expect(erased).toContain("export function createClient");
-  expect(erased).not.toMatch(/^(import|export \*|export \{)|\b(require|import)\(/m);
+  const read = (name: string) =>
+    stripTypeScriptTypes(readFileSync(new URL(`../../src/${name}`, import.meta.url), "utf8"));
+  const source = read("client.ts");
+  expect(source).toContain("export function createClient");
+  expect([...source.matchAll(/ from "([^"]+)"/g)].map(([, name]) => name)).toEqual([
+    "./client/calls.ts",
+    "./client/calls.ts",
+  ]);
+  for (const name of ["client/calls.ts", "client/shapes.ts"]) {
+    expect(read(name)).not.toMatch(/^(import|export \*|export \{)|\b(require|import)\(/m);
+  }
 });

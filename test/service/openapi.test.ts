@@ -1,14 +1,13 @@
 import { randomUUID } from "node:crypto";
-import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { readdirSync, readFileSync } from "node:fs";
-import type { Server } from "node:http";
-import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { OpenApiDocument } from "../../src/routes/openapi.ts";
 import { HTTP_PROBLEMS } from "../../src/routes/problems.ts";
 import { createChecker, operationsOf, responseOf } from "../helpers/fuzz-schema.ts";
 import { settles } from "../helpers/hunts.ts";
+import { pathsOfTheRouter } from "../helpers/router.ts";
 import { openWorld, SECRET, type TestService, type World } from "../helpers/service.ts";
+import { ENCRYPTION_KEY } from "../helpers/whatsapp.ts";
 
 const SOURCE = new URL("../../src/", import.meta.url);
 /** The document does not describe the pages that describe it. */
@@ -29,22 +28,10 @@ afterAll(() => world[Symbol.asyncDispose]());
 const request = (method: string, path: string): Promise<Response> =>
   fetch(service.url + path, { method, headers: { authorization: `Bearer ${SECRET}` } });
 
-/** Of the Express application that answers: Node names the server with each request. */
-async function pathsOfTheRouter(): Promise<string[]> {
-  const servers: Server[] = [];
-  const note = (message: unknown): void => void servers.push((message as { server: Server }).server);
-  subscribe("http.server.request.start", note);
-  await service.get("/health");
-  unsubscribe("http.server.request.start", note);
-  const { port } = new URL(service.url);
-  const server = servers.find((each) => String((each.address() as AddressInfo | null)?.port) === port);
-  const app = server?.listeners("request")[0] as unknown as { router: { stack: { route?: { path: string } }[] } };
-  return app.router.stack.flatMap(({ route }) => (route ? [route.path] : []));
-}
-
 test("the document → describes exactly the paths that the router has", async () => {
   const documented = Object.keys(document.paths).map((path) => path.replaceAll(/\{(\w+)\}/g, ":$1"));
-  expect((await pathsOfTheRouter()).toSorted()).toEqual([...documented, ...OWN_PAGES].toSorted());
+  const own = (await pathsOfTheRouter(service)).filter(({ depth }) => depth === 0);
+  expect(own.map(({ path }) => path).toSorted()).toEqual([...documented, ...OWN_PAGES].toSorted());
 });
 
 test("each path of the document → answers exactly its methods, and any other with 405", async () => {
@@ -73,10 +60,34 @@ test("each operation of the document → is found: no 404 of the path", async ()
   }
 });
 
+const SESSIONS = "/api/whatsapp/sessions";
+
 describe("each body example of the document", () => {
+  test("where a number is paired → 202, and its settings → 200", async () => {
+    const fits = createChecker(document);
+    const exampleOf = (path: string) =>
+      document.paths[path]!["post"]!.requestBody!.content["application/json"]!.example;
+    await using other = await openWorld();
+    const pairing = await other.start({
+      WHATSAPP_ENCRYPTION_KEY: ENCRYPTION_KEY,
+      // Nobody answers there: pairing goes on trying.
+      WHATSAPP_WS_URL: "ws://127.0.0.1:1/",
+    });
+    const { accountId: _, ...example } = exampleOf(SESSIONS) as { accountId: string };
+    const { status, body } = await pairing.post(SESSIONS, { accountId: await other.account(), ...example });
+    expect(status).toBe(202);
+    const settings = `${SESSIONS}/{sessionId}/settings`;
+    const set = await pairing.post(settings.replace("{sessionId}", body.id), exampleOf(settings));
+    expect(set.status).toBe(200);
+    const operation = operationsOf(document).find(({ path }) => path === settings)!;
+    expect(fits(responseOf(document, operation, 200)!.content!["application/json"]!.schema, set.body)).toBeUndefined();
+  });
+
   test("where something is sent → 202, and the answer fits its schema", async () => {
     const fits = createChecker(document);
-    const sending = operationsOf(document).filter(({ requestBody, responses }) => requestBody && responses[202]);
+    const sending = operationsOf(document).filter(
+      ({ path, requestBody, responses }) => requestBody && responses[202] && !path.startsWith(SESSIONS),
+    );
     expect(sending.map(({ path }) => path).toSorted()).toEqual([
       "/api/hunt/execute",
       "/api/phone/ringless-voice",
@@ -100,7 +111,8 @@ describe("each body example of the document", () => {
 
   test("where something is settled → 200", async () => {
     const others = operationsOf(document).filter(
-      ({ requestBody, responses }) => requestBody?.content["application/json"] && !responses[202],
+      ({ path, requestBody, responses }) =>
+        requestBody?.content["application/json"] && !responses[202] && !path.startsWith(SESSIONS),
     );
     expect(others.map(({ path }) => path)).toEqual(["/api/messages/{messageId}/resolve"]);
     const { body } = await service.post("/api/phone/sms", { recipientPhone: "+33612340004", message: "Bonjour" });

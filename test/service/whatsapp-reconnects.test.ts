@@ -110,24 +110,27 @@ test.for([
   { code: 402, state: "banned", words: "WhatsApp has blocked this number (402)", wiped: false },
   { code: 403, state: "banned", words: "WhatsApp has blocked this number (403)", wiped: false },
   { code: 406, state: "banned", words: "WhatsApp has blocked this number (406)", wiped: false },
-])("$code → $state, an alert, its messages wait; paired again → they are sent", async ({ code, state, words, wiped }) => {
-  const { id, phone, accountId } = await pairedAccount(world, service, fake);
-  fake.disconnect(phone, code as DisconnectCode);
-  const ended = await untilState(service, id, state);
-  expect(ended.lastError).toContain(words);
-  expect((await keysOf(world, id)).length > 0).toBe(!wiped);
-  expect(service.logs).toContainEqual(
-    expect.objectContaining({ level: 50, msg: "a WhatsApp session needs a person", sessionId: id, code, state }),
-  );
-  const logins = fake.logins(phone);
-  const messageId = await sendText(service, accountId, recipient(code + 1000));
-  await expect.poll(async () => (await world.queue(`whatsapp.${id}`).getJobCounts("waiting"))["waiting"]).toBe(1);
-  expect((await messageOf(service, messageId)).status).toBe("queued");
-  expect(fake.logins(phone)).toBe(logins);
-  expect(await pair(service, fake, accountId, phone)).toMatchObject({ id });
-  await settles(service, messageId, "delivered");
-  expect(await sessionOf(service, id)).not.toHaveProperty("lastError");
-});
+])(
+  "$code → $state, an alert, its messages wait; paired again → they are sent",
+  async ({ code, state, words, wiped }) => {
+    const { id, phone, accountId } = await pairedAccount(world, service, fake);
+    fake.disconnect(phone, code as DisconnectCode);
+    const ended = await untilState(service, id, state);
+    expect(ended.lastError).toContain(words);
+    expect((await keysOf(world, id)).length > 0).toBe(!wiped);
+    expect(service.logs).toContainEqual(
+      expect.objectContaining({ level: 50, msg: "a WhatsApp session needs a person", sessionId: id, code, state }),
+    );
+    const logins = fake.logins(phone);
+    const messageId = await sendText(service, accountId, recipient(code + 1000));
+    await expect.poll(async () => (await world.queue(`whatsapp.${id}`).getJobCounts("waiting"))["waiting"]).toBe(1);
+    expect((await messageOf(service, messageId)).status).toBe("queued");
+    expect(fake.logins(phone)).toBe(logins);
+    expect(await pair(service, fake, accountId, phone)).toMatchObject({ id });
+    await settles(service, messageId, "delivered");
+    expect(await sessionOf(service, id)).not.toHaveProperty("lastError");
+  },
+);
 
 /** The page that names WhatsApp Web's current version. */
 function currentVersion(answer: () => Response | Promise<Response>) {

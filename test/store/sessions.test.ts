@@ -498,8 +498,8 @@ describe("numbers", () => {
     const known = await store.number(PHONE);
     expect(known).toMatchObject(number);
     expect(Math.abs(Date.parse(known?.checkedAt ?? "") - Date.now())).toBeLessThan(60_000);
-    expect(await store.phoneOfLid("123@lid")).toBe(PHONE);
-    expect(await store.phoneOfLid("456@lid")).toBeUndefined();
+    expect(await store.phonesOf({ jid: undefined, lid: "123@lid" })).toEqual([PHONE]);
+    expect(await store.phonesOf({ jid: undefined, lid: "456@lid" })).toEqual([]);
   });
 
   test("not on WhatsApp → known as such; checked again without a LID → the one that was seen stays", async () => {
@@ -509,9 +509,18 @@ describe("numbers", () => {
     await store.keepNumber({ phone: PHONE, jid: "2@s.whatsapp.net", lid: null });
     expect(await store.number(PHONE)).toMatchObject({ jid: "2@s.whatsapp.net", lid: "123@lid" });
     await store.keepNumber({ phone: PHONE, jid: "2@s.whatsapp.net", lid: "456@lid" });
-    expect(await store.phoneOfLid("123@lid")).toBeUndefined();
-    expect(await store.phoneOfLid("456@lid")).toBe(PHONE);
+    expect(await store.phonesOf({ jid: undefined, lid: "123@lid" })).toEqual([]);
+    expect(await store.phonesOf({ jid: undefined, lid: "456@lid" })).toEqual([PHONE]);
   });
+});
+
+test("a number that is known under other digits → found by its address, and by a LID that was seen with that only", async () => {
+  const jid = "551187654321@s.whatsapp.net";
+  await store.keepNumber({ phone: "+5511987654321", jid, lid: null });
+  expect(await store.phonesOf({ jid, lid: undefined })).toEqual(["+5511987654321"]);
+  await store.keepNumber({ phone: "+551187654321", jid, lid: "789@lid" });
+  expect(await store.phonesOf({ jid: undefined, lid: "789@lid" })).toEqual(["+551187654321", "+5511987654321"]);
+  expect(await store.phonesOf({ jid: undefined, lid: undefined })).toEqual([]);
 });
 
 test("receipts → proof of acceptance, unless they report a failure", async () => {

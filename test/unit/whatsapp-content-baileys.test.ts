@@ -30,20 +30,24 @@ function opener(bytes: Buffer, contentType: string, fileName?: string) {
 /** What leaves for WhatsApp, by Baileys' own hand. */
 async function prepared(content: AnyMessageContent) {
   const uploaded: Buffer[] = [];
+  const written: string[] = [];
   const message: proto.IMessage = await generateWAMessageContent(content, {
     async upload(path) {
-      expect(path.startsWith(temporary)).toBe(true);
+      written.push(...readdirSync(temporary));
       uploaded.push(await readFile(path));
       return { mediaUrl: "https://mmg.whatsapp.net/x", directPath: "/x" };
     },
   });
-  return { message, uploaded };
+  return { message, uploaded, written };
 }
 
 async function sent(message: WhatsAppMessage, file = opener(FILES.jpeg, "image/jpeg")) {
   expect(contents[message.channel].safeParse(message.content).success).toBe(true);
   const { content } = await toBaileys(message, { openMedia: file.openMedia, ...reader });
-  return prepared(content);
+  const result = await prepared(content);
+  // A second file would be the original, for thumbnails and lengths.
+  expect(result.written).toHaveLength(result.uploaded.length);
+  return result;
 }
 
 /** A folder with programs that leave a trace when they are run, and one for what Baileys writes. */
@@ -99,7 +103,8 @@ describe("what Baileys makes of each channel", () => {
   });
 
   test("the programs that leave a trace → do so when Baileys is left to itself", async () => {
-    await prepared({ video: { stream: Readable.from([FILES.mp4]) } });
+    const { written } = await prepared({ video: { stream: Readable.from([FILES.mp4]) } });
+    expect(written).toHaveLength(2);
     expect(readdirSync(folder)).toContain("was-run");
   });
 

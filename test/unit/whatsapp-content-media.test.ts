@@ -295,6 +295,15 @@ describe("API7:2023 server-side request forgery: a picture by URL", () => {
     await isLeftAlone(server);
   });
 
+  test("a program that says it is a picture, and has no end → left as soon as it is known", async () => {
+    const server = await serve((_request, response) => {
+      response.writeHead(200, { "content-type": "image/png" });
+      response.write(Buffer.concat([FILES.exe, Buffer.alloc(2000)]));
+    });
+    expect(await errorOf(open(server.origin))).toMatchObject({ code: "media_wrong_type" });
+    await isLeftAlone(server);
+  });
+
   test("what is asked of the server → a GET that carries nothing of ours", async () => {
     const server = await file("image/jpeg", FILES.jpeg);
     await open(server.origin);

@@ -268,6 +268,7 @@ describe("a hunt's contacts", () => {
       contact({ channel: "whatsapp_location", latitude: 91 }),
       contact({ channel: "whatsapp_poll", question: "", options: "a" }),
       contact({ channel: "whatsapp_image", mediaUrl: "http://10.0.0.1/" }),
+      contact({ channel: "whatsapp_video", mediaUrl: URL_OF_FILE, mediaId: ID }),
     ]);
     expect(faults.map(({ pointer }) => pointer)).toEqual([
       "/contacts/0/mediaUrl",
@@ -276,6 +277,7 @@ describe("a hunt's contacts", () => {
       "/contacts/2/question",
       "/contacts/2/options",
       "/contacts/3/mediaUrl",
+      "/contacts/4/mediaUrl",
     ]);
   });
 });

@@ -88,11 +88,8 @@ export function sessionRoutes({ sessions, provider, clock }: ChannelRouteDeps): 
           codes: {
             number_taken: "Another account has paired this number.",
             session_leaving: "The number is being logged out: try again in some seconds.",
+            sessions_off: "No session can be connected here. `detail` says which variables to set.",
           },
-        },
-        503: {
-          description: "WhatsApp sessions are off, or a dependency is away.",
-          codes: { sessions_off: "No session can be connected here. `detail` says which variables to set." },
         },
       },
       async handle({ body: { accountId, phone, method } }) {
@@ -104,9 +101,19 @@ export function sessionRoutes({ sessions, provider, clock }: ChannelRouteDeps): 
           case "unknown_account":
             throw invalidRequest([{ pointer: "/accountId", detail: "There is no such account." }]);
           case "taken":
-            throw conflict("number_taken", "Another account has paired this number.");
+            throw new ProblemError({
+              status: 409,
+              code: "number_taken",
+              title: "The number is taken",
+              detail: "Another account has paired this number.",
+            });
           case "leaving":
-            throw conflict("session_leaving", "This number is being logged out. Try again in some seconds.");
+            throw new ProblemError({
+              status: 409,
+              code: "session_leaving",
+              title: "The number is being logged out",
+              detail: "This number is being logged out. Try again in some seconds.",
+            });
           default: {
             provider.nudge?.();
             const status = answer.result === "paired" ? 200 : 202;
@@ -229,12 +236,9 @@ function viewOf(session: Session, now: number) {
   };
 }
 
-const conflict = (code: string, detail: string): ProblemError =>
-  new ProblemError({ status: 409, code, title: "The number cannot be paired now", detail });
-
 const sessionsOff = (): ProblemError =>
   new ProblemError({
-    status: 503,
+    status: 409,
     code: "sessions_off",
     title: "WhatsApp sessions are off",
     detail: "Set WHATSAPP_ENCRYPTION_KEY (and not WHATSAPP_PROVIDER=sandbox) to send over paired numbers.",

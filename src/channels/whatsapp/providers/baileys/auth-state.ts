@@ -48,6 +48,8 @@ export interface AuthState {
   saveCreds(): Promise<void>;
   /** Seals again what an earlier key has sealed; answers how many. Safe while the socket is open. */
   reseal(): Promise<number>;
+  /** Resolves when nothing is written any more: what a socket has still to write when it ends is refused. */
+  close(): Promise<void>;
 }
 
 /**
@@ -137,6 +139,11 @@ export async function openAuthState({ store, sealer, lease, onLost, log }: AuthS
         nextSave = undefined;
         await write([sealedRow(CREDS.type, CREDS.id, creds)]);
       })),
+    close() {
+      isLost = true;
+      cache.flushAll();
+      return inTurn(async () => {});
+    },
     async reseal() {
       let moved = 0;
       for (;;) {

@@ -132,7 +132,7 @@ export class BaileysCarrier implements Provider<Content> {
         throw error instanceof ProviderError ? error : notPrepared(error);
       });
     if (session.socket !== sock) throw closed();
-    return this.#relay(session, sock, { ...message, id });
+    return this.#relay(session, sock, { ...message, id, phone: request.to });
   }
 
   /** A message of which nothing was kept was never given to WhatsApp: it is kept first. */
@@ -147,7 +147,7 @@ export class BaileysCarrier implements Provider<Content> {
     const sock = session?.socket;
     if (!session || !sock || !sent) throw notAsked("The session is not connected here now.");
     try {
-      return { result: "accepted", ...(await this.#relay(session, sock, { ...sent, id })) };
+      return { result: "accepted", ...(await this.#relay(session, sock, { ...sent, id, phone: attempt.to })) };
     } catch (error) {
       const isSilent = error instanceof TransientError && error.code === NOT_CONFIRMED;
       if (isSilent && !(await session.doubt(sock)))
@@ -185,12 +185,12 @@ export class BaileysCarrier implements Provider<Content> {
       const { jid } = await session.numbers.find(to, sock);
       if (jid === undefined)
         throw new PermanentError("This number is not on WhatsApp.", { code: "not_on_whatsapp", provider: NAME });
+      const quoted = content.replyTo === undefined ? undefined : await this.#quoted(content.replyTo, session, jid);
       const { content: words } = await toBaileys({ channel, content } as WhatsAppMessage, {
         openMedia: this.#openMedia,
         accountId,
         signal,
       });
-      const quoted = content.replyTo === undefined ? undefined : await this.#quoted(content.replyTo, session, jid);
       const { message } = await generateWAMessage(jid, words, {
         userJid: sock.user?.id ?? "",
         upload: sock.waUploadToServer,
@@ -215,16 +215,20 @@ export class BaileysCarrier implements Provider<Content> {
   async #relay(
     session: BaileysSession,
     sock: WASocket,
-    { jid, id, message }: { jid: string; id: string; message: proto.IMessage },
+    { jid, id, phone, message }: { jid: string; id: string; phone: string; message: proto.IMessage },
   ): Promise<SendResult> {
     const relayed = async (): Promise<BinaryNode | undefined> => {
-      const answer: Promise<BinaryNode | undefined> = sock.waitForMessage(id, this.#env.WHATSAPP_ACK_TIMEOUT_MS);
+      const { WHATSAPP_TIMEOUT_MS: totalMs, WHATSAPP_ACK_TIMEOUT_MS: ackMs } = this.#env;
+      const answer: Promise<BinaryNode | undefined> = sock.waitForMessage(id, totalMs + ackMs);
       answer.catch(() => {});
       await sock.relayMessage(jid, message, {
         messageId: id,
         additionalNodes: message.pollCreationMessage || message.pollCreationMessageV3 ? POLL : [],
       });
-      return answer;
+      // Only now has it left: Baileys makes one message of a session ready after the other.
+      const overdue = Promise.withResolvers<undefined>();
+      const timer = setTimeout(overdue.resolve, ackMs);
+      return Promise.race([answer, overdue.promise]).finally(() => clearTimeout(timer));
     };
     try {
       const ack = await session.whileOpen(relayed);
@@ -234,7 +238,7 @@ export class BaileysCarrier implements Provider<Content> {
       }
       const refusal = ack.tag === "ack" ? refusalOf(ack) : undefined;
       if (!refusal) return { providerMessageId: id };
-      if (ack.attrs["error"] === RESTRICTED) await this.#restricted(session, sock);
+      if (ack.attrs["error"] === RESTRICTED) await this.#restricted(session, sock, phone);
       throw refusal;
     } catch (error) {
       if (error instanceof ProviderError) throw error;
@@ -243,7 +247,12 @@ export class BaileysCarrier implements Provider<Content> {
     }
   }
 
-  async #restricted(session: BaileysSession, sock: WASocket): Promise<void> {
+  async #restricted(session: BaileysSession, sock: WASocket, phone: string): Promise<void> {
+    // A person who tries again must not pass for somebody who knows the number.
+    this.#contacted.delete(`${session.row.id} ${phone}`);
+    await this.#deps.sessions.forgetContact(session.row.id, phone).catch((error: unknown) => {
+      this.#deps.log.warn({ err: error }, "a refused first contact still counts as made");
+    });
     const lock = await sock.fetchAccountReachoutTimelock().catch(() => undefined);
     // Of one that is in force the session has heard by the same answer.
     if (!lock?.isActive) session.pauseCold();

@@ -42,21 +42,16 @@ export class Numbers {
     return this.#remember(phone, jid, this.#now() + (jid ? FRESH_MS.there : FRESH_MS.absent));
   }
 
-  /** The number behind a message that came in; undefined when only a LID is known that was never seen with a number. */
-  async phoneOf(
+  /** The numbers of whoever wrote a message, the one that it came from first; none: only a LID is known of them. */
+  async phonesOf(
     { pn, lid }: { pn: string | undefined; lid: string | undefined },
     sock: WASocket,
-  ): Promise<string | undefined> {
-    if (pn) {
-      const phone = phoneOfJid(pn);
-      if (lid) await this.#store.keepNumber({ phone, jid: bare(pn), lid: bare(lid) });
-      return phone;
-    }
-    if (!lid) return undefined;
-    const stored = await this.#store.phoneOfLid(bare(lid));
-    if (stored) return stored;
-    const mapped = await sock.signalRepository.lidMapping.getPNForLID(lid).catch(() => null);
-    return mapped ? phoneOfJid(mapped) : undefined;
+  ): Promise<string[]> {
+    const mapped = pn ?? (lid && (await sock.signalRepository.lidMapping.getPNForLID(lid).catch(() => null)));
+    const jid = mapped ? bare(mapped) : undefined;
+    if (jid && lid) await this.#store.keepNumber({ phone: phoneOfJid(jid), jid, lid: bare(lid) });
+    const known = await this.#store.phonesOf({ jid, lid: lid && bare(lid) });
+    return [...new Set([...(jid ? [phoneOfJid(jid)] : []), ...known])];
   }
 
   #remember(phone: string, jid: string | undefined, until: number): Reached {

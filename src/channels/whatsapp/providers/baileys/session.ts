@@ -36,6 +36,7 @@ export interface SessionPorts {
 
 /** Between two tries to read from a database that is away, milliseconds. */
 const DATABASE_RETRY_MS = 1000;
+const RESEAL_PAGE = 200;
 /** Before a session whose keys cannot be opened is tried again, here or elsewhere, milliseconds. */
 const WRONG_KEY_WAIT_MS = 15_000;
 /** How long first contacts rest when WhatsApp does not say until when, milliseconds. */
@@ -175,12 +176,10 @@ export class BaileysSession {
 
   /** What was sent under WhatsApp's id; undefined when it was not, or is too long ago. */
   async sentMessage(id: string): Promise<{ jid: string; message: proto.IMessage } | undefined> {
-    const sent = await this.#ports.store.sent(id);
+    const { store, sealer } = this.#ports;
+    const sent = await store.sent(id);
     if (!sent || sent.sessionId !== this.#row.id) return undefined;
-    return {
-      jid: sent.jid,
-      message: proto.Message.decode(this.#ports.sealer.open(sent.sealed, sentAad(this.#row.id, id))),
-    };
+    return { jid: sent.jid, message: proto.Message.decode(sealer.open(sent.sealed, sentAad(this.#row.id, id))) };
   }
 
   /** No first contacts before then, or for a day: WhatsApp has restricted the number. */
@@ -269,6 +268,8 @@ export class BaileysSession {
         }
         case "end":
           this.#log.error({ code: closing.code, state: reaction.state }, "a WhatsApp session needs a person");
+          // What the socket has not written yet would come after the wiping.
+          await auth.close();
           if (reaction.wipe) await this.#untilDone(() => this.#ports.store.wipe(this.lease, false));
           this.#state(reaction.state, { lastError: reaction.words, qr: null, pairingCode: null });
           await this.#reporting;
@@ -277,14 +278,14 @@ export class BaileysSession {
     }
   }
 
-  async #fail(error: unknown): Promise<void> {
-    this.#log.error({ err: error }, "a WhatsApp session ended by a fault");
-    if (error instanceof SealError && error.code === "unknown_key") {
+  async #fail(fault: unknown): Promise<void> {
+    this.#log.error({ err: fault }, "a WhatsApp session ended by a fault");
+    if (fault instanceof SealError && fault.code === "unknown_key") {
       // Whoever set the variable can mend it, here or in another process: a pairing is not given up for that.
-      this.#state("backing-off", { lastError: messageOf(error) });
+      this.#state("backing-off", { lastError: messageOf(fault) });
       await delay(WRONG_KEY_WAIT_MS, undefined, { signal: this.#ending.signal }).catch(() => {});
     } else {
-      this.#state("stopped", { lastError: `It ended by a fault: ${messageOf(error)}` });
+      this.#state("stopped", { lastError: `It ended by a fault: ${messageOf(fault)}` });
     }
     // Before the lease is given back: afterwards it would be refused.
     await this.#reporting;
@@ -292,18 +293,22 @@ export class BaileysSession {
 
   #giveUpWaiting(): void {
     this.#open.reject(new Error("The session is not connected here any more."));
-    this.#lane?.close().catch((error: unknown) => this.#log.warn({ err: error }, "a lane was not closed well"));
+    const lane = this.#lane;
     this.#lane = undefined;
+    lane?.close().catch((error: unknown) => {
+      this.#log.warn({ err: error }, "a lane was not closed well");
+    });
   }
 
   /** A pairing that was not completed leaves keys that the next one cannot go on with. */
   async #loadAuth(): Promise<AuthState | undefined> {
     const known = this.#auth;
-    if (known) {
-      // The last connection may have ended because they could not be written; nor may it write after the wiping below.
+    if (known?.state.creds.account) {
+      // The last connection may have ended because they could not be written.
       await this.#untilDone(() => known.saveCreds());
-      if (known.state.creds.account) return known;
+      return known;
     }
+    await known?.close();
     const { store, sealer } = this.#ports;
     const open = () =>
       openAuthState({
@@ -322,6 +327,10 @@ export class BaileysSession {
     this.#auth = auth;
     await this.#untilDone(() => auth.reseal());
     if (this.pace) return auth;
+    // There may be many, and nobody waits for them.
+    void this.#resealSent().catch((error: unknown) =>
+      this.#log.error({ err: error }, "sent messages are still sealed with an earlier key"),
+    );
     const newContactsToday = await this.#untilDone(() =>
       store.contactsSince(this.#row.id, startOfDay(this.#ports.clock.now())),
     );
@@ -334,6 +343,22 @@ export class BaileysSession {
       coldPausedUntil: coldPausedUntil === null ? null : Date.parse(coldPausedUntil),
     });
     return auth;
+  }
+
+  async #resealSent(): Promise<void> {
+    const { store, sealer } = this.#ports;
+    const { id } = this.#row;
+    for (let after = ""; !this.#ending.signal.aborted; ) {
+      const stale = await this.#untilDone(() => store.staleSent(id, sealer.mark, after, RESEAL_PAGE));
+      const last = stale?.at(-1);
+      if (!stale || !last) return;
+      after = last.id;
+      const rows = stale.map((row) => {
+        const aad = sentAad(id, row.id);
+        return { id: row.id, sealed: sealer.seal(sealer.open(row.sealed, aad), aad) };
+      });
+      await this.#untilDone(() => store.resealSent(id, rows));
+    }
   }
 
   /** Waits for the database; undefined when the session ends first. */
@@ -438,13 +463,15 @@ export class BaileysSession {
     const { inbound, env } = this.#ports;
     if (text === "") this.#log.warn({ whatsappId: id }, "a message could not be decrypted: its sender is asked again");
     try {
-      const phone = (await this.#untilDone(() => this.numbers.phoneOf({ pn, lid }, sock))) ?? `lid:${lid ?? ""}`;
+      const phones = (await this.#untilDone(() => this.numbers.phonesOf({ pn, lid }, sock))) ?? [];
+      const [phone = `lid:${lid ?? ""}`, ...aliases] = phones;
       const { firstStop } = await inbound.reply({
         provider: NAME,
         ...(quotes ? { providerMessageId: quotes } : {}),
         replyId: id,
         accountId: this.#row.accountId,
         from: phone,
+        aliases,
         to: this.#row.phone,
         text,
         at,

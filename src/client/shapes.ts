@@ -1,0 +1,396 @@
+/** What goes in and out of the service's API. test/service/client.test.ts keeps these the server's own shapes. */
+
+/** A way to reach a person. */
+export type Channel =
+  | "whatsapp_text"
+  | "whatsapp_image"
+  | "whatsapp_video"
+  | "whatsapp_audio"
+  | "whatsapp_document"
+  | "whatsapp_location"
+  | "whatsapp_contact"
+  | "whatsapp_poll"
+  | "sms"
+  | "ringless_voice";
+
+/**
+ * Where a message is: `queued` → `sending` → `sent` (the provider took it) → `delivered` → `read`, or at its end `failed`
+ * (with a code), `skipped` (with a reason), `cancelled`, or `unknown` (it may have been sent; a person decides).
+ */
+export type MessageStatus =
+  | "queued"
+  | "sending"
+  | "sent"
+  | "delivered"
+  | "read"
+  | "failed"
+  | "skipped"
+  | "cancelled"
+  | "unknown";
+
+/** Messages by status; they sum to the total. */
+export type Counts = Record<MessageStatus, number>;
+
+/** One person of a hunt. */
+export interface Contact {
+  /** The advert or business, in your own words; 1 to 200 characters. A hunt contacts it once over each channel. */
+  adId: string;
+  /** E.164, or the account's national format. A number that cannot be dialled is skipped, not refused. */
+  recipientPhone: string;
+  channel: Channel;
+  /**
+   * The text, for `ringless_voice` what is spoken, for pictures, videos and documents the caption. At most 1600 (sms),
+   * 4096 (whatsapp_text), 3000 (ringless_voice) or 1024 characters (a caption).
+   */
+  message?: string | undefined;
+  /** Number to send from; default: the provider's. */
+  senderPhone?: string | undefined;
+  /** `ringless_voice` only: the http(s) address of a recording to play instead of `message`. */
+  audioUrl?: string | undefined;
+  /**
+   * `whatsapp_image`, `_video`, `_audio`, `_document` only: the http(s) address, on a public server, of the file, which is
+   * fetched when it is sent; at most 16 MiB.
+   */
+  mediaUrl?: string | undefined;
+  /** Instead of `mediaUrl`: an upload of the same account. */
+  mediaId?: string | undefined;
+  /** `whatsapp_audio` only: shown as spoken just now; wants Ogg with Opus. */
+  voiceNote?: boolean | undefined;
+  /** `whatsapp_document` only: the name that the recipient sees. */
+  fileName?: string | undefined;
+  /** `whatsapp_location` only, and wanted there: degrees, -90 to 90. */
+  latitude?: number | undefined;
+  /** `whatsapp_location` only, and wanted there: degrees, -180 to 180. */
+  longitude?: number | undefined;
+  placeName?: string | undefined;
+  placeAddress?: string | undefined;
+  /** `whatsapp_contact` only, and wanted there: the name on the card that is shared. */
+  contactName?: string | undefined;
+  /** `whatsapp_contact` only, and wanted there: the number on the card, E.164. */
+  contactPhone?: string | undefined;
+  /** `whatsapp_poll` only, and wanted there: 1 to 255 characters. */
+  question?: string | undefined;
+  /** `whatsapp_poll` only, and wanted there: 2 to 12 different answers of 1 to 100 characters. */
+  options?: string[] | undefined;
+  /** `whatsapp_poll` only: several answers may be chosen. */
+  multipleAnswers?: boolean | undefined;
+  /** WhatsApp only: the message to quote, ours by its `messageId` or an inbound reply by its id. */
+  replyTo?: string | undefined;
+}
+
+/** A hunt to be carried out. */
+export interface NewHunt {
+  /** The hunt, in your own words. Submitting it again adds contacts to it. */
+  huntId: string;
+  accountId: string;
+  contacts: Contact[];
+  /** Default `normal`. */
+  priority?: "high" | "normal" | "low" | undefined;
+  /** ISO 8601 with a zone; nothing is sent after it. Default: in seven days. */
+  expiresAt?: string | undefined;
+}
+
+/** The receipt for a hunt: its contacts are safe in the database. */
+export interface AcceptedHunt {
+  /** Of this submission, for `huntStatus` and `waitForHunt`. */
+  jobId: string;
+  huntId: string;
+  /** Contacts taken. */
+  accepted: number;
+}
+
+/** How far a hunt is. Times are ISO 8601, in UTC. */
+export interface HuntStatus {
+  jobId: string;
+  huntId: string;
+  accountId: string;
+  /** `finished`: no message is queued or being sent any more; receipts may still come. */
+  state: "planning" | "running" | "finished";
+  total: number;
+  counts: Counts;
+  byChannel: Record<string, Counts>;
+  startedAt: string | null;
+  finishedAt: string | null;
+  /** At the pace so far; null before the first message, 0 at the end. */
+  etaSeconds: number | null;
+}
+
+/** What became of a message. Times are ISO 8601, in UTC. */
+export interface Message {
+  messageId: string;
+  accountId: string | null;
+  huntId: string | null;
+  adId: string | null;
+  channel: string;
+  /** E.164, or what was given where that is not a number. */
+  recipientPhone: string;
+  senderPhone: string | null;
+  status: MessageStatus;
+  /** Why it was skipped: `invalid_number`, `duplicate`, `suppressed`, `no_credit`, … */
+  reason: string | null;
+  /** With what code it failed or became unknown. */
+  code: string | null;
+  /** The reason or code in words. */
+  detail: string | null;
+  provider: string | null;
+  providerMessageId: string | null;
+  /** Calls of a provider. */
+  attempts: number;
+  createdAt: string | null;
+  sentAt: string | null;
+  deliveredAt: string | null;
+  readAt: string | null;
+  updatedAt: string | null;
+}
+
+/** Messages in the order in which they were planned. */
+export interface MessagePage {
+  messages: Message[];
+  /** Give it as `cursor` to go on; null at the end. */
+  nextCursor: string | null;
+}
+
+/** To whom a single message goes. */
+export interface Recipient {
+  /** E.164, or the account's national format (without an account: French). */
+  recipientPhone: string;
+  /** Number to send from; default: the provider's. */
+  senderPhone?: string | undefined;
+  /** Whose suppressions and credits apply; default: nobody's. */
+  accountId?: string | undefined;
+}
+
+/** A text to one person: 1 to 4096 characters over WhatsApp, 1 to 1600 by SMS. */
+export interface NewText extends Recipient {
+  message: string;
+}
+
+/** What every message over WhatsApp may have. */
+export interface Quoting {
+  /** The message to quote: one of ours by its `messageId`, or an inbound reply by its id. */
+  replyTo?: string | undefined;
+}
+
+/** A text to one person over WhatsApp: 1 to 4096 characters. */
+export type NewWhatsAppText = NewText & Quoting;
+
+/** Where a file is: the http(s) address on a public server from which it is fetched, or an upload of the same account. */
+export type MediaSource =
+  | { mediaUrl: string; mediaId?: undefined }
+  | { mediaUrl?: undefined; mediaId: string; accountId: string };
+
+/** A picture or a video to one person over WhatsApp, with a caption of at most 1024 characters. */
+export type NewPicture = Recipient & Quoting & MediaSource & { message?: string | undefined };
+
+/** A recording to one person over WhatsApp; as a voice note it is shown as spoken just now, and wants Ogg with Opus. */
+export type NewRecording = Recipient & Quoting & MediaSource & { voiceNote?: boolean | undefined };
+
+/** A document to one person over WhatsApp, with a caption and the name that the recipient sees. */
+export type NewDocument = NewPicture & { fileName?: string | undefined };
+
+/** A place on the map to one person over WhatsApp; degrees. */
+export interface NewLocation extends Recipient, Quoting {
+  latitude: number;
+  longitude: number;
+  placeName?: string | undefined;
+  placeAddress?: string | undefined;
+}
+
+/** A contact's card to one person over WhatsApp. */
+export interface NewContactCard extends Recipient, Quoting {
+  contactName: string;
+  /** E.164. */
+  contactPhone: string;
+}
+
+/** A question to one person over WhatsApp: up to 255 characters, and 2 to 12 different answers of up to 100. */
+export interface NewPoll extends Recipient, Quoting {
+  question: string;
+  options: string[];
+  /** Several answers may be chosen. Default: false. */
+  multipleAnswers?: boolean | undefined;
+}
+
+/** A file to be sent later, at most 16 MiB. */
+export interface NewUpload {
+  accountId: string;
+  data: Blob | Uint8Array;
+  /** What it is, e.g. `image/jpeg`; the service looks whether its bytes agree. */
+  contentType: string;
+  /** The name under which a document is shown to its recipient; at most 200 characters. */
+  fileName?: string | undefined;
+}
+
+/** The receipt for an upload. */
+export interface Upload {
+  /** For messages of the same account, in place of a `mediaUrl`. */
+  mediaId: string;
+  /** Bytes. */
+  size: number;
+  contentType: string;
+  /** ISO 8601, in UTC. */
+  expiresAt: string;
+}
+
+/** A voicemail to one person: a text to speak (1 to 3000 characters) or the http(s) address of a recording. */
+export type NewVoicemail = Recipient &
+  ({ text: string; audioUrl?: undefined } | { text?: undefined; audioUrl: string });
+
+/** The receipt for a single message: it is safe in the database. */
+export interface AcceptedMessage {
+  jobId: string;
+  /** The queue that the job is in, for `job` and `retryJob`. */
+  queue: string;
+  messageId: string;
+}
+
+/** A job of a queue. Times are ISO 8601, in UTC. */
+export interface Job {
+  jobId: string;
+  queue: string;
+  name: string;
+  state: string;
+  progress?: unknown;
+  /** Tries that have ended. */
+  attempts: number;
+  maxAttempts: number;
+  /** Why tries failed, the last one last. */
+  errors: string[];
+  result?: unknown;
+  createdAt: string;
+  startedAt: string | null;
+  finishedAt: string | null;
+}
+
+/** A queue's jobs by state. */
+export interface QueueStats {
+  name: string;
+  /** Prioritised jobs included. */
+  waiting: number;
+  active: number;
+  completed: number;
+  failed: number;
+  delayed: number;
+  prioritized: number;
+  paused: boolean;
+}
+
+/** The process is alive. */
+export interface Health {
+  status: "ok";
+  version: string;
+  uptimeSeconds: number;
+}
+
+/** Whether the service can do its work, and if not, which check says so and why. */
+export interface Readiness {
+  ready: boolean;
+  checks: Record<string, { ok: boolean; detail?: string | undefined }>;
+}
+
+/** One thing that is wrong with a request. */
+/** How a WhatsApp number is: only `open` sends; `logged-out`, `banned` and `stopped` want a person. */
+export type WhatsAppSessionState =
+  | "pairing"
+  | "connecting"
+  | "open"
+  | "backing-off"
+  | "logged-out"
+  | "banned"
+  | "stopped";
+
+export interface NewPairing {
+  accountId: string;
+  /** Whose phone will be linked: E.164, or French national format. */
+  phone: string;
+  /** Scan a picture (the default), or type a code in. */
+  method?: "qr" | "code" | undefined;
+}
+
+/** A session's own pace; what is absent is as the service's environment says. null: no limit. */
+export interface WhatsAppPace {
+  messagesPerMinute?: number | null | undefined;
+  minGapMs?: number | undefined;
+  maxGapMs?: number | undefined;
+  typing?: boolean | undefined;
+  newContactsPerDay?: number | null | undefined;
+  warmUpDays?: number | undefined;
+}
+
+/** A paired WhatsApp number. */
+export interface WhatsAppSession {
+  id: string;
+  accountId: string;
+  /** E.164. */
+  phone: string;
+  method: "qr" | "code";
+  state: WhatsAppSessionState;
+  /** When it came into this state, ISO 8601. */
+  since: string;
+  /** While pairing: the text of the QR code, which changes every 20 to 60 seconds. */
+  qr?: string | undefined;
+  /** While pairing: what to type in on the phone. */
+  pairingCode?: string | undefined;
+  /** The last thing that went wrong, in words. */
+  lastError?: string | undefined;
+  pairedAt: string | null;
+  /** WhatsApp has restricted it: no first contacts before then. */
+  coldPausedUntil: string | null;
+  settings: WhatsAppPace;
+  /** What its pace is now, as last reported. */
+  pace: Record<string, unknown>;
+  createdAt: string;
+}
+
+export interface Fault {
+  /** JSON pointer (RFC 6901) into the body, `/query/<name>`, `/path/<name>` or `/header/<name>`. */
+  pointer: string;
+  detail: string;
+}
+
+export interface CallOptions {
+  /** Ends the call, its retries included, with the code `aborted`. What was sent may still be carried out. */
+  signal?: AbortSignal | undefined;
+}
+
+export interface PostOptions extends CallOptions {
+  /**
+   * 1 to 255 printable ASCII characters. The same key and body within 24 hours are the same request. Default: a random
+   * one for each call, under which its retries are one request. Give your own where your process may repeat the call.
+   */
+  idempotencyKey?: string | undefined;
+}
+
+export interface MessagesOptions extends CallOptions {
+  /** Only messages of this status. */
+  status?: MessageStatus | undefined;
+}
+
+/** What a person says became of a message. */
+export type Resolution = "sent" | "not_sent" | "resend";
+
+/** Messages that want a person. */
+export interface AttentionOptions extends CallOptions {
+  status: "unknown" | "failed";
+  accountId?: string | undefined;
+  /** A `nextCursor`; default: from the start. */
+  cursor?: string | undefined;
+  /** 1 to 1000; default 100. */
+  limit?: number | undefined;
+}
+
+export interface PageOptions extends MessagesOptions {
+  /** A `nextCursor`; default: from the start. */
+  cursor?: string | undefined;
+  /** 1 to 1000; default 100. */
+  limit?: number | undefined;
+}
+
+export interface WaitOptions extends CallOptions {
+  /** Between two looks, milliseconds; default 1000. */
+  pollMs?: number | undefined;
+  /** For how long faults that may pass (the service restarts) are put up with, milliseconds; default 60,000. */
+  patienceMs?: number | undefined;
+  /** Told after each look. What it throws ends the wait. */
+  onStatus?: ((status: HuntStatus) => void) | undefined;
+}
