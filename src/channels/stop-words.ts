@@ -1,5 +1,14 @@
 /** What people write to be left alone, in French and English. STOP is the word that French SMS notices must offer. */
-const STOP_WORDS = ["stop", "stopall", "unsubscribe", "desabonner", "desinscription", "desinscrire", "arret", "arretez"];
+const STOP_WORDS = [
+  "stop",
+  "stopall",
+  "unsubscribe",
+  "desabonner",
+  "desinscription",
+  "desinscrire",
+  "arret",
+  "arretez",
+];
 
 /**
  * Tells whether a reply is, as a whole, a wish to be left alone: one of the built-in words or of `further`. Case, accents and

@@ -37,7 +37,13 @@ export interface Contact {
   adId: string;
   /** E.164, or the account's national format. A number that cannot be dialled is skipped, not refused. */
   recipientPhone: string;
-  channel: Channel;
+  /** This, or `channels`. */
+  channel?: Channel | undefined;
+  /**
+   * Instead of `channel`, 1 to 5 in order: the next one is used where the one before does not reach the person, because it
+   * is off or the number is not on WhatsApp. `senderPhone` is for the first.
+   */
+  channels?: Channel[] | undefined;
   /**
    * The text, for `ringless_voice` what is spoken, for pictures, videos and documents the caption. At most 1600 (sms),
    * 4096 (whatsapp_text), 3000 (ringless_voice) or 1024 characters (a caption).

@@ -11,6 +11,8 @@ export interface Contact extends ContentInput {
   adId: string;
   recipientPhone: string;
   channel: string;
+  /** Further channels, in order: each is for who was not reached over the one before. */
+  next?: string[];
   message?: string | undefined;
   senderPhone?: string | undefined;
   audioUrl?: string | undefined;
@@ -23,11 +25,14 @@ export type ChannelDirectory = ReadonlyMap<string, Channel>;
 
 const MEDIA = "`whatsapp_image`, `_video`, `_audio`, `_document` only";
 
+const MAX_CHANNELS = 5;
+
 /** Contacts checked between two turns of the event loop. */
 const SLICE = 2000;
 
 /** Documents a contact; the check itself is `readContacts`, which a hundred thousand of them can afford. */
 export function contactSchema(channels: ChannelDirectory) {
+  const names = z.enum([...channels.keys()] as [string, ...string[]]);
   return z.object({
     adId: z.string().min(1).max(200).describe("The advert or business, in the web app's own words"),
     recipientPhone: z
@@ -35,7 +40,16 @@ export function contactSchema(channels: ChannelDirectory) {
       .min(1)
       .max(100)
       .describe("E.164, or the account's national format. A number that cannot be dialled is skipped, not refused"),
-    channel: z.enum([...channels.keys()] as [string, ...string[]]),
+    channel: names.optional().describe("This, or `channels`"),
+    channels: z
+      .array(names)
+      .min(1)
+      .max(MAX_CHANNELS)
+      .optional()
+      .describe(
+        "Instead of `channel`, in order: the next one is used where the one before does not reach the person, because it is " +
+          "off or the number is not on WhatsApp. `senderPhone` is for the first",
+      ),
     message: z
       .string()
       .optional()
@@ -114,24 +128,55 @@ function readContact(raw: unknown, at: string, channels: ChannelDirectory, fault
   const contact: Contact = {
     adId: text("adId", 200, true) ?? "",
     recipientPhone: text("recipientPhone", 100, true) ?? "",
-    channel: text("channel", 100, true) ?? "",
+    channel: given["channels"] === undefined ? (text("channel", 100, true) ?? "") : "",
     message: text("message", Number.POSITIVE_INFINITY, false),
     senderPhone: text("senderPhone", 100, false),
     audioUrl: text("audioUrl", 2048, false),
   };
-  if (faults.length > before) return undefined;
-  const channel = channels.get(contact.channel);
-  if (!channel) {
-    const known = [...channels.keys()].map((name) => `"${name}"`).join(", ");
-    faults.push({ pointer: `${at}/channel`, detail: `must be one of ${known}` });
-    return undefined;
+  if (given["channels"] !== undefined) {
+    const [first = "", ...next] = readChannels(given, at, faults);
+    contact.channel = first;
+    if (next.length > 0) contact.next = next;
   }
+  if (faults.length > before) return undefined;
+  const chosen = [contact.channel, ...(contact.next ?? [])];
+  chosen.forEach((name, i) => {
+    const channel = channels.get(name);
+    if (channel) return readContent(channel, contact, given, at, faults);
+    const known = [...channels.keys()].map((each) => `"${each}"`).join(", ");
+    const pointer = given["channels"] === undefined ? `${at}/channel` : `${at}/channels/${i}`;
+    faults.push({ pointer, detail: `must be one of ${known}` });
+  });
+  return faults.length > before ? undefined : contact;
+}
+
+/** Takes over what a channel makes its content from, if it can. */
+function readContent(
+  channel: Channel,
+  contact: Contact,
+  given: Record<string, unknown>,
+  at: string,
+  faults: Fault[],
+): void {
   for (const name of channel.single.inHunts ?? []) {
     const value = given[name];
     if (value !== undefined && value !== null) contact[name] = value;
   }
   const content = channel.contentOf(contact);
-  if ("content" in content) return contact;
+  if ("content" in content) return;
   for (const { pointer, detail } of content.faults) faults.push({ pointer: at + pointer, detail });
-  return undefined;
+}
+
+function readChannels({ channel, channels }: Record<string, unknown>, at: string, faults: Fault[]): string[] {
+  const pointer = `${at}/channels`;
+  const names = Array.isArray(channels) ? channels.filter((name) => typeof name === "string") : [];
+  if (channel !== undefined) faults.push({ pointer, detail: "Give channel or channels, not both." });
+  if (!Array.isArray(channels) || names.length !== channels.length || names.length === 0) {
+    faults.push({ pointer, detail: "must be a list of channels, the first choice first" });
+  } else if (names.length > MAX_CHANNELS) {
+    faults.push({ pointer, detail: `must have at most ${MAX_CHANNELS} channels` });
+  } else if (new Set(names).size !== names.length) {
+    faults.push({ pointer, detail: "names a channel twice" });
+  }
+  return names;
 }

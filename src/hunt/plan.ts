@@ -28,26 +28,44 @@ export function planChunk(
   channels: PlanChannels,
 ): PlannedMessage[] {
   return contacts.map((contact, i) => {
-    const known = channels.get(contact.channel);
-    const content = known?.channel.contentOf(contact);
-    const phone = parsePhone(contact.recipientPhone, chunk.defaultCountry as CountryCode);
-    const place = no * CHUNK_SIZE + i;
-    return {
-      id: messageId(chunk.huntId, contact),
-      accountId: chunk.accountId,
-      huntId: chunk.huntId,
-      adId: contact.adId,
-      copy: contact.copy ?? 0,
-      channel: contact.channel,
-      queue: known?.channel.queue ?? contact.channel,
-      recipient: phone.ok ? phone.e164 : contact.recipientPhone,
-      sender: contact.senderPhone,
-      content: content && "content" in content ? content.content : { text: contact.message ?? "" },
-      priority: Math.min(LAST_PRIORITY, 1 + Math.floor(place * PRIORITY_STEP[chunk.priority])),
-      expiresAt: chunk.expiresAt,
-      ...skipOf(contact, phone, known?.on === true && content !== undefined && "content" in content),
-    };
+    const [first = contact.channel, ...next] = reachable(contact, channels);
+    return plan(chunk, { ...contact, channel: first, next }, no * CHUNK_SIZE + i, channels);
   });
+}
+
+/** Its channels that somebody carries now; when none is, the first, to be skipped. */
+function reachable({ channel, next = [] }: Contact, channels: PlanChannels): string[] {
+  if (next.length === 0) return [channel];
+  const on = [channel, ...next].filter((name) => channels.get(name)?.on);
+  return on.length > 0 ? on : [channel];
+}
+
+function plan(chunk: Chunk, contact: Contact, place: number, channels: PlanChannels): PlannedMessage {
+  const known = channels.get(contact.channel);
+  const content = known?.channel.contentOf(contact);
+  const phone = parsePhone(contact.recipientPhone, chunk.defaultCountry as CountryCode);
+  const [second, ...further] = contact.next ?? [];
+  return {
+    id: messageId(chunk.huntId, contact),
+    accountId: chunk.accountId,
+    huntId: chunk.huntId,
+    adId: contact.adId,
+    copy: contact.copy ?? 0,
+    channel: contact.channel,
+    queue: known?.channel.queue ?? contact.channel,
+    recipient: phone.ok ? phone.e164 : contact.recipientPhone,
+    sender: contact.senderPhone,
+    content: content && "content" in content ? content.content : { text: contact.message ?? "" },
+    priority: Math.min(LAST_PRIORITY, 1 + Math.floor(place * PRIORITY_STEP[chunk.priority])),
+    expiresAt: chunk.expiresAt,
+    ...skipOf(contact, phone, known?.on === true && content !== undefined && "content" in content),
+    ...(second === undefined
+      ? {}
+      : {
+          // The sender of one channel is none of another.
+          next: plan(chunk, { ...contact, channel: second, next: further, senderPhone: undefined }, place, channels),
+        }),
+  };
 }
 
 function skipOf(

@@ -37,6 +37,8 @@ export interface PlannedMessage {
   /** Why it is not to be sent, decided before the database was asked. */
   skip: string | undefined;
   detail: string | undefined;
+  /** Takes its place when this one turns out not to reach the person. */
+  next?: PlannedMessage | undefined;
 }
 
 export type Acceptance<Response> =

@@ -315,7 +315,8 @@ const toReplyRow = ({
   ...rest,
 });
 
-const toMessageRow = ({ accountId, huntId, adId, expiresAt, ...rest }: PlannedMessage): object => ({
+const toMessageRow = ({ accountId, huntId, adId, expiresAt, next, ...rest }: PlannedMessage): object => ({
+  ...(next ? { next: toMessageRow(next) } : {}),
   account_id: accountId,
   hunt_id: huntId,
   ad_id: adId,

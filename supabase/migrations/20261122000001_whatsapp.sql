@@ -153,7 +153,10 @@ as $$
     for update skip locked
   )
   update whatsapp_sessions s set
-    owner = p_owner, epoch = s.epoch + 1, leased_until = now() + make_interval(secs => p_lease_ms / 1000.0)
+    owner = p_owner, epoch = s.epoch + 1, leased_until = now() + make_interval(secs => p_lease_ms / 1000.0),
+    -- What its last owner said holds no longer.
+    state = case when s.state in ('open', 'backing-off') then 'connecting' else s.state end,
+    since = case when s.state in ('open', 'backing-off') then now() else s.since end
   from free
   where s.id = free.id
   returning s.*

@@ -270,7 +270,8 @@ begin
     -- Who answers has got it, whether or not its sending has been confirmed yet.
     where m.recipient = any (v_phones) and (m.sent_at is not null or m.status in ('sending', 'unknown'))
       and (v_account is null or m.account_id = v_account)
-    order by m.sent_at desc nulls first limit 1;
+    -- Whoever answers over WhatsApp means what came over it.
+    order by m.provider is distinct from p_reply ->> 'provider', m.sent_at desc nulls first limit 1;
   end if;
   if v_message.recipient is not null then
     v_phones := v_message.recipient || array_remove(v_phones, v_message.recipient);

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { FakeWhatsApp } from "../fakes/whatsapp/server.ts";
-import { messageOf, phone, settles } from "../helpers/hunts.ts";
+import { messageOf, messagesOf, phone, run, settles } from "../helpers/hunts.ts";
 import { openWorld, type TestService, type World } from "../helpers/service.ts";
 import { openFakeWhatsApp, pairedAccount, whatsappEnvironment } from "../helpers/whatsapp.ts";
 
@@ -33,4 +33,49 @@ test("a number is paired by QR code → a text leaves from it and is delivered",
   ]);
   expect((await messageOf(service, body.messageId)).provider).toBe("baileys");
   expect(fake.faults).toEqual([]);
+});
+
+test("a contact who is not on WhatsApp, with SMS next in line → skipped on one, sent on the other, both visible", async () => {
+  const { accountId } = await pairedAccount(world, service, fake);
+  await world.credits(accountId, "whatsapp_text", 5);
+  await world.credits(accountId, "sms", 5);
+  const [there, absent] = [phone(11), phone(12)];
+  fake.notOnWhatsApp(absent);
+  const channels = ["whatsapp_text", "sms"];
+  const contacts = [there, absent].map((recipientPhone, i) => ({
+    adId: `ad-${i}`,
+    recipientPhone,
+    channels,
+    message: "Bonjour",
+  }));
+  const { huntId } = await run(service, { accountId, contacts });
+  await expect
+    .poll(async () =>
+      (await messagesOf(service, huntId)).map(({ adId, channel, status, reason }) => [adId, channel, status, reason]),
+    )
+    .toEqual([
+      ["ad-0", "whatsapp_text", "delivered", null],
+      ["ad-1", "whatsapp_text", "skipped", "not_on_whatsapp"],
+      ["ad-1", "sms", "delivered", null],
+    ]);
+  const { rows } = await world.sql.query(
+    "select channel, balance, reserved, spent from credits where account_id = $1 order by channel",
+    [accountId],
+  );
+  expect(rows).toEqual([
+    { channel: "sms", balance: "4", reserved: "0", spent: "1" },
+    { channel: "whatsapp_text", balance: "4", reserved: "0", spent: "1" },
+  ]);
+});
+
+test("channels in order, the first of which is off → the contact is sent over the next, and not skipped", async () => {
+  // Of its own: another service on the same queues would plan for it.
+  await using alone = await openWorld();
+  const accountId = await alone.account();
+  const other = await alone.start({ NODE_ENV: "production", SMS_PROVIDER: "sandbox" });
+  const { huntId } = await run(other, {
+    accountId,
+    contacts: [{ adId: "ad", recipientPhone: phone(13), channels: ["ringless_voice", "sms"], message: "Bonjour" }],
+  });
+  expect(await messagesOf(other, huntId)).toMatchObject([{ channel: "sms", status: "sent" }]);
 });

@@ -43,10 +43,7 @@ export class Numbers {
   }
 
   /** The numbers of whoever wrote a message, the one that it came from first; none: only a LID is known of them. */
-  async phonesOf(
-    { pn, lid }: { pn: string | undefined; lid: string | undefined },
-    sock: WASocket,
-  ): Promise<string[]> {
+  async phonesOf({ pn, lid }: { pn: string | undefined; lid: string | undefined }, sock: WASocket): Promise<string[]> {
     const mapped = pn ?? (lid && (await sock.signalRepository.lidMapping.getPNForLID(lid).catch(() => null)));
     const jid = mapped ? bare(mapped) : undefined;
     if (jid && lid) await this.#store.keepNumber({ phone: phoneOfJid(jid), jid, lid: bare(lid) });

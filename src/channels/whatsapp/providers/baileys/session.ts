@@ -348,7 +348,7 @@ export class BaileysSession {
   async #resealSent(): Promise<void> {
     const { store, sealer } = this.#ports;
     const { id } = this.#row;
-    for (let after = ""; !this.#ending.signal.aborted; ) {
+    for (let after = ""; !this.#ending.signal.aborted;) {
       const stale = await this.#untilDone(() => store.staleSent(id, sealer.mark, after, RESEAL_PAGE));
       const last = stale?.at(-1);
       if (!stale || !last) return;
