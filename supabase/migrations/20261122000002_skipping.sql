@@ -99,6 +99,115 @@ begin
 end
 $$;
 
+-- May these messages be sent now? [{"id", "attempt_id", "provider", "hold_ms"}] → a verdict for each:
+--   go         the attempt is in the ledger and is the caller's for hold_ms: call the provider
+--   wait       another worker's attempt is under way: ask again in retry_in_ms
+--   reconcile  an attempt of unknown fate (attempt_id, started_at) is the caller's to clear up, for hold_ms
+--   skipped    just now, for the reason in code: suppressed, suspended_account, expired
+--   settled    it has come to its end already (status says to which)
+--   missing    the ledger does not know it
+-- A worker that was taken over gets no further go: its attempt carries a claim by then.
+-- p_epoch is the greatest that the caller has seen: a database that is behind it was restored from a backup, and does
+-- not know what was sent since. Nothing begins before adopt_epoch has dealt with that. One step less is a failover that
+-- lost a few seconds: what was sent in them is learned from the outcomes that the jobs keep.
+create or replace function begin_attempts(p_items jsonb, p_epoch bigint default 0)
+returns table (
+  id uuid, verdict text, status text, code text, recipient text, attempt_id uuid, attempts integer,
+  started_at timestamptz, retry_in_ms integer
+)
+language plpgsql
+set search_path = public
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+#variable_conflict use_column
+declare
+  v_skipped uuid[];
+  v_credits jsonb;
+begin
+  if p_epoch > (select value + 1 from epoch) then
+    raise exception 'the ledger is older than epoch %', p_epoch using errcode = 'AP001';
+  end if;
+
+  perform 1 from messages m
+  where m.id in (select r.id from jsonb_to_recordset(p_items) as r (id uuid))
+  order by m.id for update;
+
+  with barred as (
+    select x.id, x.credit, x.reason
+    from jsonb_to_recordset(p_items) as r (id uuid)
+    -- offset 0: by the key, not through the index of everything that is open.
+    cross join lateral (
+      select m.id, m.credit, m.status, case
+        when m.expires_at <= now() then 'expired'
+        when exists (
+          select 1 from suppressions s
+          where s.phone = m.recipient and (s.account_id is null or s.account_id = m.account_id)
+        ) then 'suppressed'
+        when exists (select 1 from accounts a where a.id = m.account_id and a.status = 'suspended') then 'suspended_account'
+      end as reason
+      from messages m where m.id = r.id offset 0
+    ) x
+    where x.status = 'queued' and x.reason is not null
+  ),
+  skipped as (
+    update messages m set
+      status = 'skipped', code = b.reason, settled_at = now(), updated_at = now(),
+      credit = case m.credit when 'reserved' then 'released' else m.credit end
+    from barred b where m.id = b.id
+    returning m.id, m.account_id, m.channel, m.code, b.credit
+  ),
+  events as (
+    insert into message_events (message_id, kind, code) select k.id, 'skipped', k.code from skipped k
+  )
+  select array_agg(k.id), jsonb_agg(jsonb_build_object(
+    'account_id', k.account_id, 'channel', k.channel, 'spent', 0, 'released', 1
+  )) filter (where k.credit = 'reserved')
+  into v_skipped, v_credits
+  from skipped k;
+  if v_credits is not null then
+    perform settle_credits(v_credits);
+  end if;
+
+  return query
+  with judged as (
+    select w.id, w.attempt_id as mine, w.provider, w.hold_ms, m.status, m.code, m.recipient, m.attempt_id as theirs, m.attempts,
+      m.attempt_started_at, m.held_until,
+      case
+        when m.id is null then 'missing'
+        when m.id = any (v_skipped) then 'skipped'
+        when m.status = 'queued' then 'go'
+        when m.status <> 'sending' then 'settled'
+        when m.claim = w.attempt_id then 'reconcile'
+        when m.attempt_id = w.attempt_id and m.claim is null then 'go'
+        when m.held_until > now() then 'wait'
+        else 'reconcile'
+      end as verdict
+    from jsonb_to_recordset(p_items) as w (id uuid, attempt_id uuid, provider text, hold_ms integer)
+    left join messages m on m.id = w.id
+  ),
+  started as (
+    update messages m set
+      status = 'sending', attempts = m.attempts + case m.status when 'queued' then 1 else 0 end,
+      attempt_id = j.mine, attempt_started_at = now(), claim = null, provider = j.provider,
+      held_until = now() + make_interval(secs => j.hold_ms / 1000.0), updated_at = now()
+    from judged j where m.id = j.id and j.verdict = 'go'
+  ),
+  claimed as (
+    update messages m set
+      claim = j.mine, held_until = now() + make_interval(secs => j.hold_ms / 1000.0), updated_at = now()
+    from judged j where m.id = j.id and j.verdict = 'reconcile'
+  )
+  select j.id, j.verdict, j.status, j.code, j.recipient,
+    case j.verdict when 'go' then j.mine else j.theirs end,
+    case when j.verdict = 'go' and j.status = 'queued' then j.attempts + 1 else j.attempts end,
+    j.attempt_started_at,
+    case j.verdict when 'wait' then ceil(extract(epoch from j.held_until - now()) * 1000)::integer end
+  from judged j;
+end
+$$;
+
 -- What attempts came to: [{"id", "attempt_id", "claim", "result", "code", "detail", "provider_message_id", "suppress"}],
 -- result: sent, failed, unknown, not_sent (proven; the message goes back to queued) or ambiguous (stays in sending and
 -- is held for hold_ms, then it is to be reconciled). Without an attempt_id only a message that is still queued can end:

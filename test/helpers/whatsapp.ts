@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import tls from "node:tls";
-import { expect } from "vitest";
+import { expect, vi } from "vitest";
 import { startFakeWhatsApp, type FakeWhatsApp } from "../fakes/whatsapp/server.ts";
 import type { Answer, TestService, World } from "./service.ts";
 
@@ -39,8 +39,11 @@ export const sessionPhone = (): string =>
 export const sessionOf = async (service: TestService, id: string): Promise<Answer["body"]> =>
   (await service.get(`/api/whatsapp/sessions/${id}`)).body;
 
+/** As `expect.poll`, which hooks may not use. */
+const PATIENTLY = { timeout: 20_000, interval: 50 };
+
 export async function untilState(service: TestService, id: string, state: string): Promise<Answer["body"]> {
-  await expect.poll(async () => (await sessionOf(service, id)).state, { timeout: 20_000 }).toBe(state);
+  await vi.waitFor(async () => expect((await sessionOf(service, id)).state).toBe(state), PATIENTLY);
   return sessionOf(service, id);
 }
 
@@ -54,7 +57,7 @@ export async function pair(
   const asked = await service.post("/api/whatsapp/sessions", { accountId, phone });
   expect(asked.status).toBe(202);
   const { id } = asked.body;
-  await expect.poll(async () => (await sessionOf(service, id)).qr, { timeout: 20_000 }).toBeTypeOf("string");
+  await vi.waitFor(async () => expect((await sessionOf(service, id)).qr).toBeTypeOf("string"), PATIENTLY);
   await fake.scanQr(phone, (await sessionOf(service, id)).qr);
   await untilState(service, id, "open");
   return { id, phone, accountId };

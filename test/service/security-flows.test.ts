@@ -219,4 +219,31 @@ describe("API6:2023 unrestricted access to sensitive business flows", () => {
       expect(await creditsOf(accountId)).toBe("4 left, 0 reserved, 1 spent");
     });
   });
+
+  const suspend = (accountId: string) =>
+    world.sql.query("update accounts set status = 'suspended' where id = $1", [accountId]);
+
+  test.each(AGAIN)("a suspended account, after a try → $way does not call anybody", async ({ fail, status, again }) => {
+    const { accountId, to, messageId } = await ended(fail, status);
+    await suspend(accountId);
+    await again(messageId);
+    await expect.poll(async () => (await messageOf(service, messageId)).status).toBe("skipped");
+    expect((await messageOf(service, messageId)).reason).toBe("suspended_account");
+    expect(provider.callsTo(to)).toBe(1);
+    expect(await creditsOf(accountId)).not.toContain("1 spent");
+  });
+
+  test("an account that is suspended while its messages wait in the queue → they are not sent", async () => {
+    const accountId = await metered(5);
+    const to = anybody();
+    await world.queue("sms").pause();
+    const { huntId: id } = await submit(service, { accountId, contacts: [contact({ recipientPhone: to })] });
+    await expect.poll(() => messagesOf(service, id)).toMatchObject([{ status: "queued" }]);
+    await suspend(accountId);
+    await world.queue("sms").resume();
+    await expect
+      .poll(() => messagesOf(service, id))
+      .toMatchObject([{ status: "skipped", reason: "suspended_account" }]);
+    expect(provider.callsTo(to)).toBe(0);
+  });
 });

@@ -8,6 +8,8 @@ import type { Account, Companion, World } from "./world.ts";
 export interface InboundOptions {
   /** Writes from the LID, with the phone number beside it, as WhatsApp does more and more; by phone number by default. */
   byLid?: boolean;
+  /** Writes from the LID, and WhatsApp does not say which number that is. */
+  hidesPhone?: boolean;
   /** The sender's name as they chose it. */
   name?: string;
   /** The ciphertext is spoilt: the client cannot decrypt it. */
@@ -34,6 +36,13 @@ export class Inbound {
     return id;
   }
 
+  /** Delivers a message once more under its id, encrypted anew. */
+  async repeat(account: Account, id: string): Promise<void> {
+    const sent = this.#sent.get(id);
+    if (sent === undefined) throw new Error(`no message ${id} was sent`);
+    await this.#deliver(account, id, sent, 0);
+  }
+
   /** The client asks for a message again: a new session with its keys, the same id. */
   async resend(account: Account, receipt: BinaryNode): Promise<void> {
     const { id = "" } = receipt.attrs;
@@ -46,7 +55,7 @@ export class Inbound {
   }
 
   async #deliver(account: Account, id: string, sent: Sent, retries: number): Promise<void> {
-    const { person, message, byLid = false, name = "Somebody", spoilt = false } = sent;
+    const { person, message, byLid = false, hidesPhone = false, name = "Somebody", spoilt = false } = sent;
     const { companion } = account;
     if (companion === undefined) throw new Error(`${account.person.phone} is not paired`);
     if (!(await person.hasSession(companion.lid))) await person.beginSession(companion.lid, takeKeys(companion));
@@ -54,9 +63,9 @@ export class Inbound {
     const content = Buffer.from(ciphertext);
     // The last bytes are the MAC of the message, or belong to it.
     if (spoilt) content.writeUInt8(content.readUInt8(content.length - 1) ^ 0xff, content.length - 1);
-    const addressed = byLid
-      ? { from: person.lid, addressing_mode: "lid", sender_pn: person.jid }
-      : { from: person.jid, sender_lid: person.lid };
+    const lid = { from: person.lid, addressing_mode: "lid" };
+    const named = byLid ? { ...lid, sender_pn: person.jid } : { from: person.jid, sender_lid: person.lid };
+    const addressed = hidesPhone ? lid : named;
     const own = person === account.person;
     const category = own ? "peer" : undefined;
     const attrs = {

@@ -268,6 +268,11 @@ export class FakeWhatsApp implements AsyncDisposable {
     return this.#inbound.send(account, this.#world.person(e164(from)), proto.Message.create(message), options);
   }
 
+  /** A message of somebody's to a session comes once more, under its id. */
+  repeat(id: string, to: string): Promise<void> {
+    return this.#inbound.repeat(this.#world.pairedAccount(e164(to)), id);
+  }
+
   /** A message that the session cannot decrypt; with a `text` the sender's phone sends it again when asked to. */
   undecryptable(from: string, to: string, text?: string): Promise<string> {
     return this.reply(from, to, text ?? "", { spoilt: true, resends: text !== undefined });

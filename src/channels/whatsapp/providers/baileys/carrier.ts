@@ -226,9 +226,9 @@ export class BaileysCarrier implements Provider<Content> {
         additionalNodes: message.pollCreationMessage || message.pollCreationMessageV3 ? POLL : [],
       });
       // Only now has it left: Baileys makes one message of a session ready after the other.
-      const overdue = Promise.withResolvers<undefined>();
+      const overdue = Promise.withResolvers<void>();
       const timer = setTimeout(overdue.resolve, ackMs);
-      return Promise.race([answer, overdue.promise]).finally(() => clearTimeout(timer));
+      return Promise.race([answer, overdue.promise.then(() => undefined)]).finally(() => clearTimeout(timer));
     };
     try {
       const ack = await session.whileOpen(relayed);
