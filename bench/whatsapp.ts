@@ -9,7 +9,7 @@ import type { ServiceProcess } from "./service.ts";
 
 const MESSAGES = 500;
 /** The service's default. */
-const CONCURRENCY = 10;
+const CONCURRENCY = 30;
 const IDLE_SESSIONS = 50;
 const BROKEN = { messages: 1000, every: 50, codes: [428, 440, 503, 515] as const };
 const POLL_MS = 10;
@@ -157,15 +157,15 @@ async function disconnected(bench: Bench) {
   const sender = await open(arena, fake, 1);
   await using service = await arena.startService(environmentOf(fake));
   await isOpen(arena, 1);
-  let over = false;
+  const over = new AbortController();
   const breaking = (async () => {
-    for (let at = every, turn = 0; at < messages && !over; turn++) {
+    for (let at = every, turn = 0; at < messages && !over.signal.aborted; turn++) {
       if ((await fake.count()) < at) await delay(POLL_MS);
       else if (await fake.disconnect(sender.phone, codes[turn % codes.length] ?? 428)) at += every;
     }
   })();
   const seconds = await hunt(arena, service, sender, messages);
-  over = true;
+  over.abort();
   await breaking;
   const received = await fake.received();
   const people = new Map<string, number>();
@@ -185,7 +185,7 @@ async function disconnected(bench: Bench) {
 async function until(holds: () => Promise<boolean>): Promise<void> {
   const deadline = performance.now() + TIMEOUT_MS;
   while (!(await holds())) {
-    if (performance.now() > deadline) throw new Error(`it did not come true within ${TIMEOUT_MS} ms: ${holds}`);
+    if (performance.now() > deadline) throw new Error(`it did not come true within ${TIMEOUT_MS} ms: ${String(holds)}`);
     await delay(POLL_MS);
   }
 }

@@ -23,6 +23,8 @@ export function variables(): { group: string; variables: Variable[] }[] {
     description: `Who carries ${carried.map((channel) => `\`${channel.name}\``).join(", ")}: ${carried[0]!.providers.map((provider) => `\`${provider.name}\``).join(" or ")}; default: the one with credentials, else the sandbox outside production`,
   }));
   groups.push({ group: "Choice of providers", variables: choice });
+  for (const { name, settings } of CHANNELS)
+    if (settings) groups.push({ group: `Channel ${name}`, variables: fromShape(settings.env) });
   const definitions = new Map(
     CHANNELS.flatMap(({ providers }) => providers.map((provider) => [provider.name, provider])),
   );

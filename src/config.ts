@@ -30,6 +30,13 @@ export const BASE_ENV = {
     .default(33_554_432)
     .describe("Largest request body, after inflating"),
   TRUST_PROXY: wholeNumber(0, 10).default(0).describe("Reverse proxies in front; 1 on Railway"),
+  PUBLIC_URL: z
+    .url({ protocol: /^https?$/ })
+    .refine((url) => !/[?#]/.test(url), "an address without a query")
+    .optional()
+    .describe(
+      "Where the internet reaches this service, e.g. `https://worker.example.com`: vendors are told to report there. Without it there are no webhooks, and no receipts or replies by SMS",
+    ),
   STOP_WORDS: z
     .string()
     .max(2000)
@@ -55,10 +62,18 @@ export const BASE_ENV = {
     .describe("From SIGTERM until running work is handed back and the process exits with 1"),
 } satisfies z.ZodRawShape;
 
+export interface ConfiguredProvider {
+  definition: ProviderDefinition;
+  env: Record<string, unknown>;
+}
+
 /** A channel as it will run: with a provider, or off and why. */
 export interface ChannelConfig {
+  /** With its own settings applied. */
   channel: Channel;
-  provider: { definition: ProviderDefinition; env: Record<string, unknown> } | undefined;
+  provider: ConfiguredProvider | undefined;
+  /** Those that have credentials, chosen or not. */
+  available: ConfiguredProvider[];
   /** For a channel that is off: what to set, in words. */
   offBecause: string | undefined;
 }
@@ -66,7 +81,15 @@ export interface ChannelConfig {
 export interface Config {
   production: boolean;
   logLevel: LevelWithSilent;
-  http: { host: string; port: number; apiSecrets: string[]; maxBodyBytes: number; trustProxy: number };
+  http: {
+    host: string;
+    port: number;
+    /** Without a slash at its end. */
+    publicUrl: string | undefined;
+    apiSecrets: string[];
+    maxBodyBytes: number;
+    trustProxy: number;
+  };
   redis: { url: string; prefix: string };
   database: { url: string; serviceKey: string; timeoutMs: number };
   jobs: {
@@ -118,7 +141,9 @@ export function readConfig(environment: Environment, channels: readonly Channel[
     faults.push({ pointer: "API_SECRET", detail: "is too short for production: 16 characters or more, each" });
   }
 
-  const chosen = channels.map((channel) => chooseProvider(channel, given, production, faults));
+  const chosen = channels
+    .map((channel) => withSettings(channel, given, faults))
+    .map((channel) => chooseProvider(channel, given, production, faults));
   if (!parsed.success || faults.length > 0) throw new ConfigError(unique(faults));
 
   const env = parsed.data;
@@ -128,6 +153,7 @@ export function readConfig(environment: Environment, channels: readonly Channel[
     http: {
       host: env.HOST,
       port: env.PORT,
+      publicUrl: env.PUBLIC_URL?.replace(/\/+$/, ""),
       apiSecrets: secrets,
       maxBodyBytes: env.MAX_BODY_BYTES,
       trustProxy: env.TRUST_PROXY,
@@ -155,6 +181,14 @@ export function readConfig(environment: Environment, channels: readonly Channel[
   };
 }
 
+function withSettings(channel: Channel, given: Record<string, unknown>, faults: Fault[]): Channel {
+  if (!channel.settings) return channel;
+  const parsed = z.object(channel.settings.env).safeParse(given);
+  if (parsed.success) return { ...channel, ...channel.settings.apply(parsed.data) };
+  faults.push(...parsed.error.issues.map((issue) => faultOf(issue, given)));
+  return channel;
+}
+
 /** The provider that is named, else the first with credentials, else the sandbox where it cannot be mistaken for real. */
 function chooseProvider(
   channel: Channel,
@@ -175,6 +209,7 @@ function chooseProvider(
     return { definition, env, state: "faulty" as const };
   });
 
+  const available = candidates.filter(({ state }) => state === "present");
   const variable = channel.providerVariable;
   const name = given[variable];
   if (name !== undefined) {
@@ -186,13 +221,14 @@ function chooseProvider(
       const variables = Object.keys(named.definition.env).join(", ");
       faults.push({ pointer: variable, detail: `names a provider without credentials; it reads ${variables}` });
     }
-    return { channel, provider: named, offBecause: undefined };
+    return { channel, provider: named, available, offBecause: undefined };
   }
   const real = candidates.find(({ definition, state }) => state === "present" && definition.name !== "sandbox");
   const fallback = production ? undefined : candidates.find(({ definition }) => definition.name === "sandbox");
   return {
     channel,
     provider: real ?? fallback,
+    available,
     offBecause: `no provider has credentials; set those of one, or ${variable}=sandbox to try it without sending anything`,
   };
 }

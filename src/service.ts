@@ -1,20 +1,23 @@
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Logger } from "pino";
-import type { LaneHost, Provider, ProviderDefinition, ProviderDeps } from "./channels/channel.ts";
+import type { LaneHost, Provider, ProviderDefinition, ProviderDeps, WebhookDeps } from "./channels/channel.ts";
 import { mediaRoutes } from "./channels/media.routes.ts";
 import { singleRoute } from "./channels/single.routes.ts";
-import { createIsStop } from "./channels/stop-words.ts";
+import { createIsStop, isStart } from "./channels/stop-words.ts";
 import type { ChannelConfig, Config } from "./config.ts";
 import type { FetchPolicy } from "./core/addresses.ts";
 import { systemClock, type Clock } from "./core/clock.ts";
+import { UnavailableError } from "./core/errors.ts";
 import type { Inbound } from "./core/inbound.ts";
 import { createLogger } from "./core/logger.ts";
 import { huntRoutes } from "./hunt/hunt.routes.ts";
 import { createMetrics } from "./core/metrics.ts";
+import type { Route } from "./core/route.ts";
 import { QUEUE_NAMES } from "./modules.ts";
 import { createQueues, jobOf } from "./queues/index.ts";
 import { connectRedis } from "./queues/redis.ts";
+import { createTurns } from "./queues/turns.ts";
 import { createApp } from "./routes/index.ts";
 import { jobRoutes } from "./routes/jobs.routes.ts";
 import { messageRoutes } from "./routes/messages.routes.ts";
@@ -22,6 +25,7 @@ import { opsRoutes } from "./routes/ops.routes.ts";
 import type { Store } from "./store/store.ts";
 import { createSupabaseStore } from "./store/supabase.ts";
 import { startEpoch } from "./workers/epoch.ts";
+import { takeEvents } from "./workers/inbound.ts";
 import { startWorkers } from "./workers/index.ts";
 import type { ActiveChannel } from "./workers/run-job.ts";
 import { startSweeper } from "./workers/sweeper.ts";
@@ -76,7 +80,8 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     lanesOf: (queue) => [...channels.values()].find(({ channel }) => channel.queue === queue)?.provider?.lanes,
   });
 
-  const inbound = createInbound(store, log, createIsStop(config.stopWords));
+  const isStop = createIsStop(config.stopWords);
+  const inbound = createInbound(store, log, isStop);
   const lanes: LaneHost = { open: (lane, concurrency) => workers.lanes.open(lane, concurrency) };
   const createProvider = providers({
     clock,
@@ -85,6 +90,8 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     sessions: store.sessions,
     lanes,
     fetchPolicy: overrides.fetchPolicy,
+    publicUrl: config.http.publicUrl,
+    turns: createTurns(redis, config.redis.prefix),
   });
   for (const chosen of config.channels) {
     const provider = overrides.providers?.[chosen.channel.name] ?? (await createProvider(chosen));
@@ -124,6 +131,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
         [...channels].map(([name, { channel, provider }]) => [name, { channel, on: Boolean(provider) }]),
       ),
     },
+    inbound: { store, isStop },
     clock,
     log,
     metrics,
@@ -146,6 +154,18 @@ export async function startService(config: Config, overrides: Overrides = {}): P
         }),
       ),
       ...mediaRoutes({ store, clock }),
+      ...(await webhooks(config, {
+        clock,
+        contentOf: (messageId) => store.contentOf(messageId),
+        async take(events) {
+          try {
+            await queues.addInbound({ events: [...events] });
+          } catch (error) {
+            if (!(error instanceof UnavailableError)) throw error;
+            await takeEvents(events, { store, isStop });
+          }
+        },
+      })),
       ...[...channels.values()].flatMap(
         ({ channel, provider }) => channel.routes?.({ sessions: store.sessions, provider, clock }) ?? [],
       ),
@@ -216,6 +236,17 @@ function providers(deps: ProviderDeps): (chosen: ChannelConfig) => Promise<Provi
   };
 }
 
+/** What vendors call. Without an address that they can reach there is none of it. */
+async function webhooks({ channels, http }: Config, deps: Omit<WebhookDeps, "publicUrl">): Promise<Route[]> {
+  const { publicUrl } = http;
+  if (publicUrl === undefined) return [];
+  const available = new Map(channels.flatMap((each) => each.available).map((each) => [each.definition, each]));
+  const routes = [...available.values()].map(({ definition, env }) =>
+    definition.webhooks?.(env, { ...deps, publicUrl }),
+  );
+  return (await Promise.all(routes)).flatMap((each) => each ?? []);
+}
+
 /** Takes what providers deliver later into the ledger. The store waits for the database by itself. */
 function createInbound(store: Store, log: Logger, isStop: (text: string) => boolean): Inbound {
   const kept = (what: string, write: Promise<void>): void => {
@@ -225,7 +256,8 @@ function createInbound(store: Store, log: Logger, isStop: (text: string) => bool
     receipt: (receipt) => kept("receipt", store.recordReceipt(receipt)),
     async reply(reply) {
       try {
-        return { firstStop: await store.recordReply({ ...reply, stop: isStop(reply.text) }) };
+        const stop = reply.stop === true || isStop(reply.text);
+        return { firstStop: await store.recordReply({ ...reply, stop, start: isStart(reply.text) }) };
       } catch (error) {
         log.error({ err: error }, "could not record a reply");
         return { firstStop: false };

@@ -2,7 +2,7 @@ import type { Logger } from "pino";
 import type { z } from "zod";
 import type { FetchPolicy } from "../core/addresses.ts";
 import type { Clock } from "../core/clock.ts";
-import type { Inbound } from "../core/inbound.ts";
+import type { Inbound, InboundEvent } from "../core/inbound.ts";
 import type { Fault } from "../core/problem.ts";
 import type { Route } from "../core/route.ts";
 import type { SessionStore } from "../store/sessions.ts";
@@ -40,7 +40,8 @@ export type Reconciliation =
   | { result: "accepted"; providerMessageId: string }
   /** Only with conclusive evidence: the message will be sent again. */
   | { result: "not_accepted" }
-  | { result: "inconclusive" };
+  /** `providerMessageId`: under which it would be reported on, if it was accepted; a receipt then settles it. */
+  | { result: "inconclusive"; providerMessageId?: string };
 
 /**
  * Who carries messages. `send` resolves when the provider has accepted the message and throws nothing but the
@@ -124,6 +125,30 @@ export interface ProviderDeps {
   lanes: LaneHost;
   /** What addresses of callers may be fetched; default: public ones. */
   fetchPolicy: FetchPolicy | undefined;
+  /** Where vendors reach this service, without a slash at its end; undefined: nowhere, so that no webhook comes. */
+  publicUrl: string | undefined;
+  turns: Turns;
+}
+
+/** Spaces calls of a vendor over all processes, so that a slow one is not called faster than it allows. */
+export interface Turns {
+  /**
+   * Milliseconds until it is this one's turn; 0: now, and the turn is taken. Whoever has to wait has a turn reserved, and
+   * asks again then. Two turns of one name are at least `gapMs` apart. Rejects with `UnavailableError`.
+   */
+  take(name: string, id: string, gapMs: number): Promise<number>;
+}
+
+export interface WebhookDeps {
+  clock: Clock;
+  publicUrl: string;
+  /**
+   * Makes sure that these are not lost: they are queued, or in the ledger, once it resolves. Rejects with
+   * `UnavailableError` when neither can be had now, and the vendor is to call again.
+   */
+  take(events: readonly InboundEvent[]): Promise<void>;
+  /** What a message says, for a vendor who asks; undefined when there is none. Rejects with `UnavailableError`. */
+  contentOf(messageId: string): Promise<unknown>;
 }
 
 /** A provider as the registry knows it: its variables, and how to make it from them. */
@@ -134,6 +159,19 @@ export interface ProviderDefinition<Env extends z.ZodRawShape = z.ZodRawShape, C
   /** `absent` when no credentials are given; every fault of a half-given group otherwise. `pointer` is the variable. */
   configured(env: z.output<z.ZodObject<Env>>): "present" | "absent" | Fault[];
   create(env: z.output<z.ZodObject<Env>>, deps: ProviderDeps): Promise<Provider<Content>>;
+  /**
+   * The public routes to which the vendor reports; each verifies its caller (see `webhooks.ts`). Asked for whenever there
+   * are credentials, also while another provider is chosen: what was sent before is still reported on.
+   */
+  webhooks?(env: z.output<z.ZodObject<Env>>, deps: WebhookDeps): Promise<Route[]>;
+}
+
+/** Variables of a channel's own, whoever carries it. */
+export interface ChannelSettings<Env extends z.ZodRawShape = z.ZodRawShape> {
+  /** Each with a default or optional, and with a `.describe()`; documented from here. */
+  readonly env: Env;
+  /** What of the channel they change. */
+  apply(env: z.output<z.ZodObject<Env>>): Partial<Channel>;
 }
 
 /**
@@ -163,6 +201,7 @@ export interface Channel<Content = unknown> {
   readonly providerVariable: string;
   /** In the order of preference when several have credentials; the sandbox last. */
   readonly providers: readonly ProviderDefinition[];
+  readonly settings?: ChannelSettings;
   /** What a job of this channel carries, checked at the edge and again off the queue. */
   readonly content: z.ZodType<Content>;
   /** Content out of a contact, or what is wrong with it (pointers relative to the contact). */

@@ -19,6 +19,14 @@ export function createIsStop(further: readonly string[]): (text: string) => bool
   return (text) => words.has(plain(text)) || /^stop(\s+(sms|whatsapp|\d{5}))?$/.test(plain(text));
 }
 
+/** What people write to be written to again. No word that may as well be the answer to a question, such as OUI. */
+const START_WORDS = new Set(["start", "unstop", "reabonner", "reabonnement", "me reabonner", "resubscribe"]);
+
+/** Tells whether a reply is, as a whole, a wish to take a stop back. */
+export function isStart(text: string): boolean {
+  return START_WORDS.has(plain(text)) || /^(start|unstop)\s+(sms|whatsapp|\d{5})$/.test(plain(text));
+}
+
 const plain = (text: string): string =>
   text
     .normalize("NFD")

@@ -140,6 +140,12 @@ export interface Message {
   detail: string | null;
   provider: string | null;
   providerMessageId: string | null;
+  /** Of an SMS: as its provider counted, else as the service did. */
+  segments: number | null;
+  /** What its provider charged, where it says so. */
+  price: number | null;
+  /** Of the price, by ISO 4217. */
+  currency: string | null;
   /** Calls of a provider. */
   attempts: number;
   createdAt: string | null;

@@ -2,9 +2,18 @@
 export interface Receipt {
   provider: string;
   providerMessageId: string;
-  status: "delivered" | "read" | "failed";
+  /** `sent`: no more than that the provider has accepted it. */
+  status: "sent" | "delivered" | "read" | "failed";
+  /** The attempt that it reports on, where the provider knows: proof that this very attempt was accepted. */
+  attempt?: { messageId: string; attemptId: string };
   /** For `failed`: why, as the provider says it. */
   code?: string;
+  /** For `failed`: the recipient has asked never to be contacted again. */
+  suppress?: boolean;
+  /** What the provider counted and charged, where it says so. */
+  segments?: number;
+  /** A decimal number, and its currency by ISO 4217. */
+  price?: { amount: string; currency: string };
   /** Milliseconds since the epoch. */
   at: number;
 }
@@ -23,8 +32,13 @@ export interface Reply {
   aliases?: string[];
   to?: string;
   text: string;
+  /** The provider has already taken it for a wish to be left alone. */
+  stop?: boolean;
   at: number;
 }
+
+/** What a vendor's webhook brings. */
+export type InboundEvent = ({ kind: "receipt" } & Receipt) | ({ kind: "reply" } & Reply);
 
 /** Where a provider delivers what comes back later. Neither rejects: the store keeps trying. */
 export interface Inbound {

@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from "node:http";
 import type { Logger } from "pino";
 import type { z } from "zod";
 
@@ -23,6 +24,9 @@ export interface RouteRequest<Params, Query, Body> {
   body: Body;
   /** Present when the caller sent the header and the route is `idempotent`. */
   idempotency: Idempotency | undefined;
+  headers: IncomingHttpHeaders;
+  /** Path and query as they came, for signatures. */
+  url: string;
   requestId: string;
   log: Logger;
 }

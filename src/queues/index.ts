@@ -1,6 +1,7 @@
 import { FlowProducer, Queue, type JobsOptions, type QueueOptions } from "bullmq";
 import type { Redis } from "ioredis";
 import type { LaneDirectory, LaneKey } from "../channels/channel.ts";
+import { INBOUND_QUEUE, type InboundJob } from "../channels/inbound-job.ts";
 import type { MessageJob } from "../channels/message-job.ts";
 import { UnavailableError } from "../core/errors.ts";
 import { chunkJobId, HUNT_QUEUE, type HuntJob, type PlanJob } from "../hunt/hunt.jobs.ts";
@@ -68,6 +69,8 @@ export interface Queues {
   addMessages(jobs: readonly NewMessageJob[]): Promise<void>;
   /** The whole submission at once: one job a chunk, and one that is done when all of them are. */
   addHunt(hunt: HuntJob): Promise<void>;
+  /** What a vendor's webhook brought, to be taken into the ledger. Rejects with `UnavailableError`. */
+  addInbound(job: InboundJob): Promise<void>;
   /** Of these jobs, the ids of those that will not run (any more) by themselves: there is none, or it has ended. */
   idle(queue: string, jobIds: readonly string[]): Promise<{ missing: string[]; ended: string[] }>;
   /** What a job carries; undefined when there is none. */
@@ -215,6 +218,17 @@ export function createQueues(options: QueuesOptions): Queues {
           })),
         }),
       );
+    },
+
+    async addInbound(job) {
+      // Tried until the ledger has it. It holds what people wrote: once that is in the ledger, it is not kept here.
+      const opts: JobsOptions = {
+        attempts: PLAN_ATTEMPTS,
+        backoff: PLAN_BACKOFF,
+        stackTraceLimit: PLAN_STACK_TRACES,
+        removeOnComplete: true,
+      };
+      await withRedis("adding what a vendor reports", () => queueOf(INBOUND_QUEUE).add("events", job, opts));
     },
 
     dataOf: (name, jobId) =>

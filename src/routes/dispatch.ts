@@ -98,7 +98,8 @@ function compile(route: Route, { secrets, maxBodyBytes }: DispatchOptions) {
     const idempotency = route.idempotent ? idempotencyOf(route, request, raw, faults) : undefined;
     const body = await bodyOf(request, raw, faults);
     if (faults.length > 0) throw invalidRequest(faults);
-    const checkedRequest = { params, query, body, idempotency, requestId, log };
+    const { headers, originalUrl: url } = request;
+    const checkedRequest = { params, query, body, idempotency, headers, url, requestId, log };
     const reply = await route.handle(checkedRequest as never);
     send(response, reply.status, reply.body, reply.headers);
   };

@@ -3,7 +3,7 @@ import type { MessagePage, MessageStatus, StoredMessage } from "./store.ts";
 
 export const MESSAGE_COLUMNS =
   "id, seq, account_id, hunt_id, ad_id, channel, queue, recipient, sender, status, code, detail, provider, " +
-  "provider_message_id, attempts, created_at, sent_at, delivered_at, read_at, updated_at";
+  "provider_message_id, segments, provider_segments, price, currency, attempts, created_at, sent_at, delivered_at, read_at, updated_at";
 
 export interface MessageRow {
   id: string;
@@ -20,6 +20,10 @@ export interface MessageRow {
   detail: string | null;
   provider: string | null;
   provider_message_id: string | null;
+  segments: number | null;
+  provider_segments: number | null;
+  price: number | null;
+  currency: string | null;
   attempts: number;
   created_at: string;
   sent_at: string | null;
@@ -43,6 +47,9 @@ export function toStoredMessage(row: MessageRow): StoredMessage {
     detail: row.detail,
     provider: row.provider,
     providerMessageId: row.provider_message_id,
+    segments: row.provider_segments ?? row.segments,
+    price: row.price,
+    currency: row.currency,
     attempts: row.attempts,
     createdAt: row.created_at,
     sentAt: row.sent_at,

@@ -132,6 +132,8 @@ export interface SessionStore {
   writeKeys(lease: Lease, keys: readonly SealedKey[]): Promise<boolean>;
   /** ids undefined: all of the type. */
   readKeys(sessionId: string, type: string, ids: readonly string[] | undefined): Promise<Map<string, string>>;
+  /** `type.id` of all keys but pre-keys and credentials; undefined when there are more than `limit`. */
+  keyNames(sessionId: string, limit: number): Promise<string[] | undefined>;
   /** Keys whose sealed form does not begin with `mark`. */
   staleKeys(sessionId: string, mark: string, limit: number): Promise<SealedKey[]>;
 

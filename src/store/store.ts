@@ -1,5 +1,7 @@
 import type { Receipt, Reply } from "../core/inbound.ts";
 import type { Idempotency } from "../core/route.ts";
+import type { Cap } from "../core/rules.ts";
+import type { ComplianceStore } from "./compliance.ts";
 import type { SessionStore } from "./sessions.ts";
 
 export const MESSAGE_STATUSES = [
@@ -37,6 +39,10 @@ export interface PlannedMessage {
   /** Why it is not to be sent, decided before the database was asked. */
   skip: string | undefined;
   detail: string | undefined;
+  /** Marketing is held to the account's policy. */
+  category?: "marketing" | undefined;
+  /** How often the person may be written to. */
+  caps?: readonly Cap[] | undefined;
   /** Takes its place when this one turns out not to reach the person. */
   next?: PlannedMessage | undefined;
 }
@@ -59,6 +65,9 @@ export interface Chunk {
   priority: "high" | "normal" | "low";
   expiresAt: string;
   defaultCountry: string;
+  /** The account's, as the ledger has it. */
+  policy?: unknown;
+  consentDeclared?: boolean;
   contacts: unknown[] | null;
 }
 
@@ -78,6 +87,11 @@ export interface NewAttempt {
   provider: string;
   /** For how long nobody else may touch the message, milliseconds. */
   holdMs: number;
+  /** Not before then, ISO 8601, and why: it waits, unless there is another reason to end it. */
+  opensAt?: string | undefined;
+  why?: string | undefined;
+  /** Counted in the transaction that begins the attempt. */
+  caps?: readonly Cap[] | undefined;
 }
 
 /**
@@ -117,6 +131,11 @@ export interface StoredMessage {
   detail: string | null;
   provider: string | null;
   providerMessageId: string | null;
+  /** Of an SMS: as its provider counted, else as we did. */
+  segments: number | null;
+  /** What its provider charged, where it said so. */
+  price: number | null;
+  currency: string | null;
   attempts: number;
   createdAt: string;
   sentAt: string | null;
@@ -167,8 +186,18 @@ export interface OpenMessage {
   accountId: string | null;
   huntId: string | null;
   adId: string | null;
+  category: "marketing" | null;
   /** For how long its attempt still belongs to a worker, milliseconds; 0 when nobody holds it. */
   retryInMs: number;
+}
+
+export interface Account {
+  status: "active" | "suspended";
+  defaultCountry: string;
+  /** Its policy, as the ledger has it: a name, its own values, or null. */
+  policy: unknown;
+  /** It has declared that everybody whom it contacts has agreed. */
+  consentDeclared: boolean;
 }
 
 /**
@@ -177,9 +206,10 @@ export interface OpenMessage {
  */
 export interface Store {
   readonly sessions: SessionStore;
+  readonly compliance: ComplianceStore;
   ping(): Promise<void>;
   /** undefined when there is no such account. */
-  account(id: string): Promise<{ status: "active" | "suspended"; defaultCountry: string } | undefined>;
+  account(id: string): Promise<Account | undefined>;
 
   /** Writes a single message's ledger row; `response` is what the same `Idempotency-Key` will get again. */
   acceptMessage<R>(message: PlannedMessage, response: R, idempotency: Idempotency | undefined): Promise<Acceptance<R>>;
@@ -201,8 +231,12 @@ export interface Store {
   /** Resolves once committed: whether it changed anything. */
   recordOutcome(outcome: Outcome): Promise<boolean>;
   recordReceipt(receipt: Receipt): Promise<void>;
+  /** Like `recordReceipt`, but rejects while the database is away: whoever brings it comes again. */
+  takeReceipt(receipt: Receipt): Promise<void>;
+  /** Like `recordReply`, but rejects while the database is away. */
+  takeReply(reply: Reply & { stop: boolean; start?: boolean }): Promise<boolean>;
   /** Whether this is the first stop of that person. */
-  recordReply(reply: Reply & { stop: boolean }): Promise<boolean>;
+  recordReply(reply: Reply & { stop: boolean; start?: boolean }): Promise<boolean>;
 
   huntStatus(jobId: string): Promise<HuntStatus | undefined>;
   huntExists(huntId: string): Promise<boolean>;
@@ -211,6 +245,8 @@ export interface Store {
     filter: { status: MessageStatus | undefined; cursor: string | undefined; limit: number },
   ): Promise<MessagePage>;
   message(id: string): Promise<StoredMessage | undefined>;
+  /** What is to be said; undefined when there is no such message. */
+  contentOf(messageId: string): Promise<unknown>;
   retryMessage<R>(id: string, response: R, idempotency: Idempotency | undefined): Promise<RetryAnswer<R>>;
 
   /** Messages of all hunts, and of none, in the order of planning. */

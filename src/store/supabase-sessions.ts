@@ -15,6 +15,9 @@ import type {
 /** Sent messages that are kept in one request. */
 const SENT = { maxSize: 250, maxConcurrent: 2, maxWaitMs: 2 };
 
+/** As many as an address holds. */
+const CONTACTS = { maxSize: 100, maxConcurrent: 2, maxWaitMs: 2 };
+
 /** Sessions on Supabase; shares the ledger's connection. */
 export function createSessionStore(database: Database): SessionStore & { close(): void } {
   const { client } = database;
@@ -27,6 +30,47 @@ export function createSessionStore(database: Database): SessionStore & { close()
       return items.map(() => undefined);
     },
     ...SENT,
+    waitForDatabase: false,
+  });
+  const numbers = new Batcher<string, KnownNumber | undefined>({
+    flush: async (phones) => {
+      const query = client.from("whatsapp_numbers").select("phone, jid, lid, checked_at").in("phone", phones);
+      const rows = await database.run<NumberRow[]>("numbers", query);
+      const known = new Map(rows.map((row) => [row.phone, toNumber(row)]));
+      return phones.map((phone) => known.get(phone));
+    },
+    ...CONTACTS,
+    waitForDatabase: false,
+  });
+  const found = new Batcher<KnownNumber, void>({
+    flush: async (items) => {
+      // A LID that is not told this time is not forgotten: replies may come under it.
+      for (const isTold of [true, false]) {
+        const same = items.filter(({ lid }) => (lid !== null) === isTold);
+        // Of one number twice the database takes neither.
+        const rows = [...new Map(same.map((item) => [item.phone, item])).values()].map(
+          ({ phone, jid, lid, checkedAt }) => ({ phone, jid, ...(isTold ? { lid } : {}), checked_at: checkedAt }),
+        );
+        if (rows.length > 0) await database.run("numbers", client.from("whatsapp_numbers").upsert(rows));
+      }
+      return items.map(() => undefined);
+    },
+    ...CONTACTS,
+    maxConcurrent: 1,
+    waitForDatabase: false,
+  });
+  const contacted = new Batcher<{ sessionId: string; phone: string }, boolean>({
+    flush: async (items) => {
+      const known = new Set<string>();
+      for (const [sessionId, of] of Map.groupBy(items, (item) => item.sessionId)) {
+        const phones = of.map(({ phone }) => phone);
+        const query = client.from("whatsapp_contacts").select("phone").eq("session_id", sessionId).in("phone", phones);
+        const rows = await database.run<{ phone: string }[]>("contacts", query);
+        for (const { phone } of rows) known.add(`${sessionId} ${phone}`);
+      }
+      return items.map(({ sessionId, phone }) => known.has(`${sessionId} ${phone}`));
+    },
+    ...CONTACTS,
     waitForDatabase: false,
   });
   const one = async (id: string): Promise<Session | undefined> => {
@@ -86,6 +130,8 @@ export function createSessionStore(database: Database): SessionStore & { close()
       const args = { p_id: sessionId, p_type: type, p_ids: ids ?? null };
       return new Map(Object.entries(await rpc<Record<string, string>>("read_whatsapp_keys", args)));
     },
+    keyNames: async (sessionId, limit) =>
+      (await rpc<string[] | null>("list_whatsapp_keys", { p_id: sessionId, p_limit: limit })) ?? undefined,
     staleKeys: (sessionId, mark, limit) =>
       rpc<SealedKey[]>("stale_whatsapp_keys", { p_id: sessionId, p_mark: mark, p_limit: limit }),
 
@@ -106,10 +152,7 @@ export function createSessionStore(database: Database): SessionStore & { close()
         client.from("whatsapp_contacts").delete().eq("session_id", sessionId).eq("phone", phone),
       );
     },
-    async hasContacted(sessionId, phone) {
-      const query = client.from("whatsapp_contacts").select("phone").eq("session_id", sessionId).eq("phone", phone);
-      return (await database.run<unknown[]>("contact", query)).length > 0;
-    },
+    hasContacted: (sessionId, phone) => contacted.add({ sessionId, phone }),
     contactsSince: (sessionId, since) =>
       database.count(
         "contacts",
@@ -120,20 +163,8 @@ export function createSessionStore(database: Database): SessionStore & { close()
           .gte("first_at", new Date(since).toISOString()),
       ),
 
-    async number(phone) {
-      const query = client
-        .from("whatsapp_numbers")
-        .select("phone, jid, lid, checked_at")
-        .eq("phone", phone)
-        .maybeSingle();
-      const row = await database.run<NumberRow | null>("number", query);
-      return row ? toNumber(row) : undefined;
-    },
-    async keepNumber({ phone, jid, lid }) {
-      // A LID that is not told this time is not forgotten: replies may come under it.
-      const row = { phone, jid, ...(lid === null ? {} : { lid }), checked_at: new Date().toISOString() };
-      await database.run("number", client.from("whatsapp_numbers").upsert(row));
-    },
+    number: (phone) => numbers.add(phone),
+    keepNumber: (number) => found.add({ ...number, checkedAt: new Date().toISOString() }),
     phonesOf: ({ jid, lid }) => rpc("phones_of_whatsapp_user", { p_jid: jid ?? null, p_lid: lid ?? null }),
     async hasReceipt(provider, providerMessageId) {
       const query = client
@@ -172,7 +203,7 @@ export function createSessionStore(database: Database): SessionStore & { close()
       const { content_type: contentType, file_name: fileName, data } = row;
       return { id, accountId, contentType, fileName: fileName ?? undefined, data: Buffer.from(data, "base64") };
     },
-    close: () => sent.close(),
+    close: () => [sent, numbers, found, contacted].forEach((batcher) => batcher.close()),
   };
 }
 

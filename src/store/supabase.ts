@@ -3,6 +3,8 @@ import type { Receipt, Reply } from "../core/inbound.ts";
 import type { Idempotency } from "../core/route.ts";
 import { Batcher } from "./batcher.ts";
 import { Database, DatabaseError, type DatabaseOptions } from "./database.ts";
+import { phoneHash } from "./phone-hash.ts";
+import { createComplianceStore } from "./supabase-compliance.ts";
 import { createSessionStore } from "./supabase-sessions.ts";
 import { pageOfMessages, toStoredMessage, MESSAGE_COLUMNS, type MessageRow } from "./message-rows.ts";
 import type {
@@ -21,6 +23,8 @@ import type {
 } from "./store.ts";
 
 export interface SupabaseStoreOptions extends DatabaseOptions {
+  /** The secret under which a number is known whose holder was erased. */
+  salt?: string | undefined;
   /** Told each time that a batch has to wait for the database. */
   onRetry?(operation: string, error: unknown, items: number): void;
   /** Told when the database turned out to be a restored backup: so many messages became `unknown`. */
@@ -37,6 +41,7 @@ const MESSAGES = { maxSize: 250, maxConcurrent: 2, maxWaitMs: 2 };
 export function createSupabaseStore(options: SupabaseStoreOptions): Store {
   const database = new Database(options);
   const rpc = database.rpc.bind(database);
+  const toMessageRow = messageRows(options.salt);
   const waitFor = (operation: string) => ({
     waitForDatabase: true,
     onRetry: (error: unknown, items: number) => options.onRetry?.(operation, error, items),
@@ -88,11 +93,17 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     ...MESSAGES,
     ...waitFor("record_outcomes"),
   });
+  const writeReceipts = async (items: Receipt[]): Promise<void[]> => {
+    await rpc("record_receipts", { p_items: items.map(toReceiptRow) });
+    return items.map(() => undefined);
+  };
+  const takenReceipts = new Batcher<Receipt, void>({
+    flush: writeReceipts,
+    ...MESSAGES,
+    waitForDatabase: false,
+  });
   const receipts = new Batcher<Receipt, void>({
-    flush: async (items) => {
-      await rpc("record_receipts", { p_items: items.map(toReceiptRow) });
-      return items.map(() => undefined);
-    },
+    flush: writeReceipts,
     // Nobody waits for a receipt: fewer, fuller batches leave the database to the senders.
     maxSize: 500,
     maxConcurrent: 1,
@@ -111,20 +122,24 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     maxWaitMs: 0,
     ...waitFor("record_reply"),
   });
-  const batchers = [accepts, begins, outcomes, receipts, replies];
+  const batchers = [accepts, begins, outcomes, receipts, takenReceipts, replies];
   const sessions = createSessionStore(database);
+  const compliance = createComplianceStore(database, options.salt);
 
   return {
     sessions,
+    compliance,
 
     async ping() {
       await rpc("ping");
     },
 
     async account(id) {
-      const query = database.client.from("accounts").select("status, default_country").eq("id", id).maybeSingle();
+      const query = database.client.from("accounts").select(ACCOUNT_COLUMNS).eq("id", id).maybeSingle<AccountRow>();
       const row = await database.run("account", query);
-      return row ? { status: row.status, defaultCountry: row.default_country } : undefined;
+      if (!row) return undefined;
+      const { status, default_country: defaultCountry, policy, consent_declared: consentDeclared } = row;
+      return { status, defaultCountry, policy, consentDeclared };
     },
 
     acceptMessage: <R>(message: PlannedMessage, response: R, idempotency: Idempotency | undefined) =>
@@ -159,6 +174,8 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     beginAttempt: (attempt) => begins.add(attempt),
     recordOutcome: (outcome) => outcomes.add(outcome),
     recordReceipt: (receipt) => receipts.add(receipt),
+    takeReceipt: (receipt) => takenReceipts.add(receipt),
+    takeReply: (reply) => rpc("record_reply", { p_reply: toReplyRow(reply) }),
 
     recordReply: (reply) => replies.add(reply),
 
@@ -177,6 +194,11 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
       const query = database.client.from("messages").select(MESSAGE_COLUMNS).eq("id", id).maybeSingle<MessageRow>();
       const row = await database.run("message", query);
       return row ? toStoredMessage(row) : undefined;
+    },
+
+    async contentOf(messageId) {
+      const query = database.client.from("messages").select("content").eq("id", messageId);
+      return (await database.run("message", query.maybeSingle<{ content: unknown }>()))?.content;
     },
 
     retryMessage: <R>(id: string, response: R, idempotency: Idempotency | undefined) =>
@@ -234,6 +256,15 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
   };
 }
 
+const ACCOUNT_COLUMNS = "status, default_country, policy, consent_declared";
+
+interface AccountRow {
+  status: "active" | "suspended";
+  default_country: string;
+  policy: unknown;
+  consent_declared: boolean;
+}
+
 type OpenMessageRow = Omit<OpenMessage, "accountId" | "huntId" | "adId" | "retryInMs"> & {
   account_id: string | null;
   hunt_id: string | null;
@@ -276,11 +307,12 @@ function toVerdict(row: VerdictRow | undefined): Verdict {
   }
 }
 
-const toAttemptRow = ({ messageId, attemptId, provider, holdMs }: NewAttempt): object => ({
+const toAttemptRow = ({ messageId, attemptId, holdMs, opensAt, ...rest }: NewAttempt): object => ({
   id: messageId,
   attempt_id: attemptId,
-  provider,
   hold_ms: holdMs,
+  opens_at: opensAt,
+  ...rest,
 });
 
 const toOutcomeRow = ({ messageId, attemptId, providerMessageId, holdMs, ...rest }: Outcome): object => ({
@@ -291,12 +323,14 @@ const toOutcomeRow = ({ messageId, attemptId, providerMessageId, holdMs, ...rest
   ...rest,
 });
 
-const toReceiptRow = ({ provider, providerMessageId, status, code, at }: Receipt): object => ({
-  provider,
+const toReceiptRow = ({ providerMessageId, attempt, price, at, ...rest }: Receipt): object => ({
   provider_message_id: providerMessageId,
-  status,
-  code,
+  message_id: attempt?.messageId,
+  attempt_id: attempt?.attemptId,
+  price: price?.amount,
+  currency: price?.currency,
   at: new Date(at).toISOString(),
+  ...rest,
 });
 
 const toReplyRow = ({
@@ -315,14 +349,18 @@ const toReplyRow = ({
   ...rest,
 });
 
-const toMessageRow = ({ accountId, huntId, adId, expiresAt, next, ...rest }: PlannedMessage): object => ({
-  ...(next ? { next: toMessageRow(next) } : {}),
-  account_id: accountId,
-  hunt_id: huntId,
-  ad_id: adId,
-  expires_at: expiresAt,
-  ...rest,
-});
+function messageRows(salt: string | undefined): (message: PlannedMessage) => object {
+  const toRow = ({ accountId, huntId, adId, expiresAt, next, ...rest }: PlannedMessage): object => ({
+    ...(next ? { next: toRow(next) } : {}),
+    account_id: accountId,
+    hunt_id: huntId,
+    ad_id: adId,
+    expires_at: expiresAt,
+    ...(salt === undefined ? {} : { recipient_hash: phoneHash(rest.recipient, salt) }),
+    ...rest,
+  });
+  return toRow;
+}
 
 function inParts(chunks: { no: number; contacts: unknown[] }[]): { no: number; contacts: unknown[] }[][] {
   const parts: { no: number; contacts: unknown[] }[][] = [[]];

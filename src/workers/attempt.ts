@@ -78,7 +78,10 @@ export async function reconcile(
       case "not_accepted":
         return { ...base, result: "not_sent", code: "not_accepted" };
       case "inconclusive":
-        return unknown("The provider may or may not have accepted it; it is not sent again by itself.");
+        return {
+          ...unknown("The provider may or may not have accepted it; it is not sent again by itself."),
+          providerMessageId: answer.providerMessageId,
+        };
     }
   } catch (error) {
     log.warn({ err: error, messageId: open.messageId }, "the provider could not be asked about an attempt");

@@ -2,6 +2,7 @@ import { Worker, type Job, type WorkerOptions } from "bullmq";
 import type { Redis } from "ioredis";
 import type { Logger } from "pino";
 import type { LaneHost } from "../channels/channel.ts";
+import { INBOUND_QUEUE } from "../channels/inbound-job.ts";
 import type { Clock } from "../core/clock.ts";
 import { messageOf } from "../core/errors.ts";
 import { runHuntJob, type HuntWorkerDeps } from "../hunt/hunt.worker.ts";
@@ -9,6 +10,7 @@ import { HUNT_QUEUE } from "../hunt/hunt.jobs.ts";
 import type { Metrics } from "../core/metrics.ts";
 import type { Store } from "../store/store.ts";
 import { outcomeOf } from "./attempt.ts";
+import { runInboundJob, type InboundWorkerDeps } from "./inbound.ts";
 import { HandBack } from "./hand-back.ts";
 import { watchProgress, type Progress } from "./progress.ts";
 import { runJob, type RunJobDeps } from "./run-job.ts";
@@ -23,6 +25,7 @@ export interface WorkersOptions {
   store: Store;
   channels: RunJobDeps["channels"];
   hunt: HuntWorkerDeps;
+  inbound: InboundWorkerDeps;
   /** No job is taken before it resolves. */
   mayStart: Promise<void>;
   enqueue: RunJobDeps["enqueue"];
@@ -102,6 +105,7 @@ export function startWorkers(options: WorkersOptions): Workers {
     startChannel(queue, options.concurrency);
   }
   start(HUNT_QUEUE, options.huntConcurrency, (job) => runHuntJob(job, options.hunt));
+  start(INBOUND_QUEUE, options.concurrency, (job) => runInboundJob(job, options.inbound));
 
   let draining = false;
   let started = false;

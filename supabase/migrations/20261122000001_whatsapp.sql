@@ -235,6 +235,17 @@ as $$
     and (p_ids is null or k.id in (select jsonb_array_elements_text(p_ids)))
 $$;
 
+-- `type.id` of all keys but the many that are used once; null: there are more than p_limit.
+create function list_whatsapp_keys(p_id uuid, p_limit integer) returns jsonb
+language sql stable
+set search_path = public
+as $$
+  select case when count(*) <= p_limit then coalesce(jsonb_agg(k.type || '.' || k.id), '[]') end
+  from (
+    select type, id from whatsapp_keys where session_id = p_id and type not in ('pre-key', 'creds') limit p_limit + 1
+  ) k
+$$;
+
 -- Keys that were sealed with another key than the one whose mark is given, a page of them.
 create function stale_whatsapp_keys(p_id uuid, p_mark text, p_limit integer)
 returns table (type text, id text, sealed text)

@@ -350,6 +350,82 @@ begin
 end
 $$;
 
+-- Delivery reports: [{"provider", "provider_message_id", "status", "code", "at"}]. Status only moves forward. A report on a
+-- message that is not known under that id, or is being sent again under it, waits for the message's outcome. One that is
+-- unknown is settled by it: it was accepted after all.
+create or replace function record_receipts(p_items jsonb) returns void
+language plpgsql
+set search_path = public
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+#variable_conflict use_column
+declare
+  v_credits jsonb;
+begin
+  perform 1 from messages m
+  join jsonb_to_recordset(p_items) as r (provider text, provider_message_id text)
+    on m.provider = r.provider and m.provider_message_id = r.provider_message_id
+  order by m.id for update of m;
+
+  with items as (
+    select provider, provider_message_id, max(code) as code,
+      min(at) filter (where status in ('delivered', 'read')) as delivered_at,
+      min(at) filter (where status = 'read') as read_at,
+      min(at) as at,
+      case max(array_position(array['failed', 'delivered', 'read'], status))
+        when 3 then 'read' when 2 then 'delivered' else 'failed' end as status
+    from jsonb_to_recordset(p_items) as r (
+      provider text, provider_message_id text, status text, code text, at timestamptz
+    )
+    group by provider, provider_message_id
+  ),
+  applicable as (
+    select i.*, m.id, m.account_id, m.channel, m.credit
+    from items i
+    join messages m on m.provider = i.provider and m.provider_message_id = i.provider_message_id
+    where m.status <> i.status and m.status in ('sent', 'delivered', 'unknown')
+      and message_may_become(m.status, i.status, false)
+  ),
+  updated as (
+    update messages m set
+      status = a.status,
+      code = case a.status when 'failed' then a.code end,
+      detail = case a.status
+        when 'failed' then 'The provider accepted it and reported later that it was not delivered.'
+      end,
+      delivered_at = coalesce(m.delivered_at, a.delivered_at),
+      read_at = coalesce(m.read_at, a.read_at),
+      retryable = false,
+      -- Still reserved: its fate was unknown until this receipt proved that it was accepted.
+      credit = case m.credit when 'reserved' then 'spent' else m.credit end,
+      updated_at = now()
+    from applicable a where m.id = a.id
+  ),
+  events as (
+    insert into message_events (message_id, kind, code, at) select id, status, code, at from applicable
+  ),
+  early as (
+    insert into pending_receipts (provider, provider_message_id, status, code, at)
+    select i.provider, i.provider_message_id, i.status, i.code, i.at from items i
+    where not exists (
+      select 1 from messages m where m.provider = i.provider and m.provider_message_id = i.provider_message_id
+        -- On its way again under the id that it had before: for when it is recorded.
+        and m.status not in ('queued', 'sending')
+    )
+    on conflict do nothing
+  )
+  select jsonb_agg(jsonb_build_object(
+    'account_id', a.account_id, 'channel', a.channel, 'spent', 1, 'released', 0
+  )) into v_credits
+  from applicable a where a.credit = 'reserved';
+  if v_credits is not null then
+    perform settle_credits(v_credits);
+  end if;
+end
+$$;
+
 -- What arrives twice (a receipt for it was lost) is one reply.
 alter table replies add column provider_reply_id text;
 create unique index replies_provider on replies (provider, provider_reply_id);

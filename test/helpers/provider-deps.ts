@@ -17,6 +17,8 @@ export function providerDeps(given: Partial<ProviderDeps>): ProviderDeps {
     sessions: absent("sessions"),
     lanes: absent("lanes"),
     fetchPolicy: undefined,
+    publicUrl: undefined,
+    turns: absent("turns"),
     ...given,
   };
 }

@@ -77,5 +77,7 @@ test("channels in order, the first of which is off → the contact is sent over 
     accountId,
     contacts: [{ adId: "ad", recipientPhone: phone(13), channels: ["ringless_voice", "sms"], message: "Bonjour" }],
   });
-  expect(await messagesOf(other, huntId)).toMatchObject([{ channel: "sms", status: "sent" }]);
+  expect(await messagesOf(other, huntId)).toMatchObject([
+    { channel: "sms", status: expect.stringMatching(/^(sent|delivered)$/) },
+  ]);
 });

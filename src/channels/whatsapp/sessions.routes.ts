@@ -179,7 +179,9 @@ export function sessionRoutes({ sessions, provider, clock }: ChannelRouteDeps): 
       path: `${PATH}/:sessionId/settings`,
       tag: TAG,
       summary: "Set a session's own pace",
-      description: "Replaces its own values. What is not given is as the environment says. Effective within seconds.",
+      description:
+        "Replaces its own values. What is not given is as the environment says. Effective within seconds; first contacts " +
+        "that were put off until another day look again within a quarter of an hour.",
       params: one,
       body: settingsSchema,
       bodyExample: { messagesPerMinute: 10, newContactsPerDay: 30 },

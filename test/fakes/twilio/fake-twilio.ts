@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from "node:crypto";
+import { createHash, createHmac, randomUUID } from "node:crypto";
 import { once } from "node:events";
 import http from "node:http";
 import https from "node:https";
@@ -6,7 +6,8 @@ import type { AddressInfo } from "node:net";
 
 /** How the fake answers one POST of a message. */
 export type TwilioAnswer =
-  | { kind: "accept" }
+  /** `segments`: what it says that it counted. */
+  | { kind: "accept"; segments?: number }
   | { kind: "error"; status: number; code?: number; message?: string; headers?: Record<string, string> }
   /** Never answers; with `accept`, after having taken the message. */
   | { kind: "hang"; accept?: boolean }
@@ -23,6 +24,16 @@ export interface FakeTwilioMessage {
   body: string;
   direction: string;
   dateCreated: Date;
+  /** Where its sender wants to be told what becomes of it. */
+  statusCallback: string | null;
+}
+
+/** One call of a webhook. */
+export interface FakeTwilioCall {
+  url: string;
+  form: Record<string, string>;
+  /** In place of the right one; null: none. */
+  signature?: string | null;
 }
 
 interface FakeTwilioRequest {
@@ -57,6 +68,10 @@ export class FakeTwilio implements AsyncDisposable {
   #next: TwilioAnswer[] = [];
   #otherwise: TwilioAnswer = { kind: "accept" };
   url = "";
+  /** Called with each message that is taken, before its sender is answered. */
+  onAccept: (message: FakeTwilioMessage) => void | Promise<void> = () => {};
+  /** From the address that a webhook was given to the one where it is reached: what a reverse proxy does. */
+  via: (url: string) => string = (url) => url;
 
   constructor({ accountSid = FakeTwilio.ACCOUNT_SID, authToken = FakeTwilio.AUTH_TOKEN, tls }: FakeTwilioOptions) {
     this.accountSid = accountSid;
@@ -102,10 +117,59 @@ export class FakeTwilio implements AsyncDisposable {
   /** Adds a message to the list as if somebody else had sent it. */
   add(message: Partial<FakeTwilioMessage> & { to: string; body: string }): FakeTwilioMessage {
     const sid = `SM${createHash("md5").update(randomUUID()).digest("hex")}`;
-    const defaults = { from: null, messagingServiceSid: null, direction: "outbound-api", dateCreated: new Date() };
+    const defaults = {
+      from: null,
+      messagingServiceSid: null,
+      direction: "outbound-api",
+      dateCreated: new Date(),
+      statusCallback: null,
+    };
     const full = { sid, ...defaults, ...message };
     this.accepted.push(full);
     return full;
+  }
+
+  /** Reports on a message as Twilio does. Answers what the webhook answered. */
+  report(message: FakeTwilioMessage, status: string, errorCode?: number): Promise<Response> {
+    if (message.statusCallback === null) throw new Error("Nobody wants to be told of this message.");
+    return this.call({
+      url: message.statusCallback,
+      form: {
+        MessageSid: message.sid,
+        SmsSid: message.sid,
+        MessageStatus: status,
+        SmsStatus: status,
+        To: message.to,
+        From: message.from ?? "",
+        ...(errorCode === undefined ? {} : { ErrorCode: String(errorCode) }),
+      },
+    });
+  }
+
+  /** Somebody writes to one of our numbers. */
+  reply(url: string, from: string, body: string, extra: Record<string, string> = {}): Promise<Response> {
+    const sid = `SM${createHash("md5").update(randomUUID()).digest("hex")}`;
+    return this.call({
+      url,
+      form: { MessageSid: sid, From: from, To: "+33987650000", Body: body, NumSegments: "1", NumMedia: "0", ...extra },
+    });
+  }
+
+  /** Calls a webhook, signed as https://www.twilio.com/docs/usage/security describes it. */
+  call({ url, form, signature }: FakeTwilioCall): Promise<Response> {
+    const full: Record<string, string> = { AccountSid: this.accountSid, ApiVersion: "2010-04-01", ...form };
+    const signed = Object.keys(full)
+      .toSorted()
+      .reduce((text, key) => text + key + full[key], url);
+    const right = createHmac("sha1", this.authToken).update(signed, "utf8").digest("base64");
+    return fetch(this.via(url), {
+      method: "POST",
+      headers: {
+        "content-type": "application/x-www-form-urlencoded; charset=UTF-8",
+        ...(signature === null ? {} : { "x-twilio-signature": signature ?? right }),
+      },
+      body: new URLSearchParams(full).toString(),
+    });
   }
 
   /** Stops listening: from now on connections are refused. */
@@ -148,27 +212,37 @@ export class FakeTwilio implements AsyncDisposable {
   async #create({ form }: FakeTwilioRequest, response: http.ServerResponse): Promise<void> {
     const to = form["To"] ?? "";
     const answer = this.#byRecipient.get(to)?.shift() ?? this.#next.shift() ?? this.#otherwise;
-    const accept = () => {
-      const { From, MessagingServiceSid, Body } = form;
-      return this.add({ to, from: From ?? null, messagingServiceSid: MessagingServiceSid ?? null, body: Body ?? "" });
+    const accept = async () => {
+      const { From, MessagingServiceSid, Body, StatusCallback } = form;
+      const message = this.add({
+        to,
+        from: From ?? null,
+        messagingServiceSid: MessagingServiceSid ?? null,
+        body: Body ?? "",
+        statusCallback: StatusCallback ?? null,
+      });
+      await this.onAccept(message);
+      return message;
     };
     switch (answer.kind) {
       case "error":
         return refuse(response, answer);
       case "slow":
         await new Promise((resolve) => setTimeout(resolve, answer.delayMs));
-        return json(response, 201, resource(this.accountSid, accept()));
+        return json(response, 201, resource(this.accountSid, await accept()));
       case "accept":
-        return json(response, 201, resource(this.accountSid, accept()));
+        return json(response, 201, resource(this.accountSid, await accept(), answer.segments));
       case "hang":
-        if (answer.accept) accept();
+        if (answer.accept) await accept();
         return;
       case "reset":
-        if (answer.accept) accept();
+        if (answer.accept) await accept();
         response.socket?.resetAndDestroy();
         return;
       case "malformed": {
-        const body = answer.accept ? JSON.stringify(resource(this.accountSid, accept())).slice(0, 60) : '{"to": "';
+        const body = answer.accept
+          ? JSON.stringify(resource(this.accountSid, await accept())).slice(0, 60)
+          : '{"to": "';
         response.writeHead(201, { "content-type": "application/json" }).end(answer.body ?? body);
       }
     }
@@ -194,7 +268,7 @@ export async function startFakeTwilio(options: FakeTwilioOptions = {}): Promise<
 }
 
 /** A message as Twilio writes it: times in RFC 2822 with whole seconds, `date_sent` null while it is queued. */
-function resource(accountSid: string, message: FakeTwilioMessage): Record<string, unknown> {
+function resource(accountSid: string, message: FakeTwilioMessage, segments = 1): Record<string, unknown> {
   return {
     sid: message.sid,
     account_sid: accountSid,
@@ -209,7 +283,7 @@ function resource(accountSid: string, message: FakeTwilioMessage): Record<string
     date_sent: null,
     error_code: null,
     error_message: null,
-    num_segments: "1",
+    num_segments: String(segments),
     api_version: "2010-04-01",
   };
 }

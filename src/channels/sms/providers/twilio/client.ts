@@ -1,11 +1,13 @@
 import type twilio from "twilio";
 import type { Clock } from "../../../../core/clock.ts";
 import { ProviderError, TransientError } from "../../../../core/errors.ts";
+import type { Inbound } from "../../../../core/inbound.ts";
 import type { OpenAttempt, Provider, Reconciliation, SendRequest, SendResult } from "../../../channel.ts";
-import type { TextContent } from "../../../text.ts";
+import type { SmsContent } from "../../content.ts";
 import { type Failure, NAME, redacted, retryAfterOf, twilioError } from "./errors.ts";
 import { reconcile } from "./reconcile.ts";
 import { type Exchange, Transport, TransportError } from "./transport.ts";
+import { statusCallback } from "./webhooks.ts";
 
 interface TwilioConfig {
   accountSid: string;
@@ -14,6 +16,8 @@ interface TwilioConfig {
   sender: { from: string } | { messagingServiceSid: string };
   baseUrl: string;
   timeoutMs: number;
+  /** Where Twilio is to report to; undefined: nowhere. */
+  publicUrl: string | undefined;
 }
 
 type Sdk = typeof twilio;
@@ -24,7 +28,7 @@ const LIST_SIZE = 100;
 const REMEMBERED = 5_000;
 
 /** SMS through Twilio's Messages resource, by its SDK: https://www.twilio.com/docs/messaging/api/message-resource */
-export class TwilioProvider implements Provider<TextContent> {
+export class TwilioProvider implements Provider<SmsContent> {
   readonly name = NAME;
   readonly timeoutMs: number;
   /** Twilio documents no bound for how soon a message is listed. Too early costs an `inconclusive`, never a second SMS. */
@@ -32,27 +36,36 @@ export class TwilioProvider implements Provider<TextContent> {
   readonly #sdk: Sdk;
   readonly #config: TwilioConfig;
   readonly #clock: Clock;
+  readonly #inbound: Inbound;
   readonly #transport: Transport;
   /** Which attempt a message is known to come from: two generations, the older is forgotten whole. */
   #owners = new Map<string, string>();
   #olderOwners = new Map<string, string>();
 
-  constructor(sdk: Sdk, config: TwilioConfig, clock: Clock) {
+  constructor(sdk: Sdk, config: TwilioConfig, { clock, inbound }: { clock: Clock; inbound: Inbound }) {
     this.#sdk = sdk;
     this.#config = config;
     this.#clock = clock;
+    this.#inbound = inbound;
     this.#transport = new Transport(config);
     this.timeoutMs = config.timeoutMs;
   }
 
-  async send(request: SendRequest<TextContent>, signal: AbortSignal): Promise<SendResult> {
+  async send(request: SendRequest<SmsContent>, signal: AbortSignal): Promise<SendResult> {
     const { to, content, attemptId } = request;
-    const { sid } = await this.#call(request, signal, async (client) => {
-      const message = await client.messages.create({ to, body: content.text, ...this.#senderOf(request) });
+    const { publicUrl } = this.#config;
+    const { sid, numSegments } = await this.#call(request, signal, async (client) => {
+      const message = await client.messages.create({
+        to,
+        body: content.text,
+        ...this.#senderOf(request),
+        ...(publicUrl === undefined ? {} : { statusCallback: statusCallback(publicUrl, request) }),
+      });
       if (typeof message.sid !== "string") throw new TypeError("The answer has no sid.");
       return message;
     });
     this.#remember(sid, attemptId);
+    this.#takeOver(sid, Number(numSegments), content.segments);
     return { providerMessageId: sid };
   }
 
@@ -61,7 +74,7 @@ export class TwilioProvider implements Provider<TextContent> {
    *
    * Filtered by To and From alone: DateSent filters by the time of sending, which a queued message does not have yet.
    */
-  async reconcile(attempt: OpenAttempt<TextContent>): Promise<Reconciliation> {
+  async reconcile(attempt: OpenAttempt<SmsContent>): Promise<Reconciliation> {
     const sender = this.#senderOf(attempt);
     const from = "from" in sender ? { from: sender.from } : {};
     try {
@@ -93,7 +106,7 @@ export class TwilioProvider implements Provider<TextContent> {
 
   /** Runs one SDK call. The client is made for it (20 µs): only so can the SDK's answer be tied to its connection. */
   async #call<Result>(
-    personal: SendRequest<TextContent>,
+    personal: SendRequest<SmsContent>,
     signal: AbortSignal | undefined,
     use: (client: twilio.Twilio) => Promise<Result>,
   ): Promise<Result> {
@@ -118,6 +131,14 @@ export class TwilioProvider implements Provider<TextContent> {
       code: typeof code === "number" ? code : undefined,
       retryAfterMs: retryAfterOf(retryAfter, this.#clock.now()),
     };
+  }
+
+  /** Its webhooks say nothing of segments, so what this answer says is noted where it is not what we had counted. */
+  #takeOver(providerMessageId: string, theirs: number, ours: number | undefined): void {
+    // 0 as long as a messaging service has not chosen the sender.
+    if (ours === undefined || ours === theirs || !(theirs > 0)) return;
+    const at = this.#clock.now();
+    this.#inbound.receipt({ provider: NAME, providerMessageId, status: "sent", segments: theirs, at });
   }
 
   #senderOf({ from }: SendRequest): TwilioConfig["sender"] {

@@ -1,9 +1,10 @@
 import { z } from "zod";
 import type { Fault } from "../../../../core/problem.ts";
 import type { ProviderDefinition } from "../../../channel.ts";
-import type { TextContent } from "../../../text.ts";
+import type { SmsContent } from "../../content.ts";
 import { TwilioProvider } from "./client.ts";
 import { NAME } from "./errors.ts";
+import { twilioWebhooks } from "./webhooks.ts";
 
 const env = {
   TWILIO_ACCOUNT_SID: z.string().optional().describe("Twilio: the account, AC and 32 hexadecimal digits."),
@@ -70,12 +71,12 @@ function configured(values: Values): "present" | "absent" | Fault[] {
   return faults.length === 0 ? "present" : faults;
 }
 
-export const twilioProvider: ProviderDefinition<Env, TextContent> = {
+export const twilioProvider: ProviderDefinition<Env, SmsContent> = {
   name: NAME,
   env,
   configured,
   /** The SDK is loaded only here: its import takes some 90 ms that a worker without Twilio need not spend. */
-  async create(values, { clock }) {
+  async create(values, { clock, publicUrl, inbound }) {
     const { default: sdk } = await import("twilio");
     const service = values.TWILIO_MESSAGING_SERVICE_SID;
     const config = {
@@ -84,7 +85,13 @@ export const twilioProvider: ProviderDefinition<Env, TextContent> = {
       sender: service ? { messagingServiceSid: service } : { from: values.TWILIO_FROM ?? "" },
       baseUrl: values.TWILIO_API_BASE_URL,
       timeoutMs: values.TWILIO_TIMEOUT_MS,
+      publicUrl,
     };
-    return new TwilioProvider(sdk, config, clock);
+    return new TwilioProvider(sdk, config, { clock, inbound });
+  },
+  async webhooks(values, deps) {
+    const { default: sdk } = await import("twilio");
+    const [authToken, accountSid] = [values.TWILIO_AUTH_TOKEN ?? "", values.TWILIO_ACCOUNT_SID ?? ""];
+    return twilioWebhooks({ validate: sdk.validateRequest, authToken, accountSid }, deps);
   },
 };

@@ -142,7 +142,7 @@ export class BaileysCarrier implements Provider<Content> {
     const kept = await this.#deps.sessions.sent(id);
     if (!kept) return { result: "not_accepted" };
     if (await this.#deps.sessions.hasReceipt(NAME, id)) return { result: "accepted", providerMessageId: id };
-    if (this.#env.WHATSAPP_RELAY_AGAIN === "false") return { result: "inconclusive" };
+    if (this.#env.WHATSAPP_RELAY_AGAIN === "false") return { result: "inconclusive", providerMessageId: id };
     const sent = await session?.sentMessage(id);
     const sock = session?.socket;
     if (!session || !sock || !sent) throw notAsked("The session is not connected here now.");
@@ -157,7 +157,7 @@ export class BaileysCarrier implements Provider<Content> {
         { err: error, messageId: attempt.messageId },
         "a message was given to WhatsApp again, in vain",
       );
-      return { result: "inconclusive" };
+      return { result: "inconclusive", providerMessageId: id };
     }
   }
 
@@ -237,7 +237,11 @@ export class BaileysCarrier implements Provider<Content> {
         throw new Error("WhatsApp's server did not confirm it in time.");
       }
       const refusal = ack.tag === "ack" ? refusalOf(ack) : undefined;
-      if (!refusal) return { providerMessageId: id };
+      if (!refusal) {
+        // A crash from now on is to find the keys as this message has left them; it is accepted whatever becomes of them.
+        await session.keysWritten().catch(() => {});
+        return { providerMessageId: id };
+      }
       if (ack.attrs["error"] === RESTRICTED) await this.#restricted(session, sock, phone);
       throw refusal;
     } catch (error) {

@@ -29,7 +29,7 @@ export const env = {
     .default(15_000)
     .describe("For how long a session stays with a process that died; it is renewed every third of that"),
   WHATSAPP_CONCURRENCY: wholeNumber(1, 100)
-    .default(10)
+    .default(30)
     .describe("Messages of one session prepared at once, where its pace has no limit"),
   WHATSAPP_MESSAGES_PER_MINUTE: z
     .union([z.literal("none"), wholeNumber(1, 100_000)])

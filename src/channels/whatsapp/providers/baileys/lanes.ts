@@ -8,10 +8,12 @@ export const laneOfSession = (sessionId: string): string => `whatsapp.${sessionI
 
 /** How long an account's sessions are believed to be as they were, milliseconds. */
 const FRESH_MS = 1000;
+/** And how long that a sender is not among them: a message fails for it, and somebody may just have paired one. */
+const ABSENT_MS = 100;
 const NEEDS_A_PERSON = new Set(["logged-out", "banned", "stopped"]);
 
 interface Known {
-  until: number;
+  at: number;
   sessions: Promise<Session[]>;
 }
 
@@ -46,12 +48,14 @@ export class SessionLanes implements LaneDirectory {
         detail: "WhatsApp messages leave from an account's own number: name the account.",
       };
     }
-    const sessions = await this.#sessionsOf(accountId);
+    const isThere = ({ phone }: Session): boolean => sender === undefined || phone === e164(sender);
+    if ((await this.#sessionsOf(accountId)).some(isThere)) return undefined;
+    const sessions = await this.#sessionsOf(accountId, ABSENT_MS);
+    if (sessions.some(isThere)) return undefined;
     const how = "Pair one with POST /api/whatsapp/sessions.";
     if (sessions.length === 0) {
       return { pointer: "/accountId", detail: `This account has no WhatsApp number. ${how}` };
     }
-    if (sender === undefined || sessions.some(({ phone }) => phone === e164(sender))) return undefined;
     return { pointer: "/senderPhone", detail: `This account has no such WhatsApp number. ${how}` };
   }
 
@@ -60,14 +64,14 @@ export class SessionLanes implements LaneDirectory {
   }
 
   /** Asked for each message of a hunt: from memory for a moment. */
-  #sessionsOf(accountId: string | undefined): Promise<Session[]> {
+  #sessionsOf(accountId: string | undefined, freshMs = FRESH_MS): Promise<Session[]> {
     const key = accountId ?? "";
     const now = this.#now();
     const known = this.#known.get(key);
-    if (known && known.until > now) return known.sessions;
-    for (const [other, { until }] of this.#known) if (until <= now) this.#known.delete(other);
+    if (known && now - known.at < freshMs) return known.sessions;
+    for (const [other, { at }] of this.#known) if (now - at >= FRESH_MS) this.#known.delete(other);
     const sessions = this.#store.sessions({ accountId }).then((rows) => rows.filter(({ wanted }) => wanted === "on"));
-    this.#known.set(key, { until: now + FRESH_MS, sessions });
+    this.#known.set(key, { at: now, sessions });
     sessions.catch(() => this.#known.delete(key));
     return sessions;
   }

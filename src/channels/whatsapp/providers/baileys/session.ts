@@ -16,6 +16,7 @@ import { openAuthState, type AuthState } from "./auth-state.ts";
 import { backOffMs, Reactions, type Closing } from "./close-codes.ts";
 import { NAME, type BaileysEnv } from "./environment.ts";
 import { listenInbound, type Incoming } from "./inbound-events.ts";
+import { KeyBuffer } from "./key-buffer.ts";
 import { laneOfSession } from "./lanes.ts";
 import { Numbers } from "./numbers.ts";
 import { Pace } from "./pacing.ts";
@@ -41,6 +42,8 @@ const RESEAL_PAGE = 200;
 const WRONG_KEY_WAIT_MS = 15_000;
 /** How long first contacts rest when WhatsApp does not say until when, milliseconds. */
 const RESTRICTED_MS = 24 * 3_600_000;
+/** How long the last keys of a session that ends may take to be written, milliseconds. */
+const FLUSH_TIMEOUT_MS = 1000;
 /** How long a session that is to be logged out may take to connect for it, milliseconds. */
 const LOGOUT_TIMEOUT_MS = 15_000;
 
@@ -66,6 +69,7 @@ export class BaileysSession {
   readonly #ending = new AbortController();
   readonly #reactions: Reactions;
   #auth: AuthState | undefined;
+  #keys: KeyBuffer | undefined;
   #socket: WASocket | undefined;
   /** Resolves while the session is open. */
   #open = Promise.withResolvers<WASocket>();
@@ -170,6 +174,11 @@ export class BaileysSession {
     return this.#doubt;
   }
 
+  /** Resolves when what the messages so far have made of the keys is in the database; rejects when it cannot be. */
+  async keysWritten(): Promise<void> {
+    await this.#keys?.flushed();
+  }
+
   seal(plain: Buffer, id: string): string {
     return this.#ports.sealer.seal(plain, sentAad(this.#row.id, id));
   }
@@ -213,6 +222,9 @@ export class BaileysSession {
     this.#closed();
     await socket?.end(undefined);
     await this.ended;
+    const keys = this.#keys;
+    await Promise.race([keys?.flushed().catch(() => {}), delay(FLUSH_TIMEOUT_MS, undefined, { ref: false })]);
+    await keys?.close();
     await this.#reporting;
   }
 
@@ -270,6 +282,7 @@ export class BaileysSession {
           this.#log.error({ code: closing.code, state: reaction.state }, "a WhatsApp session needs a person");
           // What the socket has not written yet would come after the wiping.
           await auth.close();
+          await this.#keys?.close();
           if (reaction.wipe) await this.#untilDone(() => this.#ports.store.wipe(this.lease, false));
           this.#state(reaction.state, { lastError: reaction.words, qr: null, pairingCode: null });
           await this.#reporting;
@@ -309,15 +322,14 @@ export class BaileysSession {
       return known;
     }
     await known?.close();
+    await this.#keys?.close();
     const { store, sealer } = this.#ports;
-    const open = () =>
-      openAuthState({
-        store,
-        sealer,
-        lease: this.lease,
-        onLost: () => void this.end(),
-        log: this.#log,
-      });
+    const ours = { lease: this.lease, onLost: () => void this.end() };
+    const open = async (): Promise<AuthState> => {
+      const keys = await KeyBuffer.open({ ...ours, store });
+      this.#keys = keys;
+      return openAuthState({ ...ours, store: keys, sealer, log: this.#log });
+    };
     let auth = await this.#untilDone(open);
     if (auth && !auth.state.creds.account) {
       await this.#untilDone(() => store.wipe(this.lease, false));

@@ -1,0 +1,67 @@
+import type { IncomingHttpHeaders } from "node:http";
+import { invalidRequest, ProblemError, type Fault } from "../core/problem.ts";
+import { route, type Route } from "../core/route.ts";
+import type { InboundEvent } from "../core/inbound.ts";
+import type { WebhookDeps } from "./channel.ts";
+
+/** A vendor's call, as its signature covers it. */
+export interface WebhookCall {
+  /** The whole address that the vendor called, proxies or not. */
+  url: string;
+  headers: IncomingHttpHeaders;
+  body: Buffer;
+}
+
+export interface Webhook {
+  /** `/webhooks/<vendor>/<what>`. */
+  path: string;
+  summary: string;
+  contentType: string;
+  /** Whether it is the vendor who calls, and nobody has changed what it says. */
+  verify(call: WebhookCall): boolean;
+  /** What it says, or what is wrong with it. An event that does not concern us is left out. */
+  read(call: WebhookCall): { events: InboundEvent[] } | { faults: Fault[] };
+}
+
+/** Receipts and replies are small; the longest SMS has some 10 KB when each of its characters is escaped. */
+const MAX_BYTES = 64 * 1024;
+
+const FORGED =
+  "The signature is missing or not that of the vendor over this body and address. PUBLIC_URL must be exactly where the vendor calls.";
+
+/**
+ * A public route that a vendor calls. It answers as soon as what was said cannot be lost any more, and leaves the ledger
+ * to a worker: vendors wait for seconds only, and call again when it takes longer.
+ */
+export function webhookRoute(webhook: Webhook, { publicUrl, take }: WebhookDeps): Route {
+  return route({
+    method: "post",
+    path: webhook.path,
+    tag: "Webhooks",
+    summary: webhook.summary,
+    description: "For the vendor, who signs what he sends. The same call may come twice, late and out of order.",
+    public: true,
+    rawBody: { maxBytes: MAX_BYTES, contentTypes: [webhook.contentType] },
+    responses: {
+      204: { description: "Taken." },
+      401: { description: "Not the vendor.", codes: { invalid_signature: FORGED } },
+    },
+    async handle({ body: { bytes }, headers, url }) {
+      const call = { url: publicUrl + url, headers, body: bytes };
+      if (!webhook.verify(call)) throw forged();
+      const said = webhook.read(call);
+      if ("faults" in said) throw invalidRequest(said.faults);
+      if (said.events.length > 0) await take(said.events);
+      return { status: 204, body: undefined };
+    },
+  });
+}
+
+function forged(): ProblemError {
+  return new ProblemError({
+    status: 401,
+    code: "invalid_signature",
+    title: "The signature is not valid",
+    detail: FORGED,
+  });
+}

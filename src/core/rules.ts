@@ -1,0 +1,32 @@
+/** How often a person may be written to: at most `max` marketing messages of an account since a moment. */
+export interface Cap {
+  /** ISO 8601. */
+  since: string;
+  max: number;
+  /** What the account's policy allows, for people. */
+  words: string;
+}
+
+/** What an account's policy says of one marketing message at one moment. */
+export interface Ruling {
+  /** It will never be allowed: it ends `skipped`, with this reason. */
+  skip: { code: string; detail: string } | undefined;
+  /** Not before then, ISO 8601, and why; undefined: now. */
+  opensAt: string | undefined;
+  why: string | undefined;
+  caps: Cap[];
+}
+
+export interface Ruled {
+  /** The account's policy as the ledger has it: a name, its own values, or null for the service's default. */
+  policy: unknown;
+  /** Whether the person has agreed to be contacted; undefined: this is not asked (any more). */
+  consent: boolean | undefined;
+  /** E.164. */
+  recipient: string;
+  /** The queue that carries it: all its channels are of one kind. */
+  kind: "whatsapp" | "sms" | "voice";
+}
+
+/** Says when a marketing message may be sent; made by the compliance room, used wherever messages are planned and sent. */
+export type Rules = (message: Ruled) => Ruling;

@@ -1,0 +1,48 @@
+import { UnrecoverableError, type Job } from "bullmq";
+import { inboundJobSchema } from "../channels/inbound-job.ts";
+import { isStart } from "../channels/stop-words.ts";
+import { messageOf, UnavailableError } from "../core/errors.ts";
+import type { InboundEvent } from "../core/inbound.ts";
+import type { Store } from "../store/store.ts";
+
+export interface InboundWorkerDeps {
+  store: Pick<Store, "takeReceipt" | "takeReply">;
+  /** Whether a reply is a wish to be left alone. */
+  isStop(text: string): boolean;
+}
+
+/**
+ * Takes what a webhook brought into the ledger, which bears each of it twice and in any order. Rejects with
+ * `UnavailableError` when the database was away for any of it: all of it is to be brought again.
+ */
+export async function takeEvents(events: readonly InboundEvent[], { store, isStop }: InboundWorkerDeps): Promise<void> {
+  const taken = await Promise.allSettled(
+    events.map((event): Promise<unknown> => {
+      if (event.kind === "receipt") return store.takeReceipt(withoutKind(event));
+      return store.takeReply({
+        ...withoutKind(event),
+        stop: event.stop === true || isStop(event.text),
+        start: isStart(event.text),
+      });
+    }),
+  );
+  const errors = taken.flatMap((each) => (each.status === "rejected" ? [each.reason as unknown] : []));
+  if (errors.length > 0) throw errors.find((error) => error instanceof UnavailableError) ?? errors[0];
+}
+
+/** The job of the queue `inbound`. While the database is away it fails, and is tried again until it is back. */
+export async function runInboundJob(job: Job<unknown>, deps: InboundWorkerDeps): Promise<void> {
+  const parsed = inboundJobSchema.safeParse(job.data);
+  if (!parsed.success) throw new UnrecoverableError("The job's payload is not valid.");
+  try {
+    await takeEvents(parsed.data.events, deps);
+  } catch (error) {
+    if (error instanceof UnavailableError) throw error;
+    // What the database refuses it refuses each time: the failed job stays, to be seen.
+    throw new UnrecoverableError(messageOf(error));
+  }
+}
+
+function withoutKind<Event extends InboundEvent>({ kind: _, ...rest }: Event): Omit<Event, "kind"> {
+  return rest;
+}
