@@ -1,6 +1,7 @@
 import type { LevelWithSilent } from "pino";
 import { z } from "zod";
 import type { Channel, ProviderDefinition } from "./channels/channel.ts";
+import { POLICY_NAMES, type PolicyName } from "./compliance/policy.ts";
 import type { Fault } from "./core/problem.ts";
 
 const wholeNumber = (minimum: number, maximum: number) => z.coerce.number().int().min(minimum).max(maximum);
@@ -42,6 +43,20 @@ export const BASE_ENV = {
     .max(2000)
     .optional()
     .describe("Further replies, separated by commas, that mean STOP, beside the built-in French and English ones"),
+  SUPPRESSION_SALT: z
+    .string()
+    .min(16)
+    .max(200)
+    .optional()
+    .describe(
+      "Secret of 16 characters or more, under which people who were erased are recognised. Never change it: they would be contacted again. Without it nobody can be erased",
+    ),
+  DEFAULT_POLICY: z
+    .enum(POLICY_NAMES)
+    .optional()
+    .describe(
+      "When, how often and to whom marketing may be sent, for accounts without a policy of their own (docs/compliance.md); `country`: as in the recipient's. Default: `country` in production, else `none`",
+    ),
   JOB_ATTEMPTS: wholeNumber(1, 20).default(3).describe("Tries of a message, the first one included"),
   JOB_BACKOFF_MS: wholeNumber(10, 3_600_000).default(2000).describe("Before the second try; doubled each time"),
   WORKER_CONCURRENCY: wholeNumber(1, 1000).default(200).describe("Messages under way at once, each channel queue"),
@@ -106,6 +121,7 @@ export interface Config {
   };
   /** Beside the built-in ones. */
   stopWords: string[];
+  compliance: { salt: string | undefined; defaultPolicy: PolicyName };
   shutdownTimeoutMs: number;
   channels: ChannelConfig[];
 }
@@ -174,6 +190,10 @@ export function readConfig(environment: Environment, channels: readonly Channel[
       lockMs: env.LOCK_MS,
       stalledCheckMs: env.STALLED_CHECK_MS,
       sweepMs: env.SWEEP_MS,
+    },
+    compliance: {
+      salt: env.SUPPRESSION_SALT,
+      defaultPolicy: env.DEFAULT_POLICY ?? (production ? "country" : "none"),
     },
     stopWords: (env.STOP_WORDS ?? "").split(",").flatMap((word) => word.trim() || []),
     shutdownTimeoutMs: env.SHUTDOWN_TIMEOUT_MS,

@@ -5,6 +5,8 @@ import type { LaneHost, Provider, ProviderDefinition, ProviderDeps, WebhookDeps 
 import { mediaRoutes } from "./channels/media.routes.ts";
 import { singleRoute } from "./channels/single.routes.ts";
 import { createIsStop, isStart } from "./channels/stop-words.ts";
+import { erasureRoutes } from "./compliance/erasure.routes.ts";
+import { suppressionRoutes } from "./compliance/suppressions.routes.ts";
 import type { ChannelConfig, Config } from "./config.ts";
 import type { FetchPolicy } from "./core/addresses.ts";
 import { systemClock, type Clock } from "./core/clock.ts";
@@ -16,6 +18,7 @@ import { createMetrics } from "./core/metrics.ts";
 import type { Route } from "./core/route.ts";
 import { QUEUE_NAMES } from "./modules.ts";
 import { createQueues, jobOf } from "./queues/index.ts";
+import { removeJobs } from "./queues/removal.ts";
 import { connectRedis } from "./queues/redis.ts";
 import { createTurns } from "./queues/turns.ts";
 import { createApp } from "./routes/index.ts";
@@ -62,6 +65,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
 
   const store = createSupabaseStore({
     ...config.database,
+    salt: config.compliance.salt,
     onRetry: (operation, error, items) => log.warn({ err: error, operation, items }, "waiting for the database"),
     onRestored: (messages) =>
       log.error({ messages }, "the database was restored from a backup: what it had open is unknown now"),
@@ -154,6 +158,8 @@ export async function startService(config: Config, overrides: Overrides = {}): P
         }),
       ),
       ...mediaRoutes({ store, clock }),
+      ...suppressionRoutes({ store }),
+      ...erasureRoutes({ store, removeJobs: (messages) => removeJobs(queues, messages) }),
       ...(await webhooks(config, {
         clock,
         contentOf: (messageId) => store.contentOf(messageId),

@@ -4,6 +4,13 @@ import { route, type Route } from "../core/route.ts";
 import type { InboundEvent } from "../core/inbound.ts";
 import type { WebhookDeps } from "./channel.ts";
 
+export const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+/** A phone may send what Postgres cannot store; the rest of the text is worth keeping. */
+export const storable = (text: string): string => text.toWellFormed().replaceAll("\0", "");
+
+export const isStorable = (text: string): boolean => storable(text) === text;
+
 /** A vendor's call, as its signature covers it. */
 export interface WebhookCall {
   /** The whole address that the vendor called, proxies or not. */

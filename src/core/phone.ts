@@ -49,3 +49,8 @@ export function maskPhone(e164: string): string {
   const shown = SHORT_CALLING_CODE.exec(e164)?.[0].length ?? 4;
   return e164.slice(0, shown) + "*".repeat(Math.max(0, e164.length - shown - 2)) + e164.slice(-2);
 }
+
+/** The country of an E.164 number (ISO 3166-1); undefined where there is none. */
+export function countryOf(e164: string): CountryCode | undefined {
+  return parsePhoneNumberFromString(e164)?.country;
+}

@@ -4,6 +4,7 @@ import { messageJobSchema } from "../channels/message-job.ts";
 import { UnavailableError } from "../core/errors.ts";
 import { chunkJobId, HUNT_QUEUE } from "../hunt/hunt.jobs.ts";
 import type { NewMessageJob, Queues } from "../queues/index.ts";
+import { removeJobs } from "../queues/removal.ts";
 import type { OpenMessage, Outcome, Store } from "../store/store.ts";
 
 export interface SweeperOptions {
@@ -69,6 +70,14 @@ export function startSweeper({ store, queues, log, intervalMs }: SweeperOptions)
     return requeued;
   }
 
+  /** What an erasure could not take away at once, because a worker had it in hand or Redis was away. */
+  async function sweepErasures(): Promise<void> {
+    const erased = await store.compliance.resumeErasures([]);
+    if (erased.length === 0) return;
+    const done = await removeJobs(queues, erased);
+    if (done.length > 0) await store.compliance.resumeErasures(done);
+  }
+
   /** Each step by itself: one that fails must not keep the others from their work. */
   async function step<T>(name: string, run: () => Promise<T>): Promise<T | undefined> {
     try {
@@ -83,6 +92,7 @@ export function startSweeper({ store, queues, log, intervalMs }: SweeperOptions)
   async function round(): Promise<void> {
     const submissions = (await step("submissions", sweepSubmissions)) ?? 0;
     const messages = (await step("messages", sweepMessages)) ?? 0;
+    await step("erasures", sweepErasures);
     await step("tidy", () => store.tidy());
     if (messages + submissions > 0) log.warn({ messages, submissions }, "work without a job was queued again");
   }

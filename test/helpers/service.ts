@@ -68,6 +68,7 @@ export async function openWorld(): Promise<World> {
     STALLED_CHECK_MS: "500",
     SWEEP_MS: "500",
     WORKER_CONCURRENCY: "20",
+    SUPPRESSION_SALT: "a salt of the tests, and of nobody else",
     SANDBOX_LATENCY_MS: "1",
     SANDBOX_RECEIPT_DELAY_MS: "20",
   };

@@ -377,6 +377,17 @@ describe("keys", () => {
     expect([...rows.keys()].toSorted()).toEqual(ids.toSorted());
   });
 
+  test("names → of all keys of this session but pre-keys and credentials; above the limit → none at all", async () => {
+    const mine = await claimed("+33600000001");
+    const other = await claimed("+33600000002");
+    await store.writeKeys(other, [key("z")]);
+    expect(await store.keyNames(mine.id, 2)).toEqual([]);
+    const single = ["pre-key", "creds"].map((type) => ({ ...key("p"), type }));
+    await store.writeKeys(mine, [key("a.1"), { ...key("b"), type: "tctoken" }, ...single]);
+    expect((await store.keyNames(mine.id, 2))?.toSorted()).toEqual(["session.a.1", "tctoken.b"]);
+    expect(await store.keyNames(mine.id, 1)).toBeUndefined();
+  });
+
   test("stale → those of another mark, a page of them, of this session", async () => {
     const mine = await claimed("+33600000001");
     const other = await claimed("+33600000002");
@@ -501,6 +512,25 @@ describe("numbers", () => {
     expect(Math.abs(Date.parse(known?.checkedAt ?? "") - Date.now())).toBeLessThan(60_000);
     expect(await store.phonesOf({ jid: undefined, lid: "123@lid" })).toEqual([PHONE]);
     expect(await store.phonesOf({ jid: undefined, lid: "456@lid" })).toEqual([]);
+  });
+
+  test("many at once, one of them twice → each is known as it was last said, and contacted by its session only", async () => {
+    const [mine, other] = [await claimed("+33600000001"), await claimed("+33600000002")];
+    const phones = Array.from({ length: 150 }, (_, i) => `+336${String(10_000_000 + i)}`);
+    const numbers = phones.map((phone, i) => ({ phone, jid: `${i}@s.whatsapp.net`, lid: i % 2 ? `${i}@lid` : null }));
+    await Promise.all([{ phone: PHONE, jid: null, lid: null }, ...numbers].map((number) => store.keepNumber(number)));
+    await Promise.all(
+      ["1@s.whatsapp.net", "2@s.whatsapp.net"].map((jid) => store.keepNumber({ phone: PHONE, jid, lid: null })),
+    );
+    const known = await Promise.all([...phones, "+33699999999", PHONE].map((phone) => store.number(phone)));
+    expect(known.slice(0, 150)).toMatchObject(numbers);
+    expect(known[150]).toBeUndefined();
+    expect(known[151]).toMatchObject({ jid: "2@s.whatsapp.net" });
+
+    const [to = ""] = phones;
+    await store.keepSent({ id: "3EB0", sessionId: mine.id, jid: "0@s.whatsapp.net", phone: to, sealed: "x" });
+    const asked = phones.flatMap((phone) => [store.hasContacted(mine.id, phone), store.hasContacted(other.id, phone)]);
+    expect((await Promise.all(asked)).map((yes, i) => (yes ? i : -1)).filter((i) => i >= 0)).toEqual([0]);
   });
 
   test("not on WhatsApp → known as such; checked again without a LID → the one that was seen stays", async () => {

@@ -5,6 +5,7 @@ import { optionalText, textContentOf, textSchema } from "../text.ts";
 import type { SmsContent } from "./content.ts";
 import { previewRoute } from "./preview.routes.ts";
 import { twilioProvider } from "./providers/twilio/twilio.provider.ts";
+import { vonageProvider } from "./providers/vonage/vonage.provider.ts";
 import { countSegments } from "./segments.ts";
 import { transliterate } from "./transliterate.ts";
 
@@ -56,7 +57,7 @@ export const smsChannel: Channel<SmsContent> = {
   name: "sms",
   queue: "sms",
   providerVariable: "SMS_PROVIDER",
-  providers: [twilioProvider, sandboxProvider("sms")],
+  providers: [twilioProvider, vonageProvider, sandboxProvider("sms")],
   settings,
   content: z.strictObject({ text: textSchema(MAX_LENGTH), segments: z.int().positive().exactOptional() }),
   contentOf: ({ message }) => textContentOf(message, MAX_LENGTH),

@@ -131,7 +131,7 @@ function recordingError(error: unknown, provider: string): ProviderError {
 
 /** The words are made to be shown: they name no more than the host that the caller gave. */
 function downloadError(cause: GuardedFetchError, provider: string): ProviderError {
-  const { message } = cause;
+  const message = `The recording at audioUrl cannot be had: ${cause.message}`;
   const permanent = (code: string) => new PermanentError(message, { code, provider, cause });
   const transient = (code: string) => new TransientError(message, { code, provider, cause, delivery: "not_sent" });
   switch (cause.code) {

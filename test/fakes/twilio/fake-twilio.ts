@@ -3,6 +3,7 @@ import { once } from "node:events";
 import http from "node:http";
 import https from "node:https";
 import type { AddressInfo } from "node:net";
+import calculator from "sms-segments-calculator";
 
 /** How the fake answers one POST of a message. */
 export type TwilioAnswer =
@@ -157,19 +158,27 @@ export class FakeTwilio implements AsyncDisposable {
 
   /** Calls a webhook, signed as https://www.twilio.com/docs/usage/security describes it. */
   call({ url, form, signature }: FakeTwilioCall): Promise<Response> {
-    const full: Record<string, string> = { AccountSid: this.accountSid, ApiVersion: "2010-04-01", ...form };
-    const signed = Object.keys(full)
-      .toSorted()
-      .reduce((text, key) => text + key + full[key], url);
-    const right = createHmac("sha1", this.authToken).update(signed, "utf8").digest("base64");
+    const full = this.#complete(form);
     return fetch(this.via(url), {
       method: "POST",
       headers: {
         "content-type": "application/x-www-form-urlencoded; charset=UTF-8",
-        ...(signature === null ? {} : { "x-twilio-signature": signature ?? right }),
+        ...(signature === null ? {} : { "x-twilio-signature": signature ?? this.signatureOf(url, form) }),
       },
       body: new URLSearchParams(full).toString(),
     });
+  }
+
+  signatureOf(url: string, form: Record<string, string>): string {
+    const full = this.#complete(form);
+    const signed = Object.keys(full)
+      .toSorted()
+      .reduce((text, key) => text + key + full[key], url);
+    return createHmac("sha1", this.authToken).update(signed, "utf8").digest("base64");
+  }
+
+  #complete(form: Record<string, string>): Record<string, string> {
+    return { AccountSid: this.accountSid, ApiVersion: "2010-04-01", ...form };
   }
 
   /** Stops listening: from now on connections are refused. */
@@ -267,8 +276,10 @@ export async function startFakeTwilio(options: FakeTwilioOptions = {}): Promise<
   return fake;
 }
 
+const segmentsOf = ({ body }: FakeTwilioMessage): number => new calculator.SegmentedMessage(body).segmentsCount;
+
 /** A message as Twilio writes it: times in RFC 2822 with whole seconds, `date_sent` null while it is queued. */
-function resource(accountSid: string, message: FakeTwilioMessage, segments = 1): Record<string, unknown> {
+function resource(accountSid: string, message: FakeTwilioMessage, segments = segmentsOf(message)): Record<string, unknown> {
   return {
     sid: message.sid,
     account_sid: accountSid,

@@ -1,21 +1,7 @@
-/**
- * What an error code of Twilio's means to us. Each is documented at https://www.twilio.com/docs/api/errors/<code>.
- *
- * - `permanent`: this recipient cannot be reached by SMS;
- * - `suppress`: the recipient wrote STOP to this sender, and is not contacted again;
- * - `content`: the text was refused; the same text would be again;
- * - `configuration`: our account or sender; contacts are kept until somebody has put it right;
- * - `busy`: refused for now and certainly not sent;
- * - `failed_later`: accepted, then failed (mostly seen in receipts); another bounded attempt is allowed;
- * - `ambiguous`: it may have been sent.
- */
-type TwilioCode =
-  | { kind: "permanent" | "suppress" | "content" | "failed_later" | "ambiguous"; words: string }
-  /** `scope: "message"` where another recipient may work: one contact must not hold up the sender for all others. */
-  | { kind: "configuration"; words: string; scope: "message" | "sender" }
-  | { kind: "busy"; words: string; scope: "sender" | "provider"; retryAfterMs: number };
+import type { VendorCode } from "../vendor-errors.ts";
 
-export const TWILIO_CODES: Readonly<Record<number, TwilioCode>> = {
+/** Each is documented at https://www.twilio.com/docs/api/errors/<code>. */
+export const TWILIO_CODES: Readonly<Record<number, VendorCode>> = {
   21211: { kind: "permanent", words: "The recipient's number is not valid." },
   21266: { kind: "permanent", words: "Recipient and sender are the same number." },
   21612: { kind: "permanent", words: "The recipient cannot be reached from this sender." },

@@ -2,10 +2,9 @@ import { parse } from "node:querystring";
 import type twilio from "twilio";
 import type { Clock } from "../../../../core/clock.ts";
 import type { InboundEvent, Receipt } from "../../../../core/inbound.ts";
-import { unstorable } from "../../../../core/text.ts";
 import type { Route } from "../../../../core/route.ts";
 import type { WebhookDeps } from "../../../channel.ts";
-import { webhookRoute, type WebhookCall } from "../../../webhooks.ts";
+import { isStorable, storable, UUID, webhookRoute, type WebhookCall } from "../../../webhooks.ts";
 import { TWILIO_CODES } from "./error-codes.ts";
 import { NAME } from "./errors.ts";
 
@@ -78,7 +77,7 @@ function readStatus({ url, body }: WebhookCall, clock: Clock): Read {
   const form = new URLSearchParams(body.toString("utf8"));
   const providerMessageId = form.get("MessageSid");
   const status = form.get("MessageStatus");
-  if (!providerMessageId || unstorable(providerMessageId)) return missing("MessageSid");
+  if (!providerMessageId || !isStorable(providerMessageId)) return missing("MessageSid");
   if (!status) return missing("MessageStatus");
   const known = STATUS.get(status);
   // Such as `receiving`, which is not about a message of ours.
@@ -101,8 +100,6 @@ function readStatus({ url, body }: WebhookCall, clock: Clock): Read {
   };
 }
 
-const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-
 function attemptOf(query: URLSearchParams): { messageId: string; attemptId: string } | undefined {
   const messageId = query.get("message") ?? "";
   const attemptId = query.get("attempt") ?? "";
@@ -113,8 +110,7 @@ function readInbound({ body }: WebhookCall, clock: Clock): Read {
   const form = new URLSearchParams(body.toString("utf8"));
   const [replyId, from] = [form.get("MessageSid"), form.get("From")];
   if (!replyId) return missing("MessageSid");
-  if (!from) return missing("From");
-  if (unstorable(replyId) || unstorable(from)) return missing("From");
+  if (!from || !isStorable(replyId + from)) return missing("From");
   const to = form.get("To");
   return {
     events: [
@@ -132,6 +128,3 @@ function readInbound({ body }: WebhookCall, clock: Clock): Read {
     ],
   };
 }
-
-/** A phone may send what Postgres cannot store; the rest of the text is worth keeping. */
-const storable = (text: string): string => text.toWellFormed().replaceAll("\0", "");

@@ -1,0 +1,82 @@
+import type { Clock } from "../core/clock.ts";
+import { countryOf } from "../core/phone.ts";
+import type { Cap, Rules, Ruling } from "../core/rules.ts";
+import { nextAllowed, startOfDay } from "./hours.ts";
+import { createPolicies, type Kind, type Policy, type PolicyName } from "./policy.ts";
+import { zonesOf } from "./zones.ts";
+
+const MINUTE_MS = 60_000;
+const THIRTY_DAYS_MS = 30 * 86_400_000;
+
+export interface RulesOptions {
+  /** For accounts without a policy of their own. */
+  defaultPolicy: PolicyName;
+  clock: Clock;
+}
+
+/** What each account's policy says of a marketing message, now. */
+export function createRules({ defaultPolicy, clock }: RulesOptions): Rules {
+  const policyOf = createPolicies(defaultPolicy);
+  const rulingOf = perMinute(rule);
+  return ({ policy: stored, consent, recipient, kind }) => {
+    const policy = policyOf(stored, countryOf(recipient));
+    if (typeof policy === "string") return never("invalid_policy", policy);
+    if (consent === false && policy.consent[kind]) return never("no_consent", NO_CONSENT);
+    return rulingOf(clock.now(), kind, zonesOf(recipient), policy);
+  };
+}
+
+function rule(now: number, kind: Kind, zones: readonly string[], policy: Policy): Ruling {
+  const allowed = nextAllowed(now, { zones, kind }, policy);
+  switch (allowed.when) {
+    case "now":
+      return { skip: undefined, opensAt: undefined, why: undefined, caps: capsOf(now, zones, policy) };
+    case "at": {
+      const opensAt = new Date(allowed.at).toISOString();
+      const why = `Waits until ${opensAt}. ${allowed.why}`;
+      return { skip: undefined, opensAt, why, caps: capsOf(allowed.at, zones, policy) };
+    }
+    case "never":
+      return never("no_hours", allowed.why);
+  }
+}
+
+const NO_CONSENT =
+  "The account's policy wants the person's consent: the contact has no consent: true, and the account has not declared it.";
+
+const never = (code: string, detail: string): Ruling => ({
+  skip: { code, detail },
+  opensAt: undefined,
+  why: undefined,
+  caps: [],
+});
+
+/** A day is the recipient's. */
+function capsOf(instant: number, zones: readonly string[], { perDay, per30Days }: Policy): Cap[] {
+  const caps: Cap[] = [];
+  const add = (since: number, max: number | null, span: string): void => {
+    if (max === null) return;
+    const words = `The account's policy allows ${max} marketing ${max === 1 ? "message" : "messages"} for one person ${span}.`;
+    caps.push({ since: new Date(since).toISOString(), max, words });
+  };
+  add(startOfDay(instant, zones), perDay, "a day");
+  add(instant - THIRTY_DAYS_MS, per30Days, "in 30 days");
+  return caps;
+}
+
+/** Hours begin and end with whole minutes: what is true for the numbers of a zone is true for a minute. */
+function perMinute(find: typeof rule): typeof rule {
+  const known = new Map<Policy, Map<string, Ruling>>();
+  let minute = 0;
+  return (now, kind, zones, policy) => {
+    const current = Math.floor(now / MINUTE_MS);
+    if (current !== minute) known.clear();
+    minute = current;
+    const rulings = known.get(policy) ?? new Map<string, Ruling>();
+    known.set(policy, rulings);
+    const key = `${kind} ${zones.join(",")}`;
+    const ruling = rulings.get(key) ?? find(now, kind, zones, policy);
+    rulings.set(key, ruling);
+    return ruling;
+  };
+}

@@ -1,0 +1,57 @@
+import { FakeVonage, type VonageAnswer, startFakeVonage } from "../fakes/vonage/fake-vonage.ts";
+import { APPLICATION_KEY } from "../fakes/vonage/application-key.ts";
+import { type ProviderUnderTest, type Situation, describeProvider } from "./provider-contract.ts";
+import { SHORT_TIMEOUT_MS } from "./twilio-under-test.ts";
+import { VONAGE_VALUES, vonageAt } from "./vonage-under-test.ts";
+
+const TO = "+33612348899";
+
+const ANSWERS = {
+  accepts: { kind: "accept" },
+  refuses_for_good: { kind: "error", status: 422, code: 1170, detail: `The number ${TO} is not valid.` },
+  limits_rate: { kind: "error", status: 429, code: 1000 },
+  fails_before_accepting: { kind: "error", status: 422, code: 1100, detail: `Failed: ${TO}` },
+  never_answers: { kind: "hang" },
+  times_out_unresolvably: { kind: "hang" },
+  breaks_off_after_accepting: { kind: "reset", accept: true },
+  times_out_after_accepting: { kind: "hang", accept: true },
+} satisfies Partial<Record<Situation, VonageAnswer>>;
+
+async function arrange(fake: FakeVonage, situation: Situation): Promise<string> {
+  if (situation === "is_unreachable") await fake[Symbol.asyncDispose]();
+  else fake.script(TO, ANSWERS[situation as keyof typeof ANSWERS]);
+  return TO;
+}
+
+const APPLICATION = {
+  VONAGE_APPLICATION_ID: FakeVonage.APPLICATION_ID,
+  VONAGE_PRIVATE_KEY: APPLICATION_KEY.private,
+};
+
+const start =
+  (values: object) =>
+  async (situation: Situation): Promise<ProviderUnderTest> => {
+    const fake = await startFakeVonage();
+    const hangs = situation in ANSWERS && ANSWERS[situation as keyof typeof ANSWERS].kind === "hang";
+    const provider = await vonageAt(fake.url, { ...values, ...(hangs ? { VONAGE_TIMEOUT_MS: SHORT_TIMEOUT_MS } : {}) });
+    return {
+      provider,
+      recipientFor: (situation) => arrange(fake, situation),
+      acceptedFor: (to) => fake.acceptedFor(to).length,
+      secrets: [
+        FakeVonage.API_SECRET,
+        Buffer.from(`${FakeVonage.API_KEY}:${FakeVonage.API_SECRET}`).toString("base64"),
+        APPLICATION_KEY.private.slice(100, 200),
+        VONAGE_VALUES.VONAGE_FROM ?? "",
+      ],
+      async [Symbol.asyncDispose]() {
+        await provider.close?.();
+        await fake[Symbol.asyncDispose]();
+      },
+    };
+  };
+
+const SITUATIONS: Situation[] = ["is_unreachable", ...(Object.keys(ANSWERS) as Situation[])];
+
+describeProvider("Vonage, by key and secret,", SITUATIONS, start({}));
+describeProvider("Vonage, by an application's token,", SITUATIONS, start(APPLICATION));

@@ -1,0 +1,248 @@
+import { createHash, randomUUID } from "node:crypto";
+import { once } from "node:events";
+import http from "node:http";
+import type { AddressInfo } from "node:net";
+import twilio from "twilio";
+import { FakeTwilio, type TwilioAnswer } from "../twilio/fake-twilio.ts";
+import { readTwiml, type Verb } from "./twiml.ts";
+
+export interface FakeCall {
+  sid: string;
+  to: string;
+  from: string;
+  direction: string;
+  dateCreated: Date;
+  /** What was posted; undefined for a call that somebody else made. */
+  form: Record<string, string> | undefined;
+}
+
+/** What the person, or the machine, hears. */
+export interface Performance {
+  verbs: Verb[];
+  /** Every status with which we were answered, in order. */
+  statuses: number[];
+}
+
+interface Form {
+  [name: string]: string;
+}
+
+/**
+ * Twilio's Calls resource over real HTTP on loopback: create, list, Basic auth, whatever failure is asked for, and the
+ * calls themselves: it asks for TwiML and reports the end as Twilio does, signed, with the retries of the address.
+ */
+export class FakeTwilioVoice implements AsyncDisposable {
+  readonly accountSid = FakeTwilio.ACCOUNT_SID;
+  readonly authToken: string;
+  readonly requests: { method: string; path: string; query: Form; form: Form }[] = [];
+  /** Every call that was taken, in order: who is in here twice was called twice. */
+  readonly calls: FakeCall[] = [];
+  readonly #server: http.Server;
+  readonly #byRecipient = new Map<string, TwilioAnswer[]>();
+  #otherwise: TwilioAnswer = { kind: "accept" };
+  #reach: { publicUrl: string; url: string } | undefined;
+  url = "";
+
+  constructor({ authToken = FakeTwilio.AUTH_TOKEN }: { authToken?: string } = {}) {
+    this.authToken = authToken;
+    this.#server = http.createServer((request, response) => {
+      this.#handle(request, response).catch(() => response.destroy());
+    });
+  }
+
+  async listen(): Promise<void> {
+    this.#server.listen(0, "127.0.0.1");
+    await once(this.#server, "listening");
+    this.url = `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  /** Where requests to a public address really go, as through a proxy. */
+  reach(publicUrl: string, url: string): void {
+    this.#reach = { publicUrl, url };
+  }
+
+  script(to: string, ...answers: TwilioAnswer[]): void {
+    this.#byRecipient.set(to, [...(this.#byRecipient.get(to) ?? []), ...answers]);
+  }
+
+  otherwise(answer: TwilioAnswer): void {
+    this.#otherwise = answer;
+  }
+
+  callsTo(to: string): FakeCall[] {
+    return this.calls.filter((call) => call.to === to);
+  }
+
+  /** Adds a call to the list as if somebody else had made it. */
+  add(call: Partial<FakeCall> & { to: string; from: string }): FakeCall {
+    const sid = `CA${createHash("md5").update(randomUUID()).digest("hex")}`;
+    const full = { sid, direction: "outbound-api", dateCreated: new Date(), form: undefined, ...call };
+    this.calls.push(full);
+    return full;
+  }
+
+  /** Somebody or something picks up: asks what to do, and does it to the end. Pauses take no time. */
+  async pickUp(call: FakeCall, answeredBy: string | undefined): Promise<Performance> {
+    const performance: Performance = { verbs: [], statuses: [] };
+    const form = this.#formOf(call, { CallStatus: "in-progress", ...(answeredBy ? { AnsweredBy: answeredBy } : {}) });
+    let address = call.form?.["Url"];
+    while (address !== undefined) {
+      const { status, body, type } = await this.#post(address, form, performance.statuses);
+      address = undefined;
+      if (status !== 200) break;
+      if (!type.startsWith("text/xml")) throw new Error(`12300: ${type}`);
+      for (const verb of readTwiml(body)) {
+        performance.verbs.push(verb);
+        if (verb.verb === "Redirect") address = verb.url;
+      }
+    }
+    return performance;
+  }
+
+  /** Reports the end of a call, `times` over. Resolves with our answers. */
+  async end(call: FakeCall, status: string, answeredBy?: string, times = 1): Promise<number[]> {
+    const statuses: number[] = [];
+    const answered = answeredBy === undefined ? {} : { AnsweredBy: answeredBy };
+    const form = this.#formOf(call, { CallStatus: status, CallDuration: "12", SequenceNumber: "3", ...answered });
+    for (let i = 0; i < times; i += 1) await this.#post(call.form?.["StatusCallback"] ?? "", form, statuses);
+    return statuses;
+  }
+
+  /** As Twilio signs: over the public address, without what never leaves Twilio. */
+  sign(address: string, form: Form): string {
+    return twilio.getExpectedTwilioSignature(this.authToken, address.split("#")[0]!, form);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#server.listening) return;
+    const closed = once(this.#server, "close");
+    this.#server.close();
+    this.#server.closeAllConnections();
+    await closed;
+  }
+
+  #formOf({ sid, to, from }: FakeCall, more: Form): Form {
+    const account = { AccountSid: this.accountSid, ApiVersion: "2010-04-01", Direction: "outbound-api" };
+    return { ...account, CallSid: sid, To: to, Called: to, From: from, Caller: from, ...more };
+  }
+
+  /** One webhook, with as many retries on 5xx as its address asks for. */
+  async #post(
+    address: string,
+    form: Form,
+    statuses: number[],
+  ): Promise<{ status: number; body: string; type: string }> {
+    const [target = "", fragment = ""] = address.split("#");
+    const retries = Number(new URLSearchParams(fragment).get("rc") ?? 0);
+    for (let i = 0; ; i += 1) {
+      const response = await fetch(this.#reach ? target.replace(this.#reach.publicUrl, this.#reach.url) : target, {
+        method: "POST",
+        headers: {
+          "content-type": "application/x-www-form-urlencoded",
+          "x-twilio-signature": this.sign(target, form),
+        },
+        body: new URLSearchParams(form).toString(),
+      });
+      statuses.push(response.status);
+      const type = response.headers.get("content-type") ?? "";
+      const body = await response.text();
+      if (response.status < 500 || i >= retries) return { status: response.status, body, type };
+    }
+  }
+
+  async #handle(incoming: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
+    const chunks: Buffer[] = [];
+    for await (const chunk of incoming) chunks.push(chunk as Buffer);
+    const url = new URL(incoming.url ?? "/", this.url);
+    const request = {
+      method: incoming.method ?? "",
+      path: url.pathname,
+      query: Object.fromEntries(url.searchParams),
+      form: Object.fromEntries(new URLSearchParams(Buffer.concat(chunks).toString("utf8"))),
+    };
+    this.requests.push(request);
+    const credentials = Buffer.from(`${this.accountSid}:${this.authToken}`).toString("base64");
+    if (incoming.headers.authorization !== `Basic ${credentials}`) {
+      return refuse(response, { kind: "error", status: 401, code: 20003, message: "Authenticate" });
+    }
+    if (request.path !== `/2010-04-01/Accounts/${this.accountSid}/Calls.json`) {
+      return refuse(response, { kind: "error", status: 404, code: 20404, message: "Not found" });
+    }
+    if (request.method === "GET") return this.#list(request.query, response);
+    await this.#create(request.form, response);
+  }
+
+  async #create(form: Form, response: http.ServerResponse): Promise<void> {
+    const { To: to = "", From: from = "" } = form;
+    const answer = this.#byRecipient.get(to)?.shift() ?? this.#otherwise;
+    const accept = () => this.add({ to, from, form });
+    switch (answer.kind) {
+      case "error":
+        return refuse(response, answer);
+      case "slow":
+        await new Promise((resolve) => setTimeout(resolve, answer.delayMs));
+        return json(response, 201, this.#resource(accept()));
+      case "accept":
+        return json(response, 201, this.#resource(accept()));
+      case "hang":
+        if (answer.accept) accept();
+        return;
+      case "reset":
+        if (answer.accept) accept();
+        response.socket?.resetAndDestroy();
+        return;
+      case "malformed": {
+        const body = answer.accept ? JSON.stringify(this.#resource(accept())).slice(0, 60) : '{"to": "';
+        response.writeHead(201, { "content-type": "application/json" }).end(answer.body ?? body);
+      }
+    }
+  }
+
+  /** Most recent first, as Twilio lists them. */
+  #list(query: Form, response: http.ServerResponse): void {
+    const size = Number(query["PageSize"] ?? 50);
+    const calls = this.calls
+      .filter(({ to, from }) => (query["To"] ?? to) === to && (query["From"] ?? from) === from)
+      .toReversed()
+      .slice(0, size)
+      .map((call) => this.#resource(call));
+    json(response, 200, { calls, page: 0, page_size: size, next_page_uri: null });
+  }
+
+  /** A call as Twilio writes it: times in RFC 2822 with whole seconds, `start_time` null while it is queued. */
+  #resource({ sid, to, from, direction, dateCreated }: FakeCall): Record<string, unknown> {
+    const created = dateCreated.toUTCString().replace("GMT", "+0000");
+    return {
+      sid,
+      account_sid: this.accountSid,
+      to,
+      from,
+      direction,
+      status: "queued",
+      answered_by: null,
+      date_created: created,
+      date_updated: created,
+      start_time: null,
+      end_time: null,
+      duration: null,
+      queue_time: "1000",
+      api_version: "2010-04-01",
+    };
+  }
+}
+
+export async function startFakeTwilioVoice(options?: { authToken?: string }): Promise<FakeTwilioVoice> {
+  const fake = new FakeTwilioVoice(options);
+  await fake.listen();
+  return fake;
+}
+
+function json(response: http.ServerResponse, status: number, body: unknown, headers: Form = {}): void {
+  response.writeHead(status, { "content-type": "application/json", ...headers }).end(JSON.stringify(body));
+}
+
+function refuse(response: http.ServerResponse, answer: Extract<TwilioAnswer, { kind: "error" }>): void {
+  const { status, code, message = "Refused", headers } = answer;
+  const moreInfo = code === undefined ? {} : { code, more_info: `https://www.twilio.com/docs/errors/${code}` };
+  json(response, status, { ...moreInfo, message, status }, headers);
+}

@@ -1,0 +1,195 @@
+import { randomUUID } from "node:crypto";
+import { once } from "node:events";
+import http from "node:http";
+import type { AddressInfo } from "node:net";
+
+/** How the fake answers one drop. */
+export type DropAnswer =
+  | { kind: "accept" }
+  | { kind: "answer"; status: number; body?: unknown; headers?: Record<string, string> }
+  /** Never answers; with `accept`, after having taken the drop. */
+  | { kind: "hang"; accept?: boolean }
+  | { kind: "reset"; accept?: boolean }
+  /** 200 with half a JSON document. */
+  | { kind: "malformed"; accept?: boolean };
+
+export interface Campaign {
+  campaignId: string;
+  phoneNumbers: string;
+  tokenAudio: string;
+  sender: string | undefined;
+  notifyUrl: string | undefined;
+  /** `performance.now()`. */
+  at: number;
+}
+
+interface Options {
+  apiKey?: string;
+  recordings?: { name: string; token: string }[];
+  /** Answers 429 to whoever sends more drops than so many in any minute. */
+  perMinute?: number;
+}
+
+/** VoicePartner's API for drops over real HTTP on loopback, as its documentation shows it, and whatever failure is asked for. */
+export class FakeVoicePartner implements AsyncDisposable {
+  static readonly API_KEY = "vp5ecretKey0000000000000000";
+
+  readonly apiKey: string;
+  recordings: { name: string; token: string }[];
+  readonly requests: { method: string; path: string; body: Record<string, unknown> }[] = [];
+  /** Every drop that was taken, in order: who is in here twice was called twice. */
+  readonly campaigns: Campaign[] = [];
+  /** When drops were asked for, taken or not. */
+  readonly asked: number[] = [];
+  readonly #perMinute: number;
+  readonly #server: http.Server;
+  readonly #byRecipient = new Map<string, DropAnswer[]>();
+  #otherwise: DropAnswer = { kind: "accept" };
+  #reach: { publicUrl: string; url: string } | undefined;
+  url = "";
+
+  constructor({ apiKey = FakeVoicePartner.API_KEY, recordings, perMinute = Infinity }: Options) {
+    this.apiKey = apiKey;
+    this.recordings = recordings ?? [{ name: "offre", token: "tokOffre" }];
+    this.#perMinute = perMinute;
+    this.#server = http.createServer((request, response) => {
+      this.#handle(request, response).catch(() => response.destroy());
+    });
+  }
+
+  async listen(): Promise<void> {
+    this.#server.listen(0, "127.0.0.1");
+    await once(this.#server, "listening");
+    this.url = `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}/v1`;
+  }
+
+  reach(publicUrl: string, url: string): void {
+    this.#reach = { publicUrl, url };
+  }
+
+  script(to: string, ...answers: DropAnswer[]): void {
+    this.#byRecipient.set(to, [...(this.#byRecipient.get(to) ?? []), ...answers]);
+  }
+
+  otherwise(answer: DropAnswer): void {
+    this.#otherwise = answer;
+  }
+
+  campaignsTo(to: string): Campaign[] {
+    return this.campaigns.filter(({ phoneNumbers }) => phoneNumbers.split(",").includes(to));
+  }
+
+  /** Reports the end of a campaign, by GET and unsigned, `times` over. Resolves with our answers. */
+  async report({ notifyUrl, campaignId }: Campaign, delivered: boolean, times = 1): Promise<number[]> {
+    const query = new URLSearchParams({
+      campaign_token: campaignId,
+      campaign_id: "NDA_20261122_00001",
+      delivered_quantity: delivered ? "1" : "0",
+      total_quantity: "1",
+    });
+    return this.call(`${notifyUrl}?${query}`, times);
+  }
+
+  async call(address: string, times = 1): Promise<number[]> {
+    const target = this.#reach ? address.replace(this.#reach.publicUrl, this.#reach.url) : address;
+    const statuses: number[] = [];
+    for (let i = 0; i < times; i += 1) {
+      const response = await fetch(target);
+      await response.text();
+      statuses.push(response.status);
+    }
+    return statuses;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#server.listening) return;
+    const closed = once(this.#server, "close");
+    this.#server.close();
+    this.#server.closeAllConnections();
+    await closed;
+  }
+
+  async #handle(incoming: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
+    const chunks: Buffer[] = [];
+    for await (const chunk of incoming) chunks.push(chunk as Buffer);
+    const path = new URL(incoming.url ?? "/", this.url).pathname;
+    const text = Buffer.concat(chunks).toString("utf8");
+    const body = (text === "" ? {} : JSON.parse(text)) as Record<string, unknown>;
+    this.requests.push({ method: incoming.method ?? "", path, body });
+    if (incoming.method === "GET" && path.startsWith("/v1/audios/")) return this.#list(path, response);
+    if (incoming.method === "POST" && path === "/v1/campaign/send") return this.#send(body, response);
+    json(response, 404, { code: 404, message: "Not Found" });
+  }
+
+  #list(path: string, response: http.ServerResponse): void {
+    if (path !== `/v1/audios/${this.apiKey}`) return json(response, 200, WRONG_KEY);
+    const created_at = { date: "2026-04-16 13:26:46.000000", timezone_type: 3, timezone: "Europe/Paris" };
+    const datas = this.recordings.map((each) => ({ ...each, size: "104.5Ko", duration: "0:07", created_at }));
+    json(response, 200, { nb_datas: datas.length, datas });
+  }
+
+  #send(body: Record<string, unknown>, response: http.ServerResponse): void {
+    const now = performance.now();
+    const { phoneNumbers, tokenAudio, sender, notifyUrl } = body as Record<string, string>;
+    const recent = this.asked.filter((at) => now - at < 60_000).length;
+    this.asked.push(now);
+    if (recent >= this.#perMinute) return json(response, 429, { message: "You exceeded the rate limit" });
+    if (body["apiKey"] !== this.apiKey) return json(response, 200, WRONG_KEY);
+    const answer = this.#byRecipient.get(phoneNumbers ?? "")?.shift() ?? this.#otherwise;
+    const refused = [
+      ...(this.recordings.some(({ token }) => token === tokenAudio) ? [] : ["tokenAudio"]),
+      ...(/^[^@]+@[^@]+$/.test(String(body["emailForNotification"])) ? [] : ["emailForNotification"]),
+    ];
+    if (refused.length > 0) {
+      const errors = refused.map((field) => ({ elementId: `children[${field}].data`, message: "Non valide" }));
+      return json(response, 200, { success: false, code: 9, errors });
+    }
+    const accept = (): object => {
+      const campaignId = randomUUID().slice(0, 10);
+      this.campaigns.push({
+        campaignId,
+        phoneNumbers: phoneNumbers ?? "",
+        tokenAudio: tokenAudio ?? "",
+        sender,
+        notifyUrl,
+        at: now,
+      });
+      const detail = { "33": { nbSms: 1, cost_unity: 0.15, cost: 0.15 } };
+      const audioFile = { filename: "offre.wav", size: "135.8Ko" };
+      return { success: true, campaignId, cost: 0.15, currency: "EUR", nbSms: 1, audioFile, detail };
+    };
+    switch (answer.kind) {
+      case "accept":
+        return json(response, 200, accept());
+      case "answer":
+        return json(response, answer.status, answer.body, answer.headers);
+      case "hang":
+        if (answer.accept) accept();
+        return;
+      case "reset":
+        if (answer.accept) accept();
+        response.socket?.resetAndDestroy();
+        return;
+      case "malformed":
+        if (answer.accept) accept();
+        response.writeHead(200, { "content-type": "application/json" }).end('{"success": tr');
+    }
+  }
+}
+
+const WRONG_KEY = { success: false, code: 10, message: "Clé API incorrecte" };
+
+export async function startFakeVoicePartner(options: Options = {}): Promise<FakeVoicePartner> {
+  const fake = new FakeVoicePartner(options);
+  await fake.listen();
+  return fake;
+}
+
+function json(
+  response: http.ServerResponse,
+  status: number,
+  body: unknown,
+  headers: Record<string, string> = {},
+): void {
+  response.writeHead(status, { "content-type": "application/json", ...headers }).end(JSON.stringify(body));
+}

@@ -1,0 +1,303 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { TcpProxy } from "../../bench/chaos/tcp-proxy.ts";
+import { PUBLIC_URL } from "../contract/voice-under-test.ts";
+import { type FakeCall, type FakeTwilioVoice, startFakeTwilioVoice } from "../fakes/twilio-voice/fake-twilio-voice.ts";
+import { type FileServer, LOOPBACK, startFileServer } from "../fakes/twilio-voice/file-server.ts";
+import { finished, messageOf, messagesOf, phone, settles, submit } from "../helpers/hunts.ts";
+import { statusOf, until } from "../helpers/ledger.ts";
+import { FILES } from "../helpers/media-files.ts";
+import { openWorld, type TestService, type World } from "../helpers/service.ts";
+
+const PATH = "/api/phone/ringless-voice";
+const FROM = "+33987650000";
+const TEXT = "Bonjour, c'est au sujet de votre vélo : 90 € & casque <compris> ?";
+
+let world: World;
+let twilio: FakeTwilioVoice;
+let files: FileServer;
+let toDatabase: TcpProxy;
+let service: TestService;
+
+beforeAll(async () => {
+  world = await openWorld();
+  twilio = await startFakeTwilioVoice();
+  files = await startFileServer({
+    "/offre.mp3": { body: FILES.mp3 },
+    "/page.mp3": { type: "text/html; charset=utf-8", body: FILES.html },
+  });
+  const database = new URL(world.environment["SUPABASE_URL"] ?? "");
+  toDatabase = await TcpProxy.open(Number(database.port));
+  database.port = String(toDatabase.port);
+  service = await world.start(
+    {
+      SUPABASE_URL: database.href.replace(/\/$/, ""),
+      PUBLIC_URL,
+      TWILIO_ACCOUNT_SID: twilio.accountSid,
+      TWILIO_AUTH_TOKEN: twilio.authToken,
+      TWILIO_API_BASE_URL: twilio.url,
+      TWILIO_TIMEOUT_MS: "1000",
+      TWILIO_VOICE_FROM: FROM,
+      // Calls only: texts go to the sandbox.
+      SMS_PROVIDER: "sandbox",
+    },
+    { fetchPolicy: LOOPBACK },
+  );
+  twilio.reach(PUBLIC_URL, service.url);
+});
+afterAll(async () => {
+  await world[Symbol.asyncDispose]();
+  await toDatabase[Symbol.asyncDispose]();
+  await twilio[Symbol.asyncDispose]();
+  await files[Symbol.asyncDispose]();
+});
+
+let next = 0;
+/** Leaves a voicemail for somebody new, and waits for the call. */
+async function call(
+  body: Record<string, unknown> = { text: TEXT },
+): Promise<{ id: string; to: string; call: FakeCall }> {
+  const to = phone(5000 + (next += 1));
+  const { messageId: id } = (await service.post(PATH, { recipientPhone: to, ...body })).body;
+  await until(
+    async () => twilio.callsTo(to).length,
+    (count) => count > 0,
+  );
+  return { id, to, call: twilio.callsTo(to)[0]! };
+}
+
+/** Sent, but nobody knows yet whether it was heard. */
+const sent = (id: string) => settles(service, id, "sent");
+
+describe("a voicemail through Twilio", () => {
+  test("a text is spoken in French after the beep, and counts as delivered when the call has ended", async () => {
+    const { id, to, call: made } = await call();
+    expect(await sent(id)).toMatchObject({ provider: "twilio-voice", providerMessageId: made.sid, attempts: 1 });
+    const { verbs } = await twilio.pickUp(made, "machine_end_beep");
+    expect(verbs).toEqual([{ verb: "Say", text: TEXT, voice: "Polly.Lea", language: "fr-FR" }, { verb: "Hangup" }]);
+    expect(await twilio.end(made, "completed", "machine_end_beep")).toEqual([204]);
+    expect(await settles(service, id, "delivered")).toMatchObject({ deliveredAt: expect.any(String) });
+    expect(twilio.callsTo(to)).toHaveLength(1);
+  });
+
+  test("a recording is played", async () => {
+    const audioUrl = `${files.url}/offre.mp3`;
+    const { id, call: made } = await call({ audioUrl });
+    const { verbs } = await twilio.pickUp(made, "machine_end_silence");
+    expect(verbs).toEqual([{ verb: "Play", url: audioUrl }, { verb: "Hangup" }]);
+    await twilio.end(made, "completed", "machine_end_silence");
+    await settles(service, id, "delivered");
+  });
+
+  test.each([
+    ["a person", "human", "twilio_answered_by_human"],
+    ["a fax", "fax", "twilio_answered_by_fax"],
+    ["nobody knows who", "unknown", "twilio_answered_by_unknown"],
+  ])("%s who picks up is hung up on without a word, and the message has failed", async (_, answeredBy, code) => {
+    const { id, call: made } = await call();
+    const { verbs } = await twilio.pickUp(made, answeredBy);
+    expect(verbs).toEqual([{ verb: "Hangup" }]);
+    await twilio.end(made, "completed", answeredBy);
+    expect(await settles(service, id, "failed")).toMatchObject({ code });
+  });
+
+  test.each([
+    ["busy", "twilio_busy"],
+    ["no-answer", "twilio_no_answer"],
+    ["failed", "twilio_call_failed"],
+    ["canceled", "twilio_canceled"],
+  ])("a call that ends %s has failed with a code of its own", async (status, code) => {
+    const { id, call: made } = await call();
+    await sent(id);
+    expect(await twilio.end(made, status)).toEqual([204]);
+    expect(await settles(service, id, "failed")).toMatchObject({ code });
+  });
+
+  test("a report that comes twice, or before the call is known, changes nothing", async () => {
+    const to = phone(4000);
+    twilio.script(to, { kind: "slow", delayMs: 400 });
+    const { messageId: id } = (await service.post(PATH, { recipientPhone: to, text: TEXT })).body;
+    // Twilio has not even answered, so it knows of no call: told by the address of another process' request.
+    await until(async () => twilio.requests.some(({ form }) => form["To"] === to), Boolean);
+    const form = twilio.requests.find((request) => request.form["To"] === to)?.form;
+    await until(
+      async () => twilio.callsTo(to).length,
+      (count) => count === 1,
+    );
+    const made = { ...twilio.callsTo(to)[0]!, form };
+    expect(await twilio.end(made, "completed", "machine_end_beep", 3)).toEqual([204, 204, 204]);
+    await settles(service, id, "delivered");
+    const { rows } = await world.sql.query(
+      "select count(*)::int as n from message_events where message_id = $1 and kind = 'delivered'",
+      [id],
+    );
+    expect(rows).toEqual([{ n: 1 }]);
+  });
+
+  test("a call of which nothing is ever heard again stays sent", async () => {
+    const { id } = await call();
+    expect(await sent(id)).toMatchObject({ status: "sent", deliveredAt: null });
+  });
+
+  test("a call that Twilio made without answering us is settled by its report, and not made again", async () => {
+    const to = phone(4001);
+    // Two calls to the same number just now: the list cannot tell which of them is ours.
+    twilio.add({ to, from: FROM });
+    twilio.add({ to, from: FROM });
+    twilio.script(to, { kind: "hang", accept: true });
+    const { messageId: id } = (await service.post(PATH, { recipientPhone: to, text: TEXT })).body;
+    await until(
+      () => statusOf(world, id),
+      (status) => status === "unknown",
+    );
+    const made = twilio.callsTo(to).find(({ form }) => form !== undefined)!;
+    expect((await twilio.pickUp(made, "machine_end_beep")).verbs).toHaveLength(2);
+    await twilio.end(made, "completed", "machine_end_beep");
+    expect(await settles(service, id, "delivered")).toMatchObject({ providerMessageId: made.sid, attempts: 1 });
+    expect(twilio.requests.filter(({ form }) => form["To"] === to)).toHaveLength(1);
+  });
+
+  test("while the database is away the machine records silence, and then the message", async () => {
+    const { id, call: made } = await call();
+    await sent(id);
+    await toDatabase.cut("refuse");
+    const address = made.form?.["Url"] ?? "";
+    const form = { CallSid: made.sid, CallStatus: "in-progress", AnsweredBy: "machine_end_beep" };
+    const ask = (url: string) =>
+      fetch(url.split("#")[0]!.replace(PUBLIC_URL, service.url), {
+        method: "POST",
+        headers: { "content-type": "application/x-www-form-urlencoded", "x-twilio-signature": twilio.sign(url, form) },
+        body: new URLSearchParams(form).toString(),
+      });
+    const waiting = await (await ask(address)).text();
+    expect(waiting).toMatch(
+      /<Pause length="2"\/><Redirect method="POST">https:\/\/worker\.example\.com\/[^<]+\?waited=1</,
+    );
+    await toDatabase.mend();
+    const redirect = /<Redirect method="POST">([^<]+)</.exec(waiting)?.[1] ?? "";
+    await expect.poll(async () => (await ask(redirect)).text()).toContain("c&apos;est au sujet de votre vélo");
+    // A machine does not record for ever.
+    await toDatabase.cut("refuse");
+    expect(await (await ask(redirect.replace("waited=1", "waited=5"))).text()).toContain(
+      "<Response><Hangup/></Response>",
+    );
+    await toDatabase.mend();
+  });
+});
+
+describe("who asks what to do in a call", () => {
+  const post = (
+    url: string,
+    signature: string | undefined,
+    body = "CallSid=CA1&CallStatus=completed&AnsweredBy=machine_end_beep",
+  ) =>
+    fetch(url.split("#")[0]!.replace(PUBLIC_URL, service.url), {
+      method: "POST",
+      headers: {
+        "content-type": "application/x-www-form-urlencoded",
+        ...(signature === undefined ? {} : { "x-twilio-signature": signature }),
+      },
+      body,
+    });
+
+  test("nobody but Twilio hears the message, or says how a call ended", async () => {
+    const { id, call: made } = await call();
+    await sent(id);
+    const form = { CallSid: "CA1", CallStatus: "completed", AnsweredBy: "machine_end_beep" };
+    for (const field of ["Url", "StatusCallback"]) {
+      const address = made.form?.[field] ?? "";
+      const good = twilio.sign(address, form);
+      const elsewhere = twilio.sign(`${address.split("#")[0]}/x`, form);
+      for (const signature of [undefined, "", "AAAA", elsewhere, good.toLowerCase()]) {
+        const answer = await post(address, signature);
+        expect(answer.status, `${field} ${signature}`).toBe(401);
+        expect(await answer.text()).not.toContain("vélo");
+      }
+      const changed = await post(address, good, "CallSid=CA2&CallStatus=completed&AnsweredBy=machine_end_beep");
+      expect(changed.status).toBe(401);
+    }
+    expect(await messageOf(service, id)).toMatchObject({ status: "sent" });
+  });
+
+  test("a good signature over a ticket that is not ours is not enough", async () => {
+    const url = `${PUBLIC_URL}/webhooks/twilio/voice/bm90LW91cnM.AAAAAAAAAAAAAAAAAAAAAA`;
+    const form = { CallSid: "CA1", CallStatus: "completed", AnsweredBy: "machine_end_beep" };
+    const answer = await post(url, twilio.sign(url, form), new URLSearchParams(form).toString());
+    expect(answer.status).toBe(401);
+    expect(await answer.json()).toMatchObject({ code: "invalid_signature" });
+  });
+
+  test("the address says nothing of the person or the message, and the log nothing of the address", async () => {
+    const { to, call: made } = await call();
+    await twilio.pickUp(made, "machine_end_beep");
+    const token = made.form?.["Url"]?.split("/voice/")[1]?.split("#")[0] ?? "";
+    const [payload = ""] = token.split(".");
+    expect(Buffer.from(payload, "base64url").toString()).not.toMatch(new RegExp(`${to.slice(1)}|Bonjour|vélo`));
+    const lines = JSON.stringify(service.logs);
+    expect(lines).toContain("/webhooks/twilio/voice/:token");
+    for (const secret of [token, TEXT, to.slice(1)]) expect(lines).not.toContain(secret);
+  });
+});
+
+describe("what is said to whoever asks for a voicemail", () => {
+  test.each([
+    ["5,000 characters", { text: "a".repeat(5000) }, "/text"],
+    ["neither", {}, "/text"],
+    ["both", { text: "a", audioUrl: "https://example.com/a.mp3" }, "/text"],
+    ["no address", { audioUrl: "offre.mp3" }, "/audioUrl"],
+  ])("%s → 400, and nobody is called", async (_, body, pointer) => {
+    const before = twilio.requests.length;
+    const answer = await service.post(PATH, { recipientPhone: phone(4500), ...body });
+    expect(answer).toMatchObject({ status: 400, body: { errors: [expect.objectContaining({ pointer })] } });
+    expect(twilio.requests).toHaveLength(before);
+  });
+
+  test("a recording that is a page → failed in clear words, and nobody is called", async () => {
+    const to = phone(4501);
+    const body = { recipientPhone: to, audioUrl: `${files.url}/page.mp3` };
+    const { messageId: id } = (await service.post(PATH, body)).body;
+    const failed = await settles(service, id, "failed");
+    expect(failed.code).toBe("audio_wrong_type");
+    expect(failed.detail).toMatch(/does not lead to a recording.*text\/html.*MP3 or WAV/);
+    expect(twilio.callsTo(to)).toEqual([]);
+  });
+
+  test("a hunt with one recording for everybody asks for it once", async () => {
+    files.files["/hunt.mp3"] = { body: FILES.mp3 };
+    const audioUrl = `${files.url}/hunt.mp3`;
+    const people = Array.from({ length: 12 }, (_, i) => phone(4600 + i));
+    const contacts = people.map((recipientPhone, i) => ({
+      adId: `ad_${i}`,
+      recipientPhone,
+      channel: "ringless_voice",
+      audioUrl,
+    }));
+    const accountId = await world.account();
+    await world.credits(accountId, "ringless_voice", 100);
+    const { jobId, huntId } = await submit(service, { accountId, contacts });
+    await finished(service, jobId);
+    expect((await messagesOf(service, huntId)).map(({ status }) => status)).toEqual(people.map(() => "sent"));
+    expect(files.hits["/hunt.mp3"]).toBe(1);
+    for (const to of people) expect(twilio.callsTo(to)).toHaveLength(1);
+  });
+});
+
+test("a recording in a private network is never asked for", async () => {
+  await using away = await startFakeTwilioVoice();
+  const guarded = await world.start({
+    PUBLIC_URL,
+    TWILIO_ACCOUNT_SID: away.accountSid,
+    TWILIO_AUTH_TOKEN: away.authToken,
+    TWILIO_API_BASE_URL: away.url,
+    TWILIO_VOICE_FROM: FROM,
+    SMS_PROVIDER: "sandbox",
+  });
+  // Two services share the queues: stop the lenient one's work by pausing is not needed, as ids tell who answered.
+  const before = { ...files.hits };
+  const { messageId: id } = (
+    await guarded.post(PATH, { recipientPhone: phone(4700), audioUrl: "http://169.254.169.254/latest/meta-data" })
+  ).body;
+  const failed = await settles(guarded, id, "failed");
+  expect(failed.code).toMatch(/^audio_/);
+  expect(files.hits).toEqual(before);
+  expect(away.calls).toEqual([]);
+});

@@ -1,0 +1,165 @@
+import { afterEach, describe, expect, test } from "vitest";
+import { PUBLIC_URL } from "../contract/voice-under-test.ts";
+import { type FileServer, LOOPBACK, startFileServer } from "../fakes/twilio-voice/file-server.ts";
+import { type FakeVoicePartner, startFakeVoicePartner } from "../fakes/voicepartner/fake-voicepartner.ts";
+import { messageOf, phone, settles } from "../helpers/hunts.ts";
+import { settled, statusOf, until } from "../helpers/ledger.ts";
+import { FILES } from "../helpers/media-files.ts";
+import { openWorld, type TestService, type World } from "../helpers/service.ts";
+
+const PATH = "/api/phone/ringless-voice";
+
+interface Stage {
+  world: World;
+  vendor: FakeVoicePartner;
+  files: FileServer;
+  service: TestService;
+  audioUrl: string;
+  start(): Promise<TestService>;
+}
+
+let opened = new AsyncDisposableStack();
+afterEach(async () => {
+  await opened.disposeAsync();
+  opened = new AsyncDisposableStack();
+});
+
+async function openStage(perMinute: number, extra: Record<string, string> = {}): Promise<Stage> {
+  const vendor = opened.use(await startFakeVoicePartner({ perMinute }));
+  const files = opened.use(await startFileServer({ "/offre.mp3": { body: FILES.mp3 } }));
+  const world = opened.use(await openWorld());
+  const start = () =>
+    world.start(
+      {
+        PUBLIC_URL,
+        VOICEPARTNER_API_KEY: vendor.apiKey,
+        VOICEPARTNER_EMAIL: "ops@example.com",
+        VOICEPARTNER_API_BASE_URL: vendor.url,
+        VOICEPARTNER_TIMEOUT_MS: "1000",
+        VOICEPARTNER_REQUESTS_PER_MINUTE: String(Math.min(perMinute, 600)),
+        ...extra,
+      },
+      { fetchPolicy: LOOPBACK },
+    );
+  const service = await start();
+  vendor.reach(PUBLIC_URL, service.url);
+  return { world, vendor, files, service, start, audioUrl: `${files.url}/offre.mp3` };
+}
+
+const post = async (service: TestService, to: string, body: Record<string, unknown>): Promise<string> =>
+  (await service.post(PATH, { recipientPhone: to, ...body })).body.messageId as string;
+
+describe("a drop through VoicePartner", () => {
+  test("one number a request; its report says whether that person has it", async () => {
+    const { vendor, service, audioUrl } = await openStage(600);
+    const [first, second] = [await post(service, phone(1), { audioUrl }), await post(service, phone(2), { audioUrl })];
+    for (const id of [first, second]) {
+      expect(await settles(service, id, "sent")).toMatchObject({ provider: "voicepartner", attempts: 1 });
+    }
+    expect(vendor.campaigns.map(({ phoneNumbers }) => phoneNumbers).toSorted()).toEqual([phone(1), phone(2)]);
+    expect(await vendor.report(vendor.campaignsTo(phone(1))[0]!, true, 2)).toEqual([204, 204]);
+    expect(await vendor.report(vendor.campaignsTo(phone(2))[0]!, false)).toEqual([204]);
+    await settles(service, first, "delivered");
+    expect(await settles(service, second, "failed")).toMatchObject({ code: "voicepartner_not_delivered" });
+  });
+
+  test("a text is skipped, and says why", async () => {
+    const { vendor, service } = await openStage(600);
+    const id = await post(service, phone(1), { text: "Bonjour" });
+    expect(await settles(service, id, "skipped")).toMatchObject({
+      code: "voicepartner_no_speech",
+      detail: expect.stringContaining("rings the phone"),
+    });
+    expect(vendor.campaigns).toEqual([]);
+  });
+
+  test("a drop that was accepted without an answer is unknown until its report comes, and not made again", async () => {
+    const { world, vendor, service, audioUrl } = await openStage(600);
+    vendor.script(phone(1), { kind: "hang", accept: true });
+    const id = await post(service, phone(1), { audioUrl });
+    await until(
+      () => statusOf(world, id),
+      (status) => status === "unknown",
+    );
+    await vendor.report(vendor.campaignsTo(phone(1))[0]!, true);
+    expect(await settles(service, id, "delivered")).toMatchObject({ attempts: 1 });
+    expect(vendor.campaigns).toHaveLength(1);
+  });
+
+  test("who has no ticket of ours reports nothing", async () => {
+    const { vendor, service, audioUrl } = await openStage(600);
+    const id = await post(service, phone(1), { audioUrl });
+    await settles(service, id, "sent");
+    const { notifyUrl = "" } = vendor.campaigns[0]!;
+    const query = "?campaign_token=x&campaign_id=y&delivered_quantity=1&total_quantity=1";
+    for (const address of [
+      `${PUBLIC_URL}/webhooks/voicepartner/x.y`,
+      `${notifyUrl}A`,
+      notifyUrl.replace(/voicepartner\/.../, "voicepartner/AAA"),
+    ]) {
+      expect(await vendor.call(address + query), address).toEqual([401]);
+    }
+    expect(await messageOf(service, id)).toMatchObject({ status: "sent" });
+    // Numbers that make no sense prove that it was accepted, and nothing more.
+    expect(await vendor.call(`${notifyUrl}?delivered_quantity=-1&total_quantity=many`)).toEqual([204]);
+    expect(await messageOf(service, id)).toMatchObject({ status: "sent" });
+  });
+
+  test("a limit that VoicePartner itself keeps puts the message off, and does not fail it", async () => {
+    const { vendor, service, audioUrl } = await openStage(600);
+    vendor.script(phone(1), { kind: "answer", status: 429, headers: { "retry-after": "1" } });
+    const id = await post(service, phone(1), { audioUrl });
+    await settles(service, id, "sent");
+    expect(vendor.campaigns).toHaveLength(1);
+    expect(vendor.asked).toHaveLength(2);
+  });
+});
+
+describe("five requests a minute", () => {
+  test("two processes together keep the pace: VoicePartner never has to refuse", async () => {
+    // 60 a minute: one a second and a little, so that a minute's worth of it can be waited for.
+    const { world, vendor, service, audioUrl, start } = await openStage(60);
+    const other = await start();
+    const started = performance.now();
+    for (let i = 0; i < 8; i += 1) await post(i % 2 ? other : service, phone(i), { audioUrl });
+    expect(await settled(world, 8)).toEqual({ sent: 8 });
+    const gaps = vendor.asked.slice(1).map((at, i) => at - vendor.asked[i]!);
+    expect(Math.min(...gaps)).toBeGreaterThan(1_000);
+    expect(performance.now() - started).toBeGreaterThan(7 * 1_200);
+    expect(vendor.asked).toHaveLength(8);
+  });
+
+  test("a backlog of drops holds up neither texts nor the API, and costs no attempts", async () => {
+    const { world, vendor, service, audioUrl } = await openStage(5);
+    const drops: string[] = [];
+    for (let i = 0; i < 60; i += 1) drops.push(await post(service, phone(i), { audioUrl }));
+    await until(
+      async () => vendor.asked.length,
+      (count) => count === 1,
+    );
+    const started = performance.now();
+    const texts = await Promise.all(
+      Array.from({ length: 100 }, async (_, i) => {
+        const answer = await service.post("/api/phone/sms", { recipientPhone: phone(1000 + i), message: "Bonjour" });
+        return answer.body.messageId as string;
+      }),
+    );
+    for (const id of texts) await settles(service, id, "delivered");
+    expect(performance.now() - started).toBeLessThan(8_000);
+    // Nobody but the first has been called, nobody has failed, and who waits waits in the queue, for a worker of any process.
+    expect(vendor.asked).toHaveLength(1);
+    const { rows } = await world.sql.query(
+      "select status, sum(attempts)::int as attempts, count(*)::int as n from messages where channel = 'ringless_voice' group by status order by status",
+    );
+    expect(rows).toEqual([
+      { status: "queued", attempts: 0, n: 59 },
+      { status: "sent", attempts: 1, n: 1 },
+    ]);
+    const delayed = await world.queue("voice").getDelayed();
+    expect(delayed).toHaveLength(59);
+    const waits = delayed.map(({ delay }) => delay).toSorted((a, b) => a - b);
+    // Each has a turn of its own: the last one comes after some twelve minutes.
+    expect(waits.at(-1)).toBeGreaterThan(55 * 12_000);
+    expect(new Set(waits.map((ms) => Math.round(ms / 6_000))).size).toBeGreaterThan(50);
+  });
+});
