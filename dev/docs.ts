@@ -30,6 +30,10 @@ export function variables(): { group: string; variables: Variable[] }[] {
   );
   for (const { name, env } of definitions.values())
     groups.push({ group: `Provider ${name}`, variables: fromShape(env) });
+  // One that several groups read, such as an account's, is told of once.
+  const told = new Set<string>();
+  for (const group of groups)
+    group.variables = group.variables.filter((each) => !told.has(each.name) && told.add(each.name));
   return groups;
 }
 

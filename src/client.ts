@@ -6,8 +6,11 @@ import type {
   AcceptedHunt,
   AcceptedMessage,
   CallOptions,
+  Erased,
+  FilePage,
   Health,
   HuntStatus,
+  ImportedSuppressions,
   Job,
   Message,
   MessagePage,
@@ -19,6 +22,7 @@ import type {
   NewPicture,
   NewPoll,
   NewRecording,
+  NewSuppression,
   NewText,
   NewUpload,
   NewVoicemail,
@@ -27,6 +31,9 @@ import type {
   PostOptions,
   QueueStats,
   Readiness,
+  Suppression,
+  SuppressionPage,
+  SuppressionsOptions,
   Upload,
   WaitOptions,
   AttentionOptions,
@@ -88,6 +95,24 @@ export interface Client {
     as: Resolution,
     options?: PostOptions,
   ): Promise<Result<{ messageId: string; as: Resolution }>>;
+  /** From now on nothing is sent to that number. Errors: `invalid_request`, `unknown_account`. */
+  suppress(entry: NewSuppression, options?: CallOptions): Promise<Result<Suppression>>;
+  /** One page of who must not be contacted. Errors: `invalid_request`. */
+  suppressions(options?: SuppressionsOptions): Promise<Result<SuppressionPage>>;
+  /** Takes an account's entry, or without an account the one for everybody, off the list. Errors: `not_found`. */
+  unsuppress(
+    entry: { phone: string; accountId?: string | undefined },
+    options?: CallOptions,
+  ): Promise<Result<{ accountId: string | null; phone: string }>>;
+  /** Puts the numbers of a CSV file with a column `phone` on the list; good lines are taken. Errors: `invalid_request`. */
+  importSuppressions(
+    csv: string | Uint8Array,
+    options?: CallOptions & { accountId?: string | undefined },
+  ): Promise<Result<ImportedSuppressions>>;
+  /** The list as a CSV file, page by page. */
+  exportSuppressions(options?: SuppressionsOptions): Promise<Result<FilePage>>;
+  /** Forgets a person, for every account. Errors: `invalid_request`, `erasure_off`. */
+  erasePerson(phone: string, options?: CallOptions): Promise<Result<Erased>>;
   /** Starts pairing a WhatsApp number. Errors: `invalid_request`, `number_taken`, `session_leaving`, `sessions_off`. */
   pairWhatsApp(pairing: NewPairing, options?: PostOptions): Promise<Result<WhatsAppSession>>;
   /** A WhatsApp number: while it is being paired, what to scan or to type. Errors: `not_found`. */
@@ -114,6 +139,7 @@ export interface Client {
 
 const ITERATOR_PAGE = 1000;
 const SESSIONS = "/api/whatsapp/sessions";
+const SUPPRESSIONS = "/api/suppressions";
 
 /** Makes a client. Opens no connection; throws a TypeError for options that can never work. */
 export function createClient(options: ClientOptions): Client {
@@ -173,6 +199,17 @@ export function createClient(options: ClientOptions): Client {
     message: (messageId, options) => get(`/api/messages/${part(messageId)}`, options),
     messages: ({ signal, ...filter }) => get(`/api/messages${queryOf(filter)}`, { signal }),
     resolveMessage: (messageId, as, options) => post(`/api/messages/${part(messageId)}/resolve`, { as }, options),
+    suppress: (entry, { signal } = {}) => call({ method: "POST", path: SUPPRESSIONS, body: entry, signal }),
+    suppressions: ({ signal, ...filter } = {}) => get(`${SUPPRESSIONS}${queryOf(filter)}`, { signal }),
+    unsuppress: (entry, { signal } = {}) =>
+      call({ method: "DELETE", path: `${SUPPRESSIONS}${queryOf(entry)}`, signal }),
+    importSuppressions(csv, { signal, ...filter } = {}) {
+      const file = { data: typeof csv === "string" ? new TextEncoder().encode(csv) : csv, contentType: "text/csv" };
+      return call({ method: "POST", path: `${SUPPRESSIONS}/import${queryOf(filter)}`, file, signal });
+    },
+    exportSuppressions: ({ signal, ...filter } = {}) =>
+      call({ method: "GET", path: `${SUPPRESSIONS}/export${queryOf(filter)}`, signal, asFile: true }),
+    erasePerson: (phone, { signal } = {}) => call({ method: "DELETE", path: `/api/contacts/${part(phone)}`, signal }),
     pairWhatsApp: (pairing, options) => post(SESSIONS, pairing, options),
     whatsAppSession: (sessionId, options) => get(`${SESSIONS}/${part(sessionId)}`, options),
     whatsAppSessions: ({ signal, ...filter } = {}) => get(`${SESSIONS}${queryOf(filter)}`, { signal }),

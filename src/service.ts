@@ -6,6 +6,8 @@ import { mediaRoutes } from "./channels/media.routes.ts";
 import { singleRoute } from "./channels/single.routes.ts";
 import { createIsStop, isStart } from "./channels/stop-words.ts";
 import { erasureRoutes } from "./compliance/erasure.routes.ts";
+import { createRules } from "./compliance/rules.ts";
+import { createRulings } from "./compliance/rulings.ts";
 import { suppressionRoutes } from "./compliance/suppressions.routes.ts";
 import type { ChannelConfig, Config } from "./config.ts";
 import type { FetchPolicy } from "./core/addresses.ts";
@@ -113,6 +115,8 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       );
     },
   });
+  const rules = createRules({ defaultPolicy: config.compliance.defaultPolicy, clock });
+  const ruling = createRulings({ store, rules, clock });
   const epoch = startEpoch({
     redis: workerRedis,
     store,
@@ -128,8 +132,10 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     channels,
     mayStart: epoch.known,
     enqueue: (job) => queues.addMessages([job]),
+    ruling: (message) => ruling({ ...message, kind: definitions.get(message.channel)?.queue ?? "sms" }),
     hunt: {
       store,
+      rules,
       enqueue: (messages) => queues.addMessages(messages.map(jobOf)),
       channels: new Map(
         [...channels].map(([name, { channel, provider }]) => [name, { channel, on: Boolean(provider) }]),
@@ -154,6 +160,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
           enqueue: (message) => queues.addMessages([jobOf(message)]),
           offBecause: () => (provider || overrides.providers?.[channel.name] ? undefined : offBecause),
           lanes: (name) => channels.get(name)?.provider?.lanes,
+          rules,
           log,
         }),
       ),

@@ -58,13 +58,15 @@ export class Watch implements AsyncDisposable {
   }
 
   /**
-   * Milliseconds until the next message on one of these channels is sent; undefined when there was nothing to send, or
-   * when the run was stopped. Not above `limitMs`.
+   * Milliseconds from when nothing is away any more until the next message on one of these channels is sent; undefined when
+   * there was nothing to send, or when the run was stopped. Not above `limitMs`.
    */
   async recovery(channels: readonly Channel[], limitMs: number, signal: AbortSignal): Promise<number | undefined> {
-    const since = performance.now();
+    let since = performance.now();
     let last: string | undefined;
     while (!signal.aborted) {
+      // It counts from the return of what it needs: something else may be away.
+      if (this.#faults > 0) since = performance.now();
       const elapsed = performance.now() - since;
       if (elapsed > limitMs) return elapsed;
       try {

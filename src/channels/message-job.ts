@@ -25,6 +25,8 @@ export const messageJobSchema = z.object({
   to: z.string().regex(/^\+[1-9]\d{5,14}$/),
   from: z.string().optional(),
   content: z.unknown(),
+  /** Held to the account's policy. */
+  category: z.enum(["marketing"]).optional(),
   /** The last call that may have been made, written before it: tells a ledger that has lost its last seconds. */
   attempt: z.uuid().optional(),
   outcome: keptOutcomeSchema.optional(),

@@ -7,6 +7,7 @@ import { parsePhone } from "../core/phone.ts";
 import { invalidRequest, ProblemError, type Fault } from "../core/problem.ts";
 import { refusalOf, REFUSALS } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
+import type { Rules } from "../core/rules.ts";
 import { shortText } from "../core/text.ts";
 import type { PlannedMessage, Store } from "../store/store.ts";
 import type { Channel, LaneDirectory } from "./channel.ts";
@@ -19,13 +20,18 @@ export interface SingleRoutesDeps {
   offBecause(channel: string): string | undefined;
   /** The senders of a channel each of which is somebody's; undefined where any will do. */
   lanes(channel: string): LaneDirectory | undefined;
+  /** What the account's policy says of a marketing message. */
+  rules: Rules;
   log: Logger;
 }
 
 const DEFAULT_COUNTRY = "FR";
 
 /** The route that sends one message over a channel, built from what the channel says of itself. */
-export function singleRoute(channel: Channel, { store, enqueue, offBecause, lanes, log }: SingleRoutesDeps): Route {
+export function singleRoute(
+  channel: Channel,
+  { store, enqueue, offBecause, lanes, rules, log }: SingleRoutesDeps,
+): Route {
   const phone = shortText(100);
   return route({
     method: "post",
@@ -37,6 +43,11 @@ export function singleRoute(channel: Channel, { store, enqueue, offBecause, lane
       recipientPhone: phone.describe("E.164, or the account's national format"),
       senderPhone: phone.optional().describe("Number to send from; default: the provider's"),
       accountId: shortText(200).optional().describe("Whose suppressions and credits apply; default: nobody's"),
+      category: z
+        .enum(["marketing"])
+        .optional()
+        .describe("Holds the message to the account's policy, as every hunt's; default: the person has asked for it"),
+      consent: z.boolean().optional().describe("For marketing: the person has agreed to be contacted"),
       ...channel.single.fields,
     }),
     bodyExample: { recipientPhone: "+33612345678", accountId: "acc_456", ...channel.single.example },
@@ -56,6 +67,8 @@ export function singleRoute(channel: Channel, { store, enqueue, offBecause, lane
         recipientPhone: string;
         senderPhone?: string;
         accountId?: string;
+        category?: "marketing";
+        consent?: boolean;
       };
       const off = offBecause(channel.name);
       if (off) throw channelOff(channel.name, off);
@@ -71,6 +84,14 @@ export function singleRoute(channel: Channel, { store, enqueue, offBecause, lane
       if (sender) faults.push(sender);
       if (!recipient.ok || "faults" in content || faults.length > 0) throw invalidRequest(faults);
 
+      const ruling =
+        given.category &&
+        rules({
+          policy: account?.policy,
+          consent: given.consent === true || account?.consentDeclared === true,
+          recipient: recipient.e164,
+          kind: channel.queue,
+        });
       const id = randomUUID();
       const message: PlannedMessage = {
         id,
@@ -85,8 +106,10 @@ export function singleRoute(channel: Channel, { store, enqueue, offBecause, lane
         content: content.content,
         priority: 0,
         expiresAt: undefined,
-        skip: undefined,
-        detail: undefined,
+        skip: ruling?.skip?.code,
+        detail: ruling?.skip?.detail,
+        category: given.category,
+        caps: ruling?.caps,
       };
       const response = { jobId: id, queue: channel.queue, messageId: id };
       const answer = await store.acceptMessage(message, response, idempotency);

@@ -33,7 +33,7 @@ export interface Webhook {
 /** Receipts and replies are small; the longest SMS has some 10 KB when each of its characters is escaped. */
 const MAX_BYTES = 64 * 1024;
 
-const FORGED =
+export const FORGED =
   "The signature is missing or not that of the vendor over this body and address. PUBLIC_URL must be exactly where the vendor calls.";
 
 /**
@@ -64,7 +64,7 @@ export function webhookRoute(webhook: Webhook, { publicUrl, take }: WebhookDeps)
   });
 }
 
-function forged(): ProblemError {
+export function forged(): ProblemError {
   return new ProblemError({
     status: 401,
     code: "invalid_signature",

@@ -1,4 +1,4 @@
-import type { CallOptions, Fault, NewUpload, PostOptions } from "./shapes.ts";
+import type { CallOptions, Fault, FilePage, NewUpload, PostOptions } from "./shapes.ts";
 
 export interface ClientOptions {
   /** Where the service is, e.g. `https://worker.example.com`; a path is kept as a prefix. */
@@ -71,7 +71,7 @@ const PRINTABLE = /^[\x20-\x7e]+$/;
 /** Statuses that may pass by themselves; 500 as well, since nothing is done twice. */
 const PASSING = new Set([408, 425, 429, 500, 502, 503, 504]);
 /** 503, but it wants the operator. */
-const STAYING = new Set(["channel_off"]);
+const STAYING = new Set(["channel_off", "erasure_off"]);
 
 /** One HTTP exchange, with its retries. */
 export interface Calls {
@@ -86,11 +86,13 @@ export interface Call {
   path: string;
   body?: unknown;
   /** In place of JSON. */
-  file?: NewUpload;
+  file?: Pick<NewUpload, "data" | "contentType">;
   key?: string | undefined;
   signal?: AbortSignal | undefined;
   /** A status other than 2xx that comes with a value. */
   alsoGood?: number;
+  /** The answer is a file, and the value is `FilePage`. */
+  asFile?: boolean;
 }
 
 /** How the client speaks to the service. Throws a TypeError for options that can never work. */
@@ -115,7 +117,7 @@ export function createCalls({ baseUrl, apiSecret, timeoutMs = 30_000, retries = 
   }
 
   async function attempt<T>(
-    { method, path, file, key, signal, alsoGood }: Call,
+    { method, path, file, key, signal, alsoGood, asFile = false }: Call,
     payload: RequestInit["body"],
   ): Promise<Result<T>> {
     const overdue = AbortSignal.timeout(timeoutMs);
@@ -123,7 +125,7 @@ export function createCalls({ baseUrl, apiSecret, timeoutMs = 30_000, retries = 
       const response = await send(base + path, {
         method,
         headers: {
-          accept: "application/json, application/problem+json",
+          accept: asFile ? "text/csv, application/problem+json" : "application/json, application/problem+json",
           authorization: `Bearer ${apiSecret}`,
           ...(payload === undefined ? {} : { "content-type": file?.contentType ?? "application/json" }),
           ...(key === undefined ? {} : { "idempotency-key": key }),
@@ -135,7 +137,12 @@ export function createCalls({ baseUrl, apiSecret, timeoutMs = 30_000, retries = 
         // Followed, a redirect turns a POST into a GET.
         redirect: "manual",
       });
-      return read<T>(response, await response.text(), { key, alsoGood });
+      const text = await response.text();
+      if (asFile && response.ok && response.headers.get("content-type")?.startsWith("text/csv")) {
+        const page: FilePage = { text, nextCursor: response.headers.get("x-next-cursor") };
+        return { ok: true, value: page as T };
+      }
+      return read<T>(response, text, { key, alsoGood });
     } catch (cause) {
       if (signal?.aborted) return aborted(key);
       if (overdue.aborted) {

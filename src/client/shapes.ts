@@ -51,6 +51,8 @@ export interface Contact {
   message?: string | undefined;
   /** Number to send from; default: the provider's. */
   senderPhone?: string | undefined;
+  /** The person has agreed to be contacted; where the account's policy wants it, whoever has not is skipped. */
+  consent?: boolean | undefined;
   /** `ringless_voice` only: the http(s) address of a recording to play instead of `message`. */
   audioUrl?: string | undefined;
   /**
@@ -170,6 +172,10 @@ export interface Recipient {
   senderPhone?: string | undefined;
   /** Whose suppressions and credits apply; default: nobody's. */
   accountId?: string | undefined;
+  /** Holds the message to the account's policy, as every hunt's. Default: the person has asked for it. */
+  category?: "marketing" | undefined;
+  /** For marketing: the person has agreed to be contacted. */
+  consent?: boolean | undefined;
 }
 
 /** A text to one person: 1 to 4096 characters over WhatsApp, 1 to 1600 by SMS. */
@@ -247,6 +253,71 @@ export interface Upload {
 /** A voicemail to one person: a text to speak (1 to 3000 characters) or the http(s) address of a recording. */
 export type NewVoicemail = Recipient &
   ({ text: string; audioUrl?: undefined } | { text?: undefined; audioUrl: string });
+
+/** Who must not be contacted. */
+export interface Suppression {
+  /** Whose messages are held back; null: everybody's. */
+  accountId: string | null;
+  /** E.164; null for somebody who was erased. */
+  phone: string | null;
+  /** `reply`: the person wrote STOP, and START takes it back. */
+  source: "reply" | "carrier" | "manual" | "import" | "erasure";
+  reason: string | null;
+  /** ISO 8601, in UTC. */
+  createdAt: string;
+}
+
+export interface NewSuppression {
+  /** E.164, or the account's national format (without an account: French). */
+  phone: string;
+  /** Default: every account. */
+  accountId?: string | undefined;
+  /** At most 500 characters. */
+  reason?: string | undefined;
+}
+
+export interface SuppressionsOptions extends CallOptions {
+  /** Only what this account has on the list itself. */
+  accountId?: string | undefined;
+  /** `true`: only what holds for every account. */
+  everybody?: boolean | undefined;
+  phone?: string | undefined;
+  /** A `nextCursor`; default: from the start. */
+  cursor?: string | undefined;
+  /** 1 to 1000, default 100; of a file 1 to 10,000, default 10,000. */
+  limit?: number | undefined;
+}
+
+export interface SuppressionPage {
+  suppressions: Suppression[];
+  nextCursor: string | null;
+}
+
+/** What became of a file's lines. */
+export interface ImportedSuppressions {
+  /** Good lines. */
+  taken: number;
+  /** Of these, numbers that were not on the list before. */
+  added: number;
+  /** Every line that was not taken; the first line of the file is 1. */
+  faults: { line: number; detail: string }[];
+}
+
+/** Part of a file; only the first part has the line of names. */
+export interface FilePage {
+  text: string;
+  /** Give it as `cursor` to go on; null at the end. */
+  nextCursor: string | null;
+}
+
+/** How much there was about a person who was erased. */
+export interface Erased {
+  messages: number;
+  replies: number;
+  leads: number;
+  /** Contacts of hunts that were not planned yet. */
+  contacts: number;
+}
 
 /** The receipt for a single message: it is safe in the database. */
 export interface AcceptedMessage {

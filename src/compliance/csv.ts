@@ -12,10 +12,13 @@ export interface LineFault {
   detail: string;
 }
 
+/** More are sent in several files. */
+const MAX_LINES = 100_000;
+
 /**
  * Reads a CSV file (RFC 4180) whose first line names its columns, separated by commas, semicolons (as Excel writes in French)
  * or tabs. Names are read without regard to case. A line with a quotation mark where none may be goes to `faults`; one that is
- * never closed throws `invalidRequest`, because nobody can tell which lines follow it.
+ * never closed throws `invalidRequest`, because nobody can tell which lines follow it; so do more than 100,000 lines.
  */
 export function readCsv(bytes: Buffer, faults: LineFault[]): { columns: string[]; lines: CsvLine[] } {
   const text = decoded(bytes);
@@ -28,6 +31,9 @@ export function readCsv(bytes: Buffer, faults: LineFault[]): { columns: string[]
     if (isFaulty) faults.push({ line, detail: "is not CSV: it has a quotation mark within a cell." });
     else if (columns === undefined) columns = cells.map((name) => name.toLowerCase());
     else lines.push({ line, cells: named(columns, cells) });
+    if (lines.length + faults.length > MAX_LINES) {
+      throw invalidRequest([{ pointer: "", detail: `must have at most ${MAX_LINES} lines; send several files` }]);
+    }
   }
   return { columns: columns ?? [], lines };
 }

@@ -1,6 +1,6 @@
 import type { Clock } from "../core/clock.ts";
 import { countryOf } from "../core/phone.ts";
-import type { Cap, Rules, Ruling } from "../core/rules.ts";
+import type { Rules, Ruling } from "../core/rules.ts";
 import { nextAllowed, startOfDay } from "./hours.ts";
 import { createPolicies, type Kind, type Policy, type PolicyName } from "./policy.ts";
 import { zonesOf } from "./zones.ts";
@@ -22,22 +22,34 @@ export function createRules({ defaultPolicy, clock }: RulesOptions): Rules {
     const policy = policyOf(stored, countryOf(recipient));
     if (typeof policy === "string") return never("invalid_policy", policy);
     if (consent === false && policy.consent[kind]) return never("no_consent", NO_CONSENT);
-    return rulingOf(clock.now(), kind, zonesOf(recipient), policy);
+    const now = clock.now();
+    const { skip, opensAt, why, caps } = rulingOf(now, kind, zonesOf(recipient), policy);
+    return {
+      skip,
+      opensInMs: opensAt === undefined ? undefined : Math.max(1, opensAt - now),
+      why,
+      caps: caps.map(({ since, max, words }) => ({ withinMs: now - since, max, words })),
+    };
   };
 }
 
-function rule(now: number, kind: Kind, zones: readonly string[], policy: Policy): Ruling {
+/** A ruling with moments in place of spans, milliseconds since the epoch. */
+interface Moments extends Pick<Ruling, "skip" | "why"> {
+  opensAt: number | undefined;
+  caps: { since: number; max: number; words: string }[];
+}
+
+function rule(now: number, kind: Kind, zones: readonly string[], policy: Policy): Moments {
   const allowed = nextAllowed(now, { zones, kind }, policy);
   switch (allowed.when) {
     case "now":
       return { skip: undefined, opensAt: undefined, why: undefined, caps: capsOf(now, zones, policy) };
     case "at": {
-      const opensAt = new Date(allowed.at).toISOString();
-      const why = `Waits until ${opensAt}. ${allowed.why}`;
-      return { skip: undefined, opensAt, why, caps: capsOf(allowed.at, zones, policy) };
+      const why = `Waits until ${new Date(allowed.at).toISOString()}. ${allowed.why}`;
+      return { skip: undefined, opensAt: allowed.at, why, caps: capsOf(allowed.at, zones, policy) };
     }
     case "never":
-      return never("no_hours", allowed.why);
+      return { skip: { code: "no_hours", detail: allowed.why }, opensAt: undefined, why: undefined, caps: [] };
   }
 }
 
@@ -46,18 +58,18 @@ const NO_CONSENT =
 
 const never = (code: string, detail: string): Ruling => ({
   skip: { code, detail },
-  opensAt: undefined,
+  opensInMs: undefined,
   why: undefined,
   caps: [],
 });
 
 /** A day is the recipient's. */
-function capsOf(instant: number, zones: readonly string[], { perDay, per30Days }: Policy): Cap[] {
-  const caps: Cap[] = [];
+function capsOf(instant: number, zones: readonly string[], { perDay, per30Days }: Policy): Moments["caps"] {
+  const caps: Moments["caps"] = [];
   const add = (since: number, max: number | null, span: string): void => {
     if (max === null) return;
     const words = `The account's policy allows ${max} marketing ${max === 1 ? "message" : "messages"} for one person ${span}.`;
-    caps.push({ since: new Date(since).toISOString(), max, words });
+    caps.push({ since, max, words });
   };
   add(startOfDay(instant, zones), perDay, "a day");
   add(instant - THIRTY_DAYS_MS, per30Days, "in 30 days");
@@ -66,13 +78,13 @@ function capsOf(instant: number, zones: readonly string[], { perDay, per30Days }
 
 /** Hours begin and end with whole minutes: what is true for the numbers of a zone is true for a minute. */
 function perMinute(find: typeof rule): typeof rule {
-  const known = new Map<Policy, Map<string, Ruling>>();
+  const known = new Map<Policy, Map<string, Moments>>();
   let minute = 0;
   return (now, kind, zones, policy) => {
     const current = Math.floor(now / MINUTE_MS);
     if (current !== minute) known.clear();
     minute = current;
-    const rulings = known.get(policy) ?? new Map<string, Ruling>();
+    const rulings = known.get(policy) ?? new Map<string, Moments>();
     known.set(policy, rulings);
     const key = `${kind} ${zones.join(",")}`;
     const ruling = rulings.get(key) ?? find(now, kind, zones, policy);

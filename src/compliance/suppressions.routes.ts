@@ -12,7 +12,6 @@ import { csvLine, readCsv, unguarded, type LineFault } from "./csv.ts";
 const DEFAULT_COUNTRY = "FR";
 const MAX_REASON = 500;
 const MAX_FILE_BYTES = 8 * 1024 * 1024;
-const MAX_LINES = 100_000;
 /** Entries that one request to the database takes. */
 const BATCH = 1000;
 const MAX_EXPORTED = 10_000;
@@ -170,9 +169,6 @@ export function suppressionRoutes({ store }: { store: Pick<Store, "account" | "c
           throw invalidRequest([
             { pointer: "", detail: 'the first line must name the columns; none of them is "phone"' },
           ]);
-        }
-        if (lines.length > MAX_LINES) {
-          throw invalidRequest([{ pointer: "", detail: `must have at most ${MAX_LINES} lines; send several files` }]);
         }
         const countries = new Map<string | undefined, string | undefined>([[undefined, DEFAULT_COUNTRY]]);
         const countryOf = async (account: string | undefined): Promise<string | undefined> => {

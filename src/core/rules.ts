@@ -1,7 +1,9 @@
-/** How often a person may be written to: at most `max` marketing messages of an account since a moment. */
+/**
+ * How often a person may be written to: at most `max` marketing messages of an account within a time that ends now. Spans and no
+ * moments, because the database that counts has a clock of its own.
+ */
 export interface Cap {
-  /** ISO 8601. */
-  since: string;
+  withinMs: number;
   max: number;
   /** What the account's policy allows, for people. */
   words: string;
@@ -11,8 +13,8 @@ export interface Cap {
 export interface Ruling {
   /** It will never be allowed: it ends `skipped`, with this reason. */
   skip: { code: string; detail: string } | undefined;
-  /** Not before then, ISO 8601, and why; undefined: now. */
-  opensAt: string | undefined;
+  /** Not before that time has passed, milliseconds, and why; undefined: now. */
+  opensInMs: number | undefined;
   why: string | undefined;
   caps: Cap[];
 }

@@ -16,6 +16,10 @@ export interface Contact extends ContentInput {
   message?: string | undefined;
   senderPhone?: string | undefined;
   audioUrl?: string | undefined;
+  /** The person has agreed to be contacted. */
+  consent?: boolean | undefined;
+  /** The person was erased while this waited to be planned: nothing else of it is left. */
+  erased?: boolean | undefined;
   /** 1, 2, … where the same submission gave the same adId and channel before. */
   copy?: number;
 }
@@ -54,6 +58,12 @@ export function contactSchema(channels: ChannelDirectory) {
       .string()
       .optional()
       .describe("The text; for `ringless_voice` what is spoken, for pictures, videos and documents the caption"),
+    consent: z
+      .boolean()
+      .optional()
+      .describe(
+        "The person has agreed to be contacted; where the account's policy wants it, whoever has not is skipped",
+      ),
     senderPhone: z.string().min(1).max(100).optional().describe("Number to send from; default: the provider's"),
     audioUrl: z.url().optional().describe("`ringless_voice` only: a recording to play instead of `message`"),
     mediaUrl: z
@@ -137,6 +147,11 @@ function readContact(raw: unknown, at: string, channels: ChannelDirectory, fault
     const [first = "", ...next] = readChannels(given, at, faults);
     contact.channel = first;
     if (next.length > 0) contact.next = next;
+  }
+  const { consent } = given;
+  if (typeof consent === "boolean") contact.consent = consent;
+  else if (consent !== undefined && consent !== null) {
+    faults.push({ pointer: `${at}/consent`, detail: "must be true or false" });
   }
   if (faults.length > before) return undefined;
   const chosen = [contact.channel, ...(contact.next ?? [])];

@@ -1,4 +1,5 @@
 import { UnrecoverableError, type Job } from "bullmq";
+import type { Rules } from "../core/rules.ts";
 import type { PlannedMessage, Store } from "../store/store.ts";
 import type { Contact } from "./contacts.ts";
 import { huntJobSchema, planJobSchema, type PlanJob } from "./hunt.jobs.ts";
@@ -9,6 +10,8 @@ export interface HuntWorkerDeps {
   /** Puts messages into their channels' queues; one that is there already stays as it is. */
   enqueue(messages: readonly PlannedMessage[]): Promise<void>;
   channels: PlanChannels;
+  /** What the account's policy says of each contact. */
+  rules: Rules;
 }
 
 /** Plans one chunk, or, when all of a submission's chunks are planned, ends the submission. Safe to run again. */
@@ -21,12 +24,12 @@ export async function runHuntJob(job: Job<unknown>, deps: HuntWorkerDeps): Promi
 
 async function runPlan(
   { jobId, no }: PlanJob,
-  { store, enqueue, channels }: HuntWorkerDeps,
+  { store, enqueue, channels, rules }: HuntWorkerDeps,
 ): Promise<{ queued: number }> {
   const chunk = await store.readChunk(jobId, no);
   if (!chunk) throw new UnrecoverableError("The ledger does not know this submission, so nothing was planned.");
   if (!chunk.contacts) return { queued: 0 };
-  const messages = planChunk(chunk, no, chunk.contacts as Contact[], channels);
+  const messages = planChunk(chunk, no, chunk.contacts as Contact[], channels, rules);
   const queued = await store.planChunk(jobId, no, chunk.huntId, messages);
   await enqueue(messages.filter(({ id }) => queued.has(id)));
   return { queued: queued.size };

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import type { Channel } from "../channels/channel.ts";
 import type { CountryCode } from "libphonenumber-js";
 import { parsePhone } from "../core/phone.ts";
+import type { Rules, Ruling } from "../core/rules.ts";
 import type { Chunk, PlannedMessage } from "../store/store.ts";
 import type { Contact } from "./contacts.ts";
 
@@ -26,10 +27,11 @@ export function planChunk(
   no: number,
   contacts: readonly Contact[],
   channels: PlanChannels,
+  rules?: Rules,
 ): PlannedMessage[] {
   return contacts.map((contact, i) => {
     const [first = contact.channel, ...next] = reachable(contact, channels);
-    return plan(chunk, { ...contact, channel: first, next }, no * CHUNK_SIZE + i, channels);
+    return plan(chunk, { ...contact, channel: first, next }, no * CHUNK_SIZE + i, channels, rules);
   });
 }
 
@@ -40,11 +42,26 @@ function reachable({ channel, next = [] }: Contact, channels: PlanChannels): str
   return on.length > 0 ? on : [channel];
 }
 
-function plan(chunk: Chunk, contact: Contact, place: number, channels: PlanChannels): PlannedMessage {
+function plan(
+  chunk: Chunk,
+  contact: Contact,
+  place: number,
+  channels: PlanChannels,
+  rules: Rules | undefined,
+): PlannedMessage {
   const known = channels.get(contact.channel);
   const content = known?.channel.contentOf(contact);
   const phone = parsePhone(contact.recipientPhone, chunk.defaultCountry as CountryCode);
   const [second, ...further] = contact.next ?? [];
+  const ruling =
+    known && phone.ok
+      ? rules?.({
+          policy: chunk.policy,
+          consent: contact.consent === true || chunk.consentDeclared === true,
+          recipient: phone.e164,
+          kind: known.channel.queue,
+        })
+      : undefined;
   return {
     id: messageId(chunk.huntId, contact),
     accountId: chunk.accountId,
@@ -58,12 +75,24 @@ function plan(chunk: Chunk, contact: Contact, place: number, channels: PlanChann
     content: content && "content" in content ? content.content : { text: contact.message ?? "" },
     priority: Math.min(LAST_PRIORITY, 1 + Math.floor(place * PRIORITY_STEP[chunk.priority])),
     expiresAt: chunk.expiresAt,
-    ...skipOf(contact, phone, known?.on === true && content !== undefined && "content" in content),
+    ...skipOf(contact, phone, known?.on === true && content !== undefined && "content" in content, ruling),
+    ...(rules ? { category: "marketing" } : {}),
+    ...(ruling ? { caps: ruling.caps } : {}),
     ...(second === undefined
       ? {}
       : {
           // The sender of one channel is none of another.
-          next: plan(chunk, { ...contact, channel: second, next: further, senderPhone: undefined }, place, channels),
+          next: {
+            ...plan(
+              chunk,
+              { ...contact, channel: second, next: further, senderPhone: undefined },
+              place,
+              channels,
+              rules,
+            ),
+            // Counted when its turn comes: right before it is sent.
+            caps: undefined,
+          },
         }),
   };
 }
@@ -72,10 +101,13 @@ function skipOf(
   contact: Contact,
   phone: ReturnType<typeof parsePhone>,
   sendable: boolean,
+  ruling: Ruling | undefined,
 ): { skip: string | undefined; detail: string | undefined } {
   if (contact.copy) return { skip: "duplicate", detail: "The hunt has this adId on this channel already." };
+  if (contact.erased) return { skip: "suppressed", detail: undefined };
   if (!phone.ok) return { skip: phone.reason, detail: phone.detail };
   if (!sendable) return { skip: "channel_off", detail: `${contact.channel} has no provider now.` };
+  if (ruling?.skip) return { skip: ruling.skip.code, detail: ruling.skip.detail };
   return { skip: undefined, detail: undefined };
 }
 

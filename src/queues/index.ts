@@ -291,10 +291,10 @@ export function createQueues(options: QueuesOptions): Queues {
 
 /** A ledger row's job. */
 export function jobOf(message: PlannedMessage): NewMessageJob {
-  const { id, queue, priority, accountId, huntId, adId, channel, recipient, sender, content } = message;
+  const { id, queue, priority, accountId, huntId, adId, channel, recipient, sender, content, category } = message;
   return {
     queue,
     priority,
-    data: { messageId: id, accountId, huntId, adId, channel, to: recipient, from: sender, content },
+    data: { messageId: id, accountId, huntId, adId, channel, to: recipient, from: sender, content, category },
   };
 }

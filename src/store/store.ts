@@ -87,8 +87,8 @@ export interface NewAttempt {
   provider: string;
   /** For how long nobody else may touch the message, milliseconds. */
   holdMs: number;
-  /** Not before then, ISO 8601, and why: it waits, unless there is another reason to end it. */
-  opensAt?: string | undefined;
+  /** Not before that time has passed, milliseconds, and why: it waits, unless there is another reason to end it. */
+  opensInMs?: number | undefined;
   why?: string | undefined;
   /** Counted in the transaction that begins the attempt. */
   caps?: readonly Cap[] | undefined;

@@ -307,11 +307,11 @@ function toVerdict(row: VerdictRow | undefined): Verdict {
   }
 }
 
-const toAttemptRow = ({ messageId, attemptId, holdMs, opensAt, ...rest }: NewAttempt): object => ({
+const toAttemptRow = ({ messageId, attemptId, holdMs, opensInMs, ...rest }: NewAttempt): object => ({
   id: messageId,
   attempt_id: attemptId,
   hold_ms: holdMs,
-  opens_at: opensAt,
+  opens_in_ms: opensInMs,
   ...rest,
 });
 

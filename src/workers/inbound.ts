@@ -17,13 +17,9 @@ export interface InboundWorkerDeps {
  */
 export async function takeEvents(events: readonly InboundEvent[], { store, isStop }: InboundWorkerDeps): Promise<void> {
   const taken = await Promise.allSettled(
-    events.map((event): Promise<unknown> => {
-      if (event.kind === "receipt") return store.takeReceipt(withoutKind(event));
-      return store.takeReply({
-        ...withoutKind(event),
-        stop: event.stop === true || isStop(event.text),
-        start: isStart(event.text),
-      });
+    events.map(({ kind: _kind, ...what }): Promise<unknown> => {
+      if ("status" in what) return store.takeReceipt(what);
+      return store.takeReply({ ...what, stop: what.stop === true || isStop(what.text), start: isStart(what.text) });
     }),
   );
   const errors = taken.flatMap((each) => (each.status === "rejected" ? [each.reason as unknown] : []));
@@ -41,8 +37,4 @@ export async function runInboundJob(job: Job<unknown>, deps: InboundWorkerDeps):
     // What the database refuses it refuses each time: the failed job stays, to be seen.
     throw new UnrecoverableError(messageOf(error));
   }
-}
-
-function withoutKind<Event extends InboundEvent>({ kind: _, ...rest }: Event): Omit<Event, "kind"> {
-  return rest;
 }

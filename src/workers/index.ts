@@ -29,6 +29,7 @@ export interface WorkersOptions {
   /** No job is taken before it resolves. */
   mayStart: Promise<void>;
   enqueue: RunJobDeps["enqueue"];
+  ruling: RunJobDeps["ruling"];
   clock: Clock;
   log: Logger;
   metrics: Metrics;

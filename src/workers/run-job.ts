@@ -4,6 +4,7 @@ import type { Logger } from "pino";
 import type { Admission, Channel, Provider, SendRequest } from "../channels/channel.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Metrics } from "../core/metrics.ts";
+import type { Ruling } from "../core/rules.ts";
 import { ProviderError, UnavailableError } from "../core/errors.ts";
 import { messageJobSchema, type MessageJob } from "../channels/message-job.ts";
 import type { Outcome, Store } from "../store/store.ts";
@@ -27,6 +28,8 @@ export interface RunJobDeps {
   handBack: HandBack;
   /** Aborts when the service begins to stop: what waits for its turn to begin goes back. */
   leaving: HandBack;
+  /** What its account's policy says of a marketing message now. Rejects with `UnavailableError`. */
+  ruling(message: MessageJob): Promise<Ruling>;
   /** Puts a message's job into the lane that it belongs to now. */
   enqueue(job: NewMessageJob): Promise<void>;
 }
@@ -85,7 +88,11 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
   const lane = job.queueName === deps.channels.get(data.channel)?.channel.queue ? undefined : job.queueName;
   const moved = await orHandBack(moveToLane(job, data, lane, provider, deps));
   if (moved !== undefined) return { status: "moved", code: moved };
-  const admission = await orHandBack(admit(provider, data, lane, leaving));
+  const ruling = async (): Promise<Ruling | undefined> =>
+    data.category === undefined ? undefined : orHandBack(deps.ruling(data));
+  /** Outside its hours nobody waits for a turn: the ledger notes why, or finds another end for it. */
+  const before = await ruling();
+  const admission = before?.opensInMs || before?.skip ? GO : await orHandBack(admit(provider, data, lane, leaving));
   if (admission.verdict === "later") return later(admission.delayMs);
   if (admission.verdict === "skip") {
     const { code, detail } = admission;
@@ -98,9 +105,24 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
   }
   const attemptId = randomUUID();
   for (;;) {
+    // Its turn may have been long in coming.
+    const { skip, opensInMs, why, caps } = (before?.opensInMs ? before : await ruling()) ?? {};
+    if (skip) {
+      const refusal: Outcome = { ...outcomeOf(messageId), result: "skipped", ...skip };
+      if (await orHandBack(store.recordOutcome(refusal))) return { status: "skipped", code: skip.code };
+      // Else it is not waiting to be sent: an earlier attempt is to be cleared up, or it has come to its end.
+    }
     const asked = clock.monotonic();
     const answer = await orHandBack(
-      store.beginAttempt({ messageId, attemptId, provider: provider.name, holdMs: holdMs(provider) }),
+      store.beginAttempt({
+        messageId,
+        attemptId,
+        provider: provider.name,
+        holdMs: holdMs(provider),
+        opensInMs: skip ? NEVER_MS : opensInMs,
+        why,
+        caps,
+      }),
     );
     switch (answer.verdict) {
       case "missing":
@@ -223,6 +245,9 @@ async function moveToLane(
   await enqueue({ queue, data, priority: job.opts.priority ?? 0 });
   return lane;
 }
+
+/** A year: longer than any message waits. */
+const NEVER_MS = 31_536_000_000;
 
 const GO: Admission = { verdict: "go" };
 

@@ -165,6 +165,7 @@ function toJob(message: ReturnType<typeof placed>): NewMessageJob {
       to: message.recipient,
       from: message.sender,
       content: message.content,
+      category: message.category ?? undefined,
     },
   };
 }

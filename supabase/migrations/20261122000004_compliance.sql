@@ -27,8 +27,8 @@ alter table erasures enable row level security;
 revoke all on erasures from anon, authenticated;
 grant all on erasures to service_role;
 
--- Of [{"since", "max", "words"}] the words of the first that is full: so many marketing messages of this account have been
--- accepted for this person since then, or may have been. p_more: further ones that are about to be.
+-- Of [{"withinMs", "max", "words"}] the words of the first that is full: so many marketing messages of this account have been
+-- accepted for this person within that time, or may have been. p_more: further ones that are about to be.
 create function full_cap(p_account_id text, p_recipient text, p_id uuid, p_caps jsonb, p_more integer default 0)
 returns text
 language sql stable
@@ -41,7 +41,7 @@ as $$
     where m.recipient = p_recipient and m.account_id is not distinct from p_account_id and m.id <> p_id
       and m.category = 'marketing'
       and m.status in ('sending', 'sent', 'delivered', 'read', 'unknown')
-      and coalesce(m.sent_at, m.attempt_started_at) >= (k.cap ->> 'since')::timestamptz
+      and coalesce(m.sent_at, m.attempt_started_at) >= now() - make_interval(secs => (k.cap ->> 'withinMs')::double precision / 1000)
   ) >= (k.cap ->> 'max')::integer
   order by k.n limit 1
 $$;
@@ -139,7 +139,7 @@ begin
     from funded f
     order by f.n
     on conflict do nothing
-    returning id, account_id, hunt_id, ad_id, channel, recipient, status, code, credit
+    returning id, account_id, hunt_id, ad_id, channel, queue, recipient, status, code, credit
   ),
   reserved as (
     update credits c set balance = c.balance - x.n, reserved = c.reserved + x.n
@@ -147,6 +147,10 @@ begin
       select account_id, channel, count(*) as n from inserted where credit = 'reserved' group by account_id, channel
     ) x
     where c.account_id = x.account_id and c.channel = x.channel
+  ),
+  erased as (
+    -- Whoever brought it may put a job with all of it into a queue.
+    insert into erasures (message_id, queue) select id, queue from inserted where recipient = 'erased'
   ),
   skipped as (
     insert into message_events (message_id, kind, code) select id, status, code from inserted where status = 'skipped'
@@ -174,14 +178,14 @@ as $$
   where s.job_id = p_job_id
 $$;
 
--- May these messages be sent now? [{"id", "attempt_id", "provider", "hold_ms", "opens_at", "why", "caps"}] → a verdict for each:
+-- May these messages be sent now? [{"id", "attempt_id", "provider", "hold_ms", "opens_in_ms", "why", "caps"}] → a verdict for each:
 --   go         the attempt is in the ledger and is the caller's for hold_ms: call the provider
---   wait       another worker's attempt is under way, or opens_at is still to come: ask again in retry_in_ms
+--   wait       another worker's attempt is under way, or it may not be sent yet: ask again in retry_in_ms
 --   reconcile  an attempt of unknown fate (attempt_id, started_at) is the caller's to clear up, for hold_ms
 --   skipped    just now, for the reason in code: suppressed, expired, suspended_account, frequency_cap
 --   settled    it has come to its end already (status says to which)
 --   missing    the ledger does not know it
--- opens_at, why: the caller has found that it may not be sent before then. caps: as full_cap takes them, counted in the very
+-- opens_in_ms, why: the caller has found that it may not be sent before that. caps: as full_cap takes them, counted in the very
 -- transaction that begins the attempt.
 -- A worker that was taken over gets no further go: its attempt carries a claim by then.
 -- p_epoch is the greatest that the caller has seen: a database that is behind it was restored from a backup, and does
@@ -215,15 +219,15 @@ begin
   -- allowed. In one order, so that two batches never wait for each other in a circle.
   perform pg_advisory_xact_lock(x.person) from (
     select distinct hashtextextended(coalesce(m.account_id, '') || ' ' || m.recipient, 4) as person
-    from jsonb_to_recordset(p_items) as r (id uuid, opens_at timestamptz, caps jsonb)
+    from jsonb_to_recordset(p_items) as r (id uuid, opens_in_ms bigint, caps jsonb)
     cross join lateral (select m.* from messages m where m.id = r.id offset 0) m
-    where m.status = 'queued' and jsonb_array_length(r.caps) > 0 and r.opens_at is null
+    where m.status = 'queued' and jsonb_array_length(r.caps) > 0 and r.opens_in_ms is null
     order by 1 offset 0
   ) x;
 
   with waiting as (
     select m.id, m.account_id, m.recipient, m.seq, m.credit, m.detail, r.caps,
-      r.opens_at is null and jsonb_array_length(r.caps) > 0 as counts,
+      r.opens_in_ms is null and jsonb_array_length(r.caps) > 0 as counts,
       case
         when m.expires_at <= now() then 'expired'
         when m.recipient = 'erased' or exists (
@@ -232,7 +236,7 @@ begin
         ) then 'suppressed'
         when exists (select 1 from accounts a where a.id = m.account_id and a.status = 'suspended') then 'suspended_account'
       end as reason
-    from jsonb_to_recordset(p_items) as r (id uuid, opens_at timestamptz, caps jsonb)
+    from jsonb_to_recordset(p_items) as r (id uuid, opens_in_ms bigint, caps jsonb)
     -- offset 0: by the key, not through the index of everything that is open.
     cross join lateral (select m.* from messages m where m.id = r.id offset 0) m
     where m.status = 'queued'
@@ -273,11 +277,11 @@ begin
   return query
   with judged as (
     select w.id, w.attempt_id as mine, w.provider, w.hold_ms, m.status, m.code, m.recipient, m.attempt_id as theirs, m.attempts,
-      m.attempt_started_at, m.held_until, m.expires_at, w.opens_at, w.why,
+      m.attempt_started_at, m.held_until, m.expires_at, w.opens_in_ms, w.why,
       case
         when m.id is null then 'missing'
         when m.id = any (v_skipped) then 'skipped'
-        when m.status = 'queued' and w.opens_at > now() then 'wait'
+        when m.status = 'queued' and w.opens_in_ms > 0 then 'wait'
         when m.status = 'queued' then 'go'
         when m.status <> 'sending' then 'settled'
         when m.claim = w.attempt_id then 'reconcile'
@@ -286,7 +290,7 @@ begin
         else 'reconcile'
       end as verdict
     from jsonb_to_recordset(p_items) as w (
-      id uuid, attempt_id uuid, provider text, hold_ms integer, opens_at timestamptz, why text
+      id uuid, attempt_id uuid, provider text, hold_ms integer, opens_in_ms bigint, why text
     )
     left join messages m on m.id = w.id
   ),
@@ -310,10 +314,11 @@ begin
     case j.verdict when 'go' then j.mine else j.theirs end,
     case when j.verdict = 'go' and j.status = 'queued' then j.attempts + 1 else j.attempts end,
     j.attempt_started_at,
-    case j.verdict when 'wait' then least(2147483647, ceil(extract(epoch from
+    case j.verdict when 'wait' then least(2147483647, ceil(case j.status
       -- What is over before its hours begin ends then.
-      case j.status when 'queued' then least(j.opens_at, j.expires_at) else j.held_until end - now()
-    ) * 1000))::integer end
+      when 'queued' then least(j.opens_in_ms, extract(epoch from j.expires_at - now()) * 1000)
+      else extract(epoch from j.held_until - now()) * 1000
+    end))::integer end
   from judged j;
 end
 $$;

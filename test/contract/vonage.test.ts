@@ -19,7 +19,7 @@ const ANSWERS = {
 
 async function arrange(fake: FakeVonage, situation: Situation): Promise<string> {
   if (situation === "is_unreachable") await fake[Symbol.asyncDispose]();
-  else fake.script(TO, ANSWERS[situation as keyof typeof ANSWERS]);
+  else fake.script(TO, ANSWERS[situation]);
   return TO;
 }
 

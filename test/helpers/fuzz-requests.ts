@@ -107,6 +107,7 @@ const MARKS: Record<string, Buffer> = {
   "image/jpeg": Buffer.from("\xff\xd8\xff\xe0", "latin1"),
   "application/pdf": Buffer.from("%PDF-1.7\n"),
   "audio/ogg": Buffer.from("OggS"),
+  "text/csv": Buffer.from("phone,reason\n+33612345678,asked\n"),
   "text/html": Buffer.from("<!doctype html><script>"),
   "application/x-msdownload": Buffer.from("MZ"),
 };

@@ -135,6 +135,7 @@ function byMeaning(name: string, { accounts, hunts, jobs, messages }: Known): fc
       return fc.constantFrom("hunt", "sms", "whatsapp", "voice", "scraping");
     case "adId":
       return fc.nat({ max: 50 }).map((n) => `ad_${n}`);
+    case "phone":
     case "recipientPhone":
     case "senderPhone":
       return fc.oneof(

@@ -13,7 +13,9 @@ export interface SmsVendor extends AsyncDisposable {
   readonly environment: Record<string, string>;
   /** Their calls reach this service, as through a proxy. */
   reach(service: Pick<TestService, "url">): void;
-  otherwise(answer: { kind: "accept" } | { kind: "hang"; accept?: boolean } | { kind: "reset"; accept?: boolean }): void;
+  otherwise(
+    answer: { kind: "accept" } | { kind: "hang"; accept?: boolean } | { kind: "reset"; accept?: boolean },
+  ): void;
   /** Called with the recipient of each message that is taken, before its sender is answered. */
   onAccept(listener: (to: string) => Promise<unknown> | void): void;
   /** How many messages to this recipient were taken. */
@@ -37,7 +39,13 @@ export async function startTwilio(): Promise<SmsVendor> {
   const fake = await startFakeTwilio();
   const status = `${PUBLIC_URL}/webhooks/twilio/status`;
   const inbound = `${PUBLIC_URL}/webhooks/twilio/inbound`;
-  const words = { sent: "sent", delivered: "delivered", failed: "undelivered", stopped: "failed", irrelevant: "receiving" };
+  const words = {
+    sent: "sent",
+    delivered: "delivered",
+    failed: "undelivered",
+    stopped: "failed",
+    irrelevant: "receiving",
+  };
   const codes: Partial<Record<Report, number>> = { failed: 30005, stopped: 21610 };
   const last = (to: string) => fake.acceptedFor(to).at(-1)!;
   return {
@@ -86,7 +94,10 @@ class FakeTwilioAt extends FakeTwilio {
     this.via = via;
   }
 
-  async callWith(sent: { url: string; form: Record<string, string> }, signed: Record<string, string>): Promise<Response> {
+  async callWith(
+    sent: { url: string; form: Record<string, string> },
+    signed: Record<string, string>,
+  ): Promise<Response> {
     const signature = this.signatureOf(sent.url, signed);
     return this.call({ ...sent, signature });
   }
@@ -96,7 +107,13 @@ export async function startVonage(): Promise<SmsVendor> {
   const fake = await startFakeVonage();
   const status = `${PUBLIC_URL}/webhooks/vonage/status`;
   const inbound = `${PUBLIC_URL}/webhooks/vonage/inbound`;
-  const words = { sent: "submitted", delivered: "delivered", failed: "rejected", stopped: "rejected", irrelevant: "thought" };
+  const words = {
+    sent: "submitted",
+    delivered: "delivered",
+    failed: "rejected",
+    stopped: "rejected",
+    irrelevant: "thought",
+  };
   const codes: Partial<Record<Report, number>> = { failed: 1190, stopped: 1240 };
   const last = (to: string) => fake.acceptedFor(to).at(-1)!;
   return {

@@ -9,6 +9,8 @@ import { ClientError, createClient, type Client, type Result } from "../../src/c
 import { freePort } from "../../dev/stack/ports.ts";
 import { mediaRoutes } from "../../src/channels/media.routes.ts";
 import { singleRoute } from "../../src/channels/single.routes.ts";
+import { erasureRoutes } from "../../src/compliance/erasure.routes.ts";
+import { suppressionRoutes } from "../../src/compliance/suppressions.routes.ts";
 import type { Route } from "../../src/core/route.ts";
 import type { contactSchema } from "../../src/hunt/contacts.ts";
 import { huntRoutes } from "../../src/hunt/hunt.routes.ts";
@@ -189,6 +191,31 @@ test("an upload and every kind of message over WhatsApp go out through the clien
   await expect.poll(statuses).toEqual(sent.map(() => "delivered"));
 });
 
+test("who must not be contacted is listed, taken off, read from a file and written to one, and can be erased", async () => {
+  const accountId = await world.account();
+  const phone = "+33639980320";
+  const entry = valueOf(await client.suppress({ phone: "06 39 98 03 20", accountId, reason: "asked" }));
+  expect(entry).toMatchObject({ phone, accountId, source: "manual", reason: "asked" });
+  expect(valueOf(await client.suppressions({ accountId, limit: 5 }))).toEqual({
+    suppressions: [entry],
+    nextCursor: null,
+  });
+  expect(valueOf(await client.unsuppress({ phone, accountId }))).toEqual({ phone, accountId });
+  expect(errorOf(await client.unsuppress({ phone, accountId }))).toMatchObject({ status: 404, retryable: false });
+  const read = await client.importSuppressions(`phone\n${phone}\n+33639980321\nnone\n`, { accountId });
+  expect(valueOf(read)).toMatchObject({ taken: 2, added: 2, faults: [{ line: 4 }] });
+  const first = valueOf(await client.exportSuppressions({ accountId, limit: 1 }));
+  expect(first.text).toMatch(/^phone,accountId,reason,source,createdAt\r\n\+33639980320,/);
+  const rest = valueOf(await client.exportSuppressions({ accountId, cursor: first.nextCursor ?? "" }));
+  expect(rest).toEqual({ text: expect.stringMatching(/^\+33639980321,/), nextCursor: null });
+  expect(errorOf(await client.importSuppressions("number\n"))).toMatchObject({ status: 400, code: "invalid_request" });
+  expect(valueOf(await client.erasePerson(phone))).toEqual({ messages: 0, replies: 0, leads: 0, contacts: 0 });
+  expect(valueOf(await client.suppressions({ phone })).suppressions).toMatchObject([
+    { phone: null, source: "erasure" },
+  ]);
+  expect(errorOf(await client.erasePerson("12"))).toMatchObject({ status: 400, errors: [{ pointer: "/path/phone" }] });
+});
+
 test("a message that was provably not sent is tried again, a delivered one is not", async () => {
   const refused = valueOf(await client.sendSms({ recipientPhone: "+33639980001", message: "Bonjour" }));
   await expect.poll(async () => valueOf(await client.message(refused.messageId)).status).toBe("failed");
@@ -208,7 +235,7 @@ test("a message that was provably not sent is tried again, a delivered one is no
 
 test("queues are counted one by one and all at once", async () => {
   const { queues } = valueOf(await client.queueStats());
-  expect(queues.map(({ name }) => name)).toEqual(["hunt", "whatsapp", "sms", "voice", "scraping"]);
+  expect(queues.map(({ name }) => name)).toEqual(["hunt", "whatsapp", "sms", "voice", "inbound", "scraping"]);
   expect(valueOf(await client.queueStats("scraping"))).toEqual(queues.at(-1));
 });
 
@@ -458,6 +485,8 @@ test("the client's types have exactly the fields that the server documents", () 
     ...huntRoutes({ channels: new Map(CHANNELS.map((channel) => [channel.name, channel])) } as never),
     ...CHANNELS.map((channel) => singleRoute(channel, none)),
     ...mediaRoutes(none),
+    ...suppressionRoutes(none),
+    ...erasureRoutes({ store: none, removeJobs: none }),
     ...jobRoutes({ queues: none, store: none }),
     ...opsRoutes({ clock: { now: () => 0, monotonic: () => 0 } } as never),
   ];
@@ -479,14 +508,16 @@ test("the client's types have exactly the fields that the server documents", () 
     priority: true,
     expiresAt: true,
   } satisfies KeysOf<api.NewHunt>);
-  const newText: KeysOf<api.NewText> = { recipientPhone: true, senderPhone: true, accountId: true, message: true };
-  takes("/api/whatsapp/text", { ...newText, replyTo: true } satisfies KeysOf<api.NewWhatsAppText>);
-  const recipient: KeysOf<api.Recipient & api.Quoting> = {
+  const to: KeysOf<api.Recipient> = {
     recipientPhone: true,
     senderPhone: true,
     accountId: true,
-    replyTo: true,
+    category: true,
+    consent: true,
   };
+  const newText: KeysOf<api.NewText> = { ...to, message: true };
+  takes("/api/whatsapp/text", { ...newText, replyTo: true } satisfies KeysOf<api.NewWhatsAppText>);
+  const recipient: KeysOf<api.Recipient & api.Quoting> = { ...to, replyTo: true };
   const source: KeysOf<api.MediaSource> = { mediaUrl: true, mediaId: true };
   const picture: KeysOf<api.NewPicture> = { ...recipient, ...source, message: true };
   takes("/api/whatsapp/image", picture);
@@ -518,13 +549,26 @@ test("the client's types have exactly the fields that the server documents", () 
     expiresAt: true,
   } satisfies KeysOf<api.Upload>);
   takes("/api/phone/sms", newText);
-  takes("/api/phone/ringless-voice", {
-    recipientPhone: true,
-    senderPhone: true,
+  takes("/api/phone/ringless-voice", { ...to, text: true, audioUrl: true } satisfies KeysOf<api.NewVoicemail>);
+  takes("/api/suppressions", { phone: true, accountId: true, reason: true } satisfies KeysOf<api.NewSuppression>);
+  answers("/api/suppressions", 200, {
     accountId: true,
-    text: true,
-    audioUrl: true,
-  } satisfies KeysOf<api.NewVoicemail>);
+    phone: true,
+    source: true,
+    reason: true,
+    createdAt: true,
+  } satisfies KeysOf<api.Suppression>);
+  answers("/api/suppressions/import", 200, {
+    taken: true,
+    added: true,
+    faults: true,
+  } satisfies KeysOf<api.ImportedSuppressions>);
+  answers("/api/contacts/:phone", 200, {
+    messages: true,
+    replies: true,
+    leads: true,
+    contacts: true,
+  } satisfies KeysOf<api.Erased>);
   answers("/api/hunt/execute", 202, { jobId: true, huntId: true, accepted: true } satisfies KeysOf<api.AcceptedHunt>);
   answers("/api/hunt/:huntId/messages", 200, { messages: true, nextCursor: true } satisfies KeysOf<api.MessagePage>);
   const accepted: KeysOf<api.AcceptedMessage> = { jobId: true, queue: true, messageId: true };

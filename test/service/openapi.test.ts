@@ -109,12 +109,24 @@ describe("each body example of the document", () => {
     }
   });
 
+  test("where an SMS is counted → 200, as its own example shows", async () => {
+    const { requestBody, responses } = document.paths["/api/phone/sms/preview"]!["post"]!;
+    const answer = await service.post("/api/phone/sms/preview", requestBody!.content["application/json"]!.example);
+    expect(answer).toMatchObject({ status: 200, body: responses[200]!.content!["application/json"]!.example });
+  });
+
   test("where something is settled → 200", async () => {
     const others = operationsOf(document).filter(
       ({ path, requestBody, responses }) =>
-        requestBody?.content["application/json"] && !responses[202] && !path.startsWith(SESSIONS),
+        requestBody?.content["application/json"] &&
+        !responses[202] &&
+        !path.startsWith(SESSIONS) &&
+        !path.endsWith("/preview"),
     );
-    expect(others.map(({ path }) => path)).toEqual(["/api/messages/{messageId}/resolve"]);
+    expect(others.map(({ path }) => path)).toEqual(["/api/suppressions", "/api/messages/{messageId}/resolve"]);
+    const list = others.shift()!;
+    const entry = await service.post(list.path, list.requestBody!.content["application/json"]!.example);
+    expect(entry).toMatchObject({ status: 200 });
     const { body } = await service.post("/api/phone/sms", { recipientPhone: "+33612340004", message: "Bonjour" });
     await settles(service, body.messageId, "unknown");
     const { path, requestBody } = others[0]!;

@@ -222,6 +222,19 @@ describe("what a person writes", () => {
     expect(await listed({ phone: to })).toMatchObject([{ source: "manual", reason: "complained" }]);
   });
 
+  test("STOP and START that a webhook brought, in a job of the queue for what comes in → the same", async () => {
+    const accountId = await world.account();
+    const to = await contacted(accountId);
+    const bring = (text: string) =>
+      world.queue("inbound").add("events", {
+        events: [{ kind: "reply", provider: "scripted", from: to, text, at: Date.now() }],
+      });
+    await bring("STOP");
+    await expect.poll(() => listed({ phone: to })).toMatchObject([{ accountId, source: "reply" }]);
+    await bring("START");
+    await expect.poll(() => listed({ phone: to })).toEqual([]);
+  });
+
   test("a STOP between planning and sending → is not called, over any channel", async () => {
     const accountId = await world.account();
     const to = await contacted(accountId);

@@ -112,20 +112,14 @@ describe("a voicemail through Twilio", () => {
     expect(await settles(service, id, "failed")).toMatchObject({ code });
   });
 
-  test("a report that comes twice, or before the call is known, changes nothing", async () => {
-    const to = phone(4000);
-    twilio.script(to, { kind: "slow", delayMs: 400 });
-    const { messageId: id } = (await service.post(PATH, { recipientPhone: to, text: TEXT })).body;
-    // Twilio has not even answered, so it knows of no call: told by the address of another process' request.
-    await until(async () => twilio.requests.some(({ form }) => form["To"] === to), Boolean);
-    const form = twilio.requests.find((request) => request.form["To"] === to)?.form;
-    await until(
-      async () => twilio.callsTo(to).length,
-      (count) => count === 1,
-    );
-    const made = { ...twilio.callsTo(to)[0]!, form };
-    expect(await twilio.end(made, "completed", "machine_end_beep", 3)).toEqual([204, 204, 204]);
-    await settles(service, id, "delivered");
+  test("a report that comes before the call's id is known, and twice again after, counts once", async () => {
+    let early: number[] = [];
+    twilio.beforeAnswer = async (made) => (early = await twilio.end(made, "completed", "machine_end_beep"));
+    const { id, call: made } = await call();
+    twilio.beforeAnswer = undefined;
+    expect(await settles(service, id, "delivered")).toMatchObject({ providerMessageId: made.sid });
+    expect(early).toEqual([204]);
+    expect(await twilio.end(made, "completed", "machine_end_beep", 2)).toEqual([204, 204]);
     const { rows } = await world.sql.query(
       "select count(*)::int as n from message_events where message_id = $1 and kind = 'delivered'",
       [id],
@@ -154,6 +148,16 @@ describe("a voicemail through Twilio", () => {
     await twilio.end(made, "completed", "machine_end_beep");
     expect(await settles(service, id, "delivered")).toMatchObject({ providerMessageId: made.sid, attempts: 1 });
     expect(twilio.requests.filter(({ form }) => form["To"] === to)).toHaveLength(1);
+  });
+
+  test("a message that was changed or erased after the call was made is not spoken", async () => {
+    const { id, call: made } = await call();
+    await sent(id);
+    const set = "update messages set content = $2 where id = $1";
+    await world.sql.query(set, [id, { text: "Autre chose" }]);
+    expect((await twilio.pickUp(made, "machine_end_beep")).verbs).toEqual([{ verb: "Hangup" }]);
+    await world.sql.query(set, [id, {}]);
+    expect((await twilio.pickUp(made, "machine_end_beep")).verbs).toEqual([{ verb: "Hangup" }]);
   });
 
   test("while the database is away the machine records silence, and then the message", async () => {
@@ -238,6 +242,13 @@ describe("who asks what to do in a call", () => {
   });
 });
 
+test("the routes that Twilio calls are documented, and want no Bearer token", async () => {
+  const { paths } = (await service.get("/openapi.json")).body;
+  for (const path of ["/webhooks/twilio/voice/{token}", "/webhooks/twilio/voice/{token}/status"]) {
+    expect(paths[path]?.post, path).toMatchObject({ tags: ["Webhooks"], security: [] });
+  }
+});
+
 describe("what is said to whoever asks for a voicemail", () => {
   test.each([
     ["5,000 characters", { text: "a".repeat(5000) }, "/text"],
@@ -281,23 +292,23 @@ describe("what is said to whoever asks for a voicemail", () => {
   });
 });
 
-test("a recording in a private network is never asked for", async () => {
-  await using away = await startFakeTwilioVoice();
-  const guarded = await world.start({
+test("a recording in a private network is never asked for, and nobody is called", async () => {
+  // In a world of its own: the other service here may fetch from everywhere, and would take the message.
+  await using guarded = await openWorld();
+  await using unused = await startFakeTwilioVoice();
+  const strict = await guarded.start({
     PUBLIC_URL,
-    TWILIO_ACCOUNT_SID: away.accountSid,
-    TWILIO_AUTH_TOKEN: away.authToken,
-    TWILIO_API_BASE_URL: away.url,
+    TWILIO_ACCOUNT_SID: unused.accountSid,
+    TWILIO_AUTH_TOKEN: unused.authToken,
+    TWILIO_API_BASE_URL: unused.url,
     TWILIO_VOICE_FROM: FROM,
-    SMS_PROVIDER: "sandbox",
   });
-  // Two services share the queues: stop the lenient one's work by pausing is not needed, as ids tell who answered.
   const before = { ...files.hits };
-  const { messageId: id } = (
-    await guarded.post(PATH, { recipientPhone: phone(4700), audioUrl: "http://169.254.169.254/latest/meta-data" })
-  ).body;
-  const failed = await settles(guarded, id, "failed");
-  expect(failed.code).toMatch(/^audio_/);
+  const addresses = ["http://169.254.169.254/latest/meta-data", `${files.url}/offre.mp3`, "http://localhost/a.mp3"];
+  for (const audioUrl of addresses) {
+    const { messageId: id } = (await strict.post(PATH, { recipientPhone: phone(4700), audioUrl })).body;
+    expect(await settles(strict, id, "failed")).toMatchObject({ code: "audio_not_allowed" });
+  }
   expect(files.hits).toEqual(before);
-  expect(away.calls).toEqual([]);
+  expect(unused.requests).toEqual([]);
 });

@@ -67,7 +67,7 @@ describe("a drop through VoicePartner", () => {
     const { vendor, service } = await openStage(600);
     const id = await post(service, phone(1), { text: "Bonjour" });
     expect(await settles(service, id, "skipped")).toMatchObject({
-      code: "voicepartner_no_speech",
+      reason: "voicepartner_no_speech",
       detail: expect.stringContaining("rings the phone"),
     });
     expect(vendor.campaigns).toEqual([]);

@@ -72,7 +72,7 @@ test("channels in order, the first of which is off → the contact is sent over 
   // Of its own: another service on the same queues would plan for it.
   await using alone = await openWorld();
   const accountId = await alone.account();
-  const other = await alone.start({ NODE_ENV: "production", SMS_PROVIDER: "sandbox" });
+  const other = await alone.start({ NODE_ENV: "production", SMS_PROVIDER: "sandbox", DEFAULT_POLICY: "none" });
   const { huntId } = await run(other, {
     accountId,
     contacts: [{ adId: "ad", recipientPhone: phone(13), channels: ["ringless_voice", "sms"], message: "Bonjour" }],

@@ -62,7 +62,14 @@ describe("segments", () => {
     ["one more than two", "a".repeat(307), "GSM-7", 3, 307, 153],
     ["80 euros", "€".repeat(80), "GSM-7", 1, 160, 160],
     ["81 euros", "€".repeat(81), "GSM-7", 2, 162, 153],
-    ["a euro across the border, which is not torn apart", `${"a".repeat(152)}€${"a".repeat(152)}`, "GSM-7", 3, 306, 153],
+    [
+      "a euro across the border, which is not torn apart",
+      `${"a".repeat(152)}€${"a".repeat(152)}`,
+      "GSM-7",
+      3,
+      306,
+      153,
+    ],
     ["all two-septet characters", EXTENDED, "GSM-7", 1, 18, 160],
     ["the French letters of GSM-7", "éèàùÇÉ", "GSM-7", 1, 6, 160],
     ["ê", "ê".repeat(70), "UCS-2", 1, 70, 70],
@@ -83,7 +90,10 @@ describe("transliteration", () => {
   test.each([
     ["l’été", "l'été"],
     ["« Bonjour »", '" Bonjour "'],
-    ["Êtes-vous prêt ? Ça va, garçon, cœur, naïf, Noël, où, à, é, è, ù, À, È", "Etes-vous pret ? Ça va, garcon, coeur, naif, Noel, où, à, é, è, ù, A, E"],
+    [
+      "Êtes-vous prêt ? Ça va, garçon, cœur, naïf, Noël, où, à, é, è, ù, À, È",
+      "Etes-vous pret ? Ça va, garcon, coeur, naif, Noel, où, à, é, è, ù, A, E",
+    ],
     ["120 m² à 350 000 € — n°4…", "120 m2 à 350 000 € - no4..."],
     ["e\u0301te\u0301", "été"],
     ["déjà en GSM", "déjà en GSM"],

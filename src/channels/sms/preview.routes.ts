@@ -27,7 +27,9 @@ export function previewRoute({ prepare, maxSegments, maxLength }: PreviewDeps): 
           text: z.string().describe("As it would be sent, with what forces UCS-2 replaced if the service is set to"),
           encoding: z.enum(["GSM-7", "UCS-2"]).describe("UCS-2 as soon as one character is not in GSM-7"),
           segments: z.int().describe("Messages that are charged"),
-          characters: z.int().describe("As they count: in GSM-7 `^{}\\[~]|€` are two, in UCS-2 an emoji is two or more"),
+          characters: z
+            .int()
+            .describe("As they count: in GSM-7 `^{}\\[~]|€` are two, in UCS-2 an emoji is two or more"),
           perSegment: z.int().describe("Characters that each of these segments holds"),
           maxSegments: z.int().describe("More are refused"),
           allowed: z.boolean(),

@@ -6,7 +6,7 @@ const LIKENESS: Readonly<Record<string, string>> = {
   "‘": "'",
   "‚": "'",
   "‛": "'",
-  "ʼ": "'",
+  ʼ: "'",
   "´": "'",
   "`": "'",
   "′": "'",

@@ -41,6 +41,8 @@ export class FakeTwilioVoice implements AsyncDisposable {
   readonly #byRecipient = new Map<string, TwilioAnswer[]>();
   #otherwise: TwilioAnswer = { kind: "accept" };
   #reach: { publicUrl: string; url: string } | undefined;
+  /** What happens between taking a call and saying so. */
+  beforeAnswer: ((call: FakeCall) => Promise<unknown>) | undefined;
   url = "";
 
   constructor({ authToken = FakeTwilio.AUTH_TOKEN }: { authToken?: string } = {}) {
@@ -182,8 +184,11 @@ export class FakeTwilioVoice implements AsyncDisposable {
       case "slow":
         await new Promise((resolve) => setTimeout(resolve, answer.delayMs));
         return json(response, 201, this.#resource(accept()));
-      case "accept":
-        return json(response, 201, this.#resource(accept()));
+      case "accept": {
+        const call = accept();
+        await this.beforeAnswer?.(call);
+        return json(response, 201, this.#resource(call));
+      }
       case "hang":
         if (answer.accept) accept();
         return;

@@ -279,7 +279,11 @@ export async function startFakeTwilio(options: FakeTwilioOptions = {}): Promise<
 const segmentsOf = ({ body }: FakeTwilioMessage): number => new calculator.SegmentedMessage(body).segmentsCount;
 
 /** A message as Twilio writes it: times in RFC 2822 with whole seconds, `date_sent` null while it is queued. */
-function resource(accountSid: string, message: FakeTwilioMessage, segments = segmentsOf(message)): Record<string, unknown> {
+function resource(
+  accountSid: string,
+  message: FakeTwilioMessage,
+  segments = segmentsOf(message),
+): Record<string, unknown> {
   return {
     sid: message.sid,
     account_sid: accountSid,

@@ -87,7 +87,7 @@ export class FakeVoicePartner implements AsyncDisposable {
       delivered_quantity: delivered ? "1" : "0",
       total_quantity: "1",
     });
-    return this.call(`${notifyUrl}?${query}`, times);
+    return this.call(`${notifyUrl ?? ""}?${query.toString()}`, times);
   }
 
   async call(address: string, times = 1): Promise<number[]> {

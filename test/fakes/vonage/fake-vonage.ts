@@ -138,7 +138,13 @@ export class FakeVonage implements AsyncDisposable {
   }
 
   /** Calls a webhook, signed as https://developer.vonage.com/messages/concepts/signed-webhooks describes it. */
-  call({ url, body, authorization, secret = FakeVonage.SIGNATURE_SECRET, claims = {} }: FakeVonageCall): Promise<Response> {
+  call({
+    url,
+    body,
+    authorization,
+    secret = FakeVonage.SIGNATURE_SECRET,
+    claims = {},
+  }: FakeVonageCall): Promise<Response> {
     const payload = typeof body === "string" ? body : JSON.stringify(body);
     const token = signed(secret, {
       iat: Math.floor(Date.now() / 1000),
@@ -303,7 +309,12 @@ function isApplication(authorization: string): boolean {
   return right && application === FakeVonage.APPLICATION_ID;
 }
 
-function json(response: http.ServerResponse, status: number, body: unknown, headers: Record<string, string> = {}): void {
+function json(
+  response: http.ServerResponse,
+  status: number,
+  body: unknown,
+  headers: Record<string, string> = {},
+): void {
   response.writeHead(status, { "content-type": "application/json", ...headers }).end(JSON.stringify(body));
 }
 
@@ -313,5 +324,10 @@ function unauthorized(response: http.ServerResponse): void {
 
 function refuse(response: http.ServerResponse, answer: Extract<VonageAnswer, { kind: "error" }>): void {
   const { status, code, type = `${ERRORS}/messages#${code ?? "unknown"}`, detail = "Refused", headers } = answer;
-  json(response, status, { type, title: code === undefined ? "Refused" : String(code), detail, instance: "i" }, headers);
+  json(
+    response,
+    status,
+    { type, title: code === undefined ? "Refused" : String(code), detail, instance: "i" },
+    headers,
+  );
 }

@@ -25,8 +25,9 @@ export type VendorCode =
 
 /** A vendor and what its codes mean. */
 export interface Vendor {
-  /** In codes: `twilio_21610`. */
   name: string;
+  /** In codes, `twilio_21610`; default: its name. */
+  prefix?: string;
   /** For people: `Twilio`. */
   title: string;
   codes: Readonly<Record<number, VendorCode>>;
@@ -55,7 +56,7 @@ export function vendorError(vendor: Vendor, failure: Failure, cause: unknown): P
     case "unreadable":
       return ambiguous(
         vendor,
-        `${vendor.name}_unreadable_answer`,
+        `${prefixOf(vendor)}_unreadable_answer`,
         `${vendor.title}'s answer could not be read; the message may have been sent.`,
         cause,
       );
@@ -68,15 +69,18 @@ export function vendorError(vendor: Vendor, failure: Failure, cause: unknown): P
   }
 }
 
+const prefixOf = ({ name, prefix = name }: Vendor): string => prefix;
+
 function silence(vendor: Vendor, { kind, left }: Extract<Failure, { left: boolean }>, cause: unknown): ProviderError {
   const { name, title } = vendor;
+  const prefix = prefixOf(vendor);
   const what = {
     timeout: "did not answer in time",
     aborted: "had not answered when the attempt was aborted",
     network: "could not be reached",
   }[kind];
   if (left) {
-    const code = kind === "network" ? `${name}_connection_lost` : `${name}_${kind}`;
+    const code = kind === "network" ? `${prefix}_connection_lost` : `${prefix}_${kind}`;
     return ambiguous(
       vendor,
       code,
@@ -84,7 +88,7 @@ function silence(vendor: Vendor, { kind, left }: Extract<Failure, { left: boolea
       cause,
     );
   }
-  const code = kind === "network" ? `${name}_unreachable` : `${name}_${kind}`;
+  const code = kind === "network" ? `${prefix}_unreachable` : `${prefix}_${kind}`;
   const message = `${title} ${what}; no connection was made, so nothing was sent.`;
   return new TransientError(message, { code, provider: name, cause, delivery: "not_sent" });
 }
@@ -93,7 +97,7 @@ function silence(vendor: Vendor, { kind, left }: Extract<Failure, { left: boolea
 function refusal(vendor: Vendor, answer: Extract<Failure, { kind: "answer" }>, cause: unknown): ProviderError {
   const { status, retryAfterMs } = answer;
   const known = answer.code === undefined ? undefined : vendor.codes[answer.code];
-  const code = `${vendor.name}_${answer.code ?? `http_${status}`}`;
+  const code = `${prefixOf(vendor)}_${answer.code ?? `http_${status}`}`;
   const fields = { code, provider: vendor.name, cause };
   const where = answer.code === undefined ? `HTTP ${status}` : vendor.page(answer.code);
   const message = `${known?.words ?? defaultWords(vendor.title, status)} (${where})`;

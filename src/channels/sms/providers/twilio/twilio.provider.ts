@@ -28,6 +28,10 @@ const env = {
     .max(120_000)
     .default(15_000)
     .describe("Twilio: the longest that one request may take, milliseconds."),
+  TWILIO_VOICE_FROM: z
+    .string()
+    .optional()
+    .describe("Twilio: the number (+33…) to call from; with it voicemails are left through Twilio (docs/voice.md)."),
 };
 
 type Env = typeof env;
@@ -38,11 +42,11 @@ const SERVICE_SID = /^MG[0-9a-f]{32}$/i;
 /** E.164, a short code, or a name of up to 11 characters with a letter in it: https://www.twilio.com/docs/api/errors/21212 */
 const SENDER = /^(?:\+[1-9]\d{6,14}|\d{3,8}|(?=.*[A-Za-z])[A-Za-z0-9 +_&-]{1,11})$/;
 
-/** Base URL and time-out alone ask for nothing: they only tune. */
+/** Base URL and time-out alone ask for nothing: they only tune. An account may be there for calls alone. */
 function configured(values: Values): "present" | "absent" | Fault[] {
   const { TWILIO_ACCOUNT_SID: sid, TWILIO_AUTH_TOKEN: token, TWILIO_FROM: from } = values;
   const service = values.TWILIO_MESSAGING_SERVICE_SID;
-  if (!sid && !token && !from && !service) return "absent";
+  if (!from && !service && ((!sid && !token) || values.TWILIO_VOICE_FROM)) return "absent";
 
   const faults: Fault[] = [];
   const fault = (pointer: keyof Env, detail: string) => faults.push({ pointer, detail });

@@ -87,7 +87,8 @@ export class VonageProvider implements Provider<SmsContent> {
       });
       for (const record of records as { clientRef?: string; messageId?: string; id?: string }[]) {
         const providerMessageId = record.messageId ?? record.id;
-        if (record.clientRef === attempt.attemptId && providerMessageId) return { result: "accepted", providerMessageId };
+        if (record.clientRef === attempt.attemptId && providerMessageId)
+          return { result: "accepted", providerMessageId };
       }
       return { result: "inconclusive" };
     } catch (error) {

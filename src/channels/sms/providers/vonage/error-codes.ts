@@ -11,7 +11,10 @@ export const VONAGE_CODES: Readonly<Record<number, VendorCode>> = {
   1050: { kind: "permanent", words: "The recipient's number may not receive messages from Vonage." },
   1170: { kind: "permanent", words: "The recipient's number is not valid." },
   1190: { kind: "permanent", words: "The recipient's number is no longer in use." },
-  1200: { kind: "permanent", words: "The recipient's number was ported, and their carrier does not take messages for it." },
+  1200: {
+    kind: "permanent",
+    words: "The recipient's number was ported, and their carrier does not take messages for it.",
+  },
   1250: { kind: "permanent", words: "The recipient's network cannot be reached." },
   1251: { kind: "permanent", words: "Vonage routes nothing to the recipient's network." },
   1260: { kind: "permanent", words: "The recipient's number cannot be reached." },
@@ -22,12 +25,18 @@ export const VONAGE_CODES: Readonly<Record<number, VendorCode>> = {
   1240: { kind: "suppress", words: "The recipient has unsubscribed with STOP." },
 
   1010: { kind: "content", words: "Vonage misses something in the request." },
-  1020: { kind: "content", words: "Vonage does not take something in the request; an SMS has 1000 characters at most." },
+  1020: {
+    kind: "content",
+    words: "Vonage does not take something in the request; an SMS has 1000 characters at most.",
+  },
   1090: { kind: "content", words: "The message is too long." },
   1210: { kind: "content", words: "A carrier filtered the message as spam." },
   1270: { kind: "content", words: "The carrier holds the message unfit for the recipient's age." },
   1282: { kind: "content", words: "The carrier has blocked this message." },
-  1473: { kind: "content", words: "Vonage's Fraud Defender has rejected the message as artificially inflated traffic." },
+  1473: {
+    kind: "content",
+    words: "Vonage's Fraud Defender has rejected the message as artificially inflated traffic.",
+  },
   1484: { kind: "content", words: "A regulation of the recipient's country forbids the message." },
 
   1060: { kind: "configuration", scope: "sender", words: `The Vonage account is barred. ${ACCOUNT}` },
@@ -48,7 +57,12 @@ export const VONAGE_CODES: Readonly<Record<number, VendorCode>> = {
   1483: { kind: "configuration", scope: "message", words: "The recipient's country wants a registered consent." },
 
   1000: { kind: "busy", scope: "provider", retryAfterMs: 1_000, words: "The account sends faster than Vonage allows." },
-  1241: { kind: "busy", scope: "message", retryAfterMs: 60_000, words: "This number was written to too often just now." },
+  1241: {
+    kind: "busy",
+    scope: "message",
+    retryAfterMs: 60_000,
+    words: "This number was written to too often just now.",
+  },
   1460: { kind: "busy", scope: "provider", retryAfterMs: 3_600_000, words: "The daily limit of messages is reached." },
   1472: { kind: "busy", scope: "provider", retryAfterMs: 60_000, words: "Fraud Defender limits bursts of messages." },
 

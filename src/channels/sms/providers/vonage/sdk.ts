@@ -65,6 +65,9 @@ async function exchange(request: SdkRequest, body: string | undefined, { caller,
     signal,
   );
   if (answer.status < 200 || answer.status > 299) throw new RefusedError(answer);
-  const headers = { "content-type": answer.headers["content-type"] ?? "", "content-length": String(answer.body.length) };
+  const headers = {
+    "content-type": answer.headers["content-type"] ?? "",
+    "content-length": String(answer.body.length),
+  };
   return new Response(answer.status === 204 ? null : answer.body, { status: answer.status, headers });
 }

@@ -12,7 +12,9 @@ const env = {
   VONAGE_API_SECRET: z
     .string()
     .optional()
-    .describe("Vonage: the account's API secret. Wanted beside an application too, because Reports takes nothing else."),
+    .describe(
+      "Vonage: the account's API secret. Wanted beside an application too, because Reports takes nothing else.",
+    ),
   VONAGE_APPLICATION_ID: z
     .string()
     .optional()
@@ -50,7 +52,11 @@ const BESIDE = "Missing: Vonage needs it beside the other VONAGE_ variables.";
 /** Base URL and time-out alone ask for nothing: they only tune. */
 function configured(values: Values): "present" | "absent" | Fault[] {
   const { VONAGE_API_KEY: key, VONAGE_API_SECRET: secret, VONAGE_FROM: from } = values;
-  const { VONAGE_APPLICATION_ID: application, VONAGE_PRIVATE_KEY: privateKey, VONAGE_SIGNATURE_SECRET: signature } = values;
+  const {
+    VONAGE_APPLICATION_ID: application,
+    VONAGE_PRIVATE_KEY: privateKey,
+    VONAGE_SIGNATURE_SECRET: signature,
+  } = values;
   if (!key && !secret && !from && !application && !privateKey && !signature) return "absent";
 
   const faults: Fault[] = [];

@@ -39,7 +39,10 @@ const STATUS: ReadonlyMap<string, Receipt["status"]> = new Map([
 ]);
 
 /** What Vonage calls: https://developer.vonage.com/messages/concepts/signed-webhooks */
-export function vonageWebhooks({ verifySignature, apiKey, signatureSecret }: VonageWebhooks, deps: WebhookDeps): Route[] {
+export function vonageWebhooks(
+  { verifySignature, apiKey, signatureSecret }: VonageWebhooks,
+  deps: WebhookDeps,
+): Route[] {
   const { clock } = deps;
   const verify = ({ headers, body }: WebhookCall): boolean => {
     const token = /^Bearer (\S+)$/i.exec(headers.authorization ?? "")?.[1];
@@ -56,7 +59,12 @@ export function vonageWebhooks({ verifySignature, apiKey, signatureSecret }: Von
   const common = { contentType: "application/json", verify };
   return [
     webhookRoute(
-      { ...common, path: STATUS_PATH, summary: "Vonage reports on an SMS", read: (call) => readStatus(call, clock.now()) },
+      {
+        ...common,
+        path: STATUS_PATH,
+        summary: "Vonage reports on an SMS",
+        read: (call) => readStatus(call, clock.now()),
+      },
       deps,
     ),
     webhookRoute(
@@ -118,7 +126,9 @@ function readStatus({ url, body }: WebhookCall, now: number): Read {
         providerMessageId,
         status: known,
         at: timeOf(timestamp, now),
-        ...(UUID.test(messageId) && UUID.test(attemptId ?? "") ? { attempt: { messageId, attemptId: attemptId! } } : {}),
+        ...(UUID.test(messageId) && UUID.test(attemptId ?? "")
+          ? { attempt: { messageId, attemptId: attemptId! } }
+          : {}),
         ...(known === "failed" ? { code: `vonage_${code ?? status}` } : {}),
         ...(known === "failed" && VONAGE_CODES[code ?? 0]?.kind === "suppress" ? { suppress: true } : {}),
         ...(Number.isInteger(segments) && segments > 0 ? { segments } : {}),
@@ -158,7 +168,10 @@ function timeOf(timestamp: string | undefined, now: number): number {
   return at > 0 && at <= now ? at : now;
 }
 
-function bodyOf<Schema extends z.ZodType>(body: Buffer, schema: Schema): { value: z.output<Schema> } | Extract<Read, { faults: unknown }> {
+function bodyOf<Schema extends z.ZodType>(
+  body: Buffer,
+  schema: Schema,
+): { value: z.output<Schema> } | Extract<Read, { faults: unknown }> {
   let json: unknown;
   try {
     json = JSON.parse(body.toString("utf8"));

@@ -2,7 +2,7 @@ import type twilio from "twilio";
 import type { Clock } from "../../../../core/clock.ts";
 import { ProviderError, TransientError } from "../../../../core/errors.ts";
 import type { OpenAttempt, Provider, Reconciliation, SendRequest, SendResult } from "../../../channel.ts";
-import { type Failure, redacted, retryAfterOf } from "../../../sms/providers/twilio/errors.ts";
+import { type Failure, redacted, retryAfterOf } from "../../../sms/providers/vendor-errors.ts";
 import { type Exchange, Transport, TransportError } from "../../../sms/providers/twilio/transport.ts";
 import { digestOf, type VoiceContent } from "../../content.ts";
 import { type CheckRecording, RECORDING_CHECK_MS } from "../../recording.ts";
@@ -44,7 +44,8 @@ const REMEMBERED = 5_000;
  * Leaves messages in voicemails by calling: https://www.twilio.com/docs/voice/api/call-resource. Twilio detects who picks
  * up (`MachineDetection=DetectMessageEnd`: the answer comes after the beep of a machine, at once for a person) and only
  * then asks us, at an address that names the attempt, what to do: leave the message, or hang up. The phone does ring: who
- * picks up hears some seconds of silence. A `delivered` means that a machine recorded, not that somebody listened.
+ * picks up hears some seconds of silence. A `delivered` means that a machine recorded while the message was played; whether
+ * it kept all of it nobody can tell.
  *
  * Calls beyond the account's rate (one a second by default) wait at Twilio, so sending is never limited by them.
  */

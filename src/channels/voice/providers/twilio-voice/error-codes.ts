@@ -1,20 +1,10 @@
-/**
- * What an error code of Twilio's means for a call. Each is documented at https://www.twilio.com/docs/api/errors/<code>.
- *
- * - `permanent`: this recipient cannot be called;
- * - `configuration`: our account, number or address; contacts are kept until somebody has put it right;
- * - `busy`: refused for now and certainly not called;
- * - `ambiguous`: the call may have been made.
- *
- * A call that was accepted fails without a code: see `outcomes.ts`.
- */
-export type TwilioVoiceCode =
-  | { kind: "permanent" | "ambiguous"; words: string }
-  /** `scope: "message"` where another recipient may work: one contact must not hold up the sender for all others. */
-  | { kind: "configuration"; words: string; scope: "message" | "sender" }
-  | { kind: "busy"; words: string; scope: "sender" | "provider"; retryAfterMs: number };
+import type { VendorCode } from "../../../sms/providers/vendor-errors.ts";
 
-export const TWILIO_VOICE_CODES: Readonly<Record<number, TwilioVoiceCode>> = {
+/**
+ * Of calls; each is documented at https://www.twilio.com/docs/api/errors/<code>. One that was accepted fails without a
+ * code: see `outcomes.ts`.
+ */
+export const TWILIO_VOICE_CODES: Readonly<Record<number, VendorCode>> = {
   21201: { kind: "permanent", words: "No recipient was given." },
   21202: { kind: "permanent", words: "The recipient's number is a premium number." },
   21211: { kind: "permanent", words: "The recipient's number is not valid." },

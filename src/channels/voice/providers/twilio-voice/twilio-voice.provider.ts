@@ -8,7 +8,8 @@ import { TwilioVoiceProvider } from "./client.ts";
 import { NAME } from "./errors.ts";
 import { twilioTickets, twilioVoiceRoutes } from "./webhooks.ts";
 
-const { TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_API_BASE_URL, TWILIO_TIMEOUT_MS } = twilioProvider.env;
+const { TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_API_BASE_URL, TWILIO_TIMEOUT_MS, TWILIO_VOICE_FROM } =
+  twilioProvider.env;
 
 const seconds = (minimum: number, maximum: number) => z.coerce.number().int().min(minimum).max(maximum);
 
@@ -17,10 +18,7 @@ const env = {
   TWILIO_AUTH_TOKEN,
   TWILIO_API_BASE_URL,
   TWILIO_TIMEOUT_MS,
-  TWILIO_VOICE_FROM: z
-    .string()
-    .optional()
-    .describe("Twilio voice: the number (+33…) to call from; with it voicemails are left through Twilio."),
+  TWILIO_VOICE_FROM,
   TWILIO_VOICE_NAME: z
     .string()
     .regex(/^[\w.-]{1,60}$/)

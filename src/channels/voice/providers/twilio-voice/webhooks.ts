@@ -2,9 +2,9 @@ import { z } from "zod";
 import type { Clock } from "../../../../core/clock.ts";
 import { UnavailableError } from "../../../../core/errors.ts";
 import type { InboundEvent } from "../../../../core/inbound.ts";
-import { ProblemError } from "../../../../core/problem.ts";
 import { route, type RawBody, type Route, type RouteRequest } from "../../../../core/route.ts";
 import type { WebhookDeps } from "../../../channel.ts";
+import { FORGED, forged } from "../../../webhooks.ts";
 import { digestOf, voiceContentSchema } from "../../content.ts";
 import { createTickets, type Ticket, type Tickets } from "../../ticket.ts";
 import { NAME } from "./errors.ts";
@@ -20,6 +20,8 @@ const MAX_BYTES = 64 * 1024;
  * https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides
  */
 const AGAIN = "#rc=3&rp=5xx,ct,rt";
+
+const SID = /^\w{1,64}$/;
 
 /** While the message cannot be read, the machine records so much silence, so often. */
 const WAIT_SECONDS = 2;
@@ -119,7 +121,7 @@ export function twilioVoiceRoutes(options: Options, deps: WebhookDeps): Route[] 
 function receiptOf(form: URLSearchParams, { messageId, attemptId }: Ticket, clock: Clock): InboundEvent | undefined {
   const sid = form.get("CallSid");
   const outcome = outcomeOf(form.get("CallStatus") ?? undefined, form.get("AnsweredBy") ?? undefined);
-  if (sid === null || sid === "" || outcome === undefined) return undefined;
+  if (sid === null || !SID.test(sid) || outcome === undefined) return undefined;
   const at = clock.now();
   return { kind: "receipt", provider: NAME, providerMessageId: sid, attempt: { messageId, attemptId }, ...outcome, at };
 }
@@ -130,16 +132,4 @@ function signed({ isTwilio }: Options, url: string, form: URLSearchParams, signa
   const parameters: Record<string, string[]> = {};
   for (const name of form.keys()) parameters[name] = form.getAll(name);
   return [url, url + AGAIN].some((address) => isTwilio(signature, address, parameters));
-}
-
-const FORGED =
-  "The signature is missing or not Twilio's, or the address has expired. PUBLIC_URL must be exactly where Twilio calls.";
-
-function forged(): ProblemError {
-  return new ProblemError({
-    status: 401,
-    code: "invalid_signature",
-    title: "The signature is not valid",
-    detail: FORGED,
-  });
 }

@@ -10,10 +10,11 @@ import type {
   SendResult,
   Turns,
 } from "../../../channel.ts";
+import { TransportError } from "../../../sms/providers/http-call.ts";
 import { digestOf, type VoiceContent } from "../../content.ts";
 import { type CheckRecording, RECORDING_CHECK_MS } from "../../recording.ts";
 import type { Tickets } from "../../ticket.ts";
-import { type Api, CallError } from "./api.ts";
+import type { Api } from "./api.ts";
 import { NAME, permanent, refusal, silence } from "./errors.ts";
 import type { TokenOf } from "./recordings.ts";
 import { notifyUrl } from "./webhooks.ts";
@@ -112,7 +113,7 @@ export class VoicePartnerProvider implements Provider<VoiceContent> {
         signal,
       )
       .catch((error: unknown) => {
-        throw error instanceof CallError ? silence(error) : error;
+        throw error instanceof TransportError ? silence(error) : error;
       });
     const accepted = acceptedSchema.safeParse(answer.body);
     if (answer.status < 200 || answer.status > 299 || !accepted.success) throw refusal(answer);

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { PermanentError, type ProviderError, RateLimitedError, TransientError } from "../../../../core/errors.ts";
-import type { Answer, CallError } from "./api.ts";
+import type { TransportError } from "../../../sms/providers/http-call.ts";
+import type { Answer } from "./api.ts";
 import { REFUSED_FIELDS, VOICEPARTNER_CODES, type VoicePartnerCode } from "./error-codes.ts";
 
 export const NAME = "voicepartner";
@@ -20,7 +21,7 @@ const refusalSchema = z.object({
 });
 
 /** A call that had no complete answer. */
-export function silence({ kind, left }: CallError): TransientError {
+export function silence({ kind, left }: Pick<TransportError, "kind" | "left">): TransientError {
   const what = {
     timeout: "did not answer in time",
     aborted: "had not answered when the attempt was aborted",

@@ -1,7 +1,8 @@
 import { z } from "zod";
 import type { Clock } from "../../../../core/clock.ts";
 import { type ProviderError, TransientError } from "../../../../core/errors.ts";
-import { type Api, CallError } from "./api.ts";
+import { TransportError } from "../../../sms/providers/http-call.ts";
+import type { Api } from "./api.ts";
 import { NAME, permanent, refusal, silence } from "./errors.ts";
 
 /** https://www.docpartner.dev/api/voice-partner/message-vocal/liste-des-fichiers-audio */
@@ -26,7 +27,7 @@ export function createTokenOf({ api, apiKey, clock }: { api: Api; apiKey: string
   let asking: Promise<Recording[]> | undefined;
 
   const ask = (signal: AbortSignal | undefined): Promise<Recording[]> => {
-    if (signal?.aborted) return Promise.reject(notSent(silence(new CallError("aborted", false))));
+    if (signal?.aborted) return Promise.reject(notSent(silence({ kind: "aborted", left: false })));
     asking ??= list(api, apiKey)
       .then((recordings) => {
         known = { at: clock.now(), recordings };
@@ -63,7 +64,7 @@ async function list(api: Api, apiKey: string): Promise<Recording[]> {
     if (answer.status < 200 || answer.status > 299 || !parsed.success) throw refusal(answer);
     return parsed.data.datas;
   } catch (error) {
-    throw notSent(error instanceof CallError ? silence(error) : (error as ProviderError));
+    throw notSent(error instanceof TransportError ? silence(error) : (error as ProviderError));
   }
 }
 

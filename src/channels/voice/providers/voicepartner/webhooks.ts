@@ -1,9 +1,9 @@
 import { z } from "zod";
 import type { Clock } from "../../../../core/clock.ts";
 import type { InboundEvent } from "../../../../core/inbound.ts";
-import { ProblemError } from "../../../../core/problem.ts";
 import { route, type Route } from "../../../../core/route.ts";
 import type { WebhookDeps } from "../../../channel.ts";
+import { FORGED, forged } from "../../../webhooks.ts";
 import { createTickets, type Ticket, type Tickets } from "../../ticket.ts";
 import { NAME } from "./errors.ts";
 
@@ -73,15 +73,4 @@ function receiptOf(
   if (delivered === undefined || total === undefined || total === 0) return { ...receipt, status: "sent" };
   if (delivered > 0) return { ...receipt, status: "delivered" };
   return { ...receipt, status: "failed", code: "voicepartner_not_delivered" };
-}
-
-const FORGED = "The address was not given out by this service, or has expired.";
-
-function forged(): ProblemError {
-  return new ProblemError({
-    status: 401,
-    code: "invalid_signature",
-    title: "The signature is not valid",
-    detail: FORGED,
-  });
 }

@@ -86,10 +86,10 @@ export class BaileysCarrier implements Provider<Content> {
     const session = await this.#sessionOf(message);
     // `send` says why not.
     if (!session?.pace) return { verdict: "go" };
-    const sock = await session.whenOpen(signal).catch(() => undefined);
+    const sock = await session.line.whenOpen(signal).catch(() => undefined);
     signal.throwIfAborted();
     if (!sock) return { verdict: "later", delayMs: RECONNECT_MS };
-    const found = await session
+    const found = await session.line
       .whileOpen(() => session.numbers.find(message.to, sock), signal)
       .catch((error: unknown) => {
         this.#deps.log.warn(
@@ -109,7 +109,7 @@ export class BaileysCarrier implements Provider<Content> {
       this.#remember(session, message.to);
     }
     try {
-      await session.whileOpen((open) => takeTurn(session, sock, found.jid ?? "", message.content, open), signal);
+      await session.line.whileOpen((open) => takeTurn(session, sock, found.jid ?? "", message.content, open), signal);
     } catch (error) {
       signal.throwIfAborted();
       this.#deps.log.debug({ err: error, messageId: message.messageId }, "a message has to wait for its session");
@@ -121,17 +121,17 @@ export class BaileysCarrier implements Provider<Content> {
   async send(request: SendRequest<Content>, signal: AbortSignal): Promise<SendResult> {
     const session = await this.#sessionOf(request);
     if (!session) throw await this.#noSession(request);
-    const sock = session.socket;
+    const sock = session.line.socket;
     if (!sock) throw closed();
     const id = whatsappIdOf(request.messageId);
-    const message = await session
+    const message = await session.line
       .whileOpen((open) => this.#prepare(request, session, sock, id, open), signal)
       .catch((error: unknown) => {
         // Nothing has left yet, and nothing is wrong with the message.
-        if (session.socket !== sock) throw closed();
+        if (session.line.socket !== sock) throw closed();
         throw error instanceof ProviderError ? error : notPrepared(error);
       });
-    if (session.socket !== sock) throw closed();
+    if (session.line.socket !== sock) throw closed();
     return this.#relay(session, sock, { ...message, id, phone: request.to });
   }
 
@@ -143,14 +143,14 @@ export class BaileysCarrier implements Provider<Content> {
     if (!kept) return { result: "not_accepted" };
     if (await this.#deps.sessions.hasReceipt(NAME, id)) return { result: "accepted", providerMessageId: id };
     if (this.#env.WHATSAPP_RELAY_AGAIN === "false") return { result: "inconclusive", providerMessageId: id };
-    const sent = await session?.sentMessage(id);
-    const sock = session?.socket;
+    const sent = await session?.sent.find(id);
+    const sock = session?.line.socket;
     if (!session || !sock || !sent) throw notAsked("The session is not connected here now.");
     try {
       return { result: "accepted", ...(await this.#relay(session, sock, { ...sent, id, phone: attempt.to })) };
     } catch (error) {
       const isSilent = error instanceof TransientError && error.code === NOT_CONFIRMED;
-      if (isSilent && !(await session.doubt(sock)))
+      if (isSilent && !(await session.line.doubt(sock)))
         throw notAsked("The connection was lost before there was an answer.");
       // A refusal of the second is no proof about the first.
       this.#deps.log.warn(
@@ -198,13 +198,7 @@ export class BaileysCarrier implements Provider<Content> {
         ...(quoted ? { quoted } : {}),
       });
       const encoded = proto.Message.fromObject(message ?? {});
-      await this.#deps.sessions.keepSent({
-        id,
-        sessionId: session.row.id,
-        jid,
-        phone: to,
-        sealed: session.seal(Buffer.from(proto.Message.encode(encoded).finish()), id),
-      });
+      await session.sent.keep({ id, jid, phone: to, message: encoded });
       return { jid, message: encoded };
     } catch (error) {
       throw error instanceof ProviderError ? error : notPrepared(error);
@@ -231,9 +225,9 @@ export class BaileysCarrier implements Provider<Content> {
       return Promise.race([answer, overdue.promise.then(() => undefined)]).finally(() => clearTimeout(timer));
     };
     try {
-      const ack = await session.whileOpen(relayed);
+      const ack = await session.line.whileOpen(relayed);
       if (!ack) {
-        void session.doubt(sock);
+        void session.line.doubt(sock);
         throw new Error("WhatsApp's server did not confirm it in time.");
       }
       const refusal = ack.tag === "ack" ? refusalOf(ack) : undefined;
@@ -264,7 +258,7 @@ export class BaileysCarrier implements Provider<Content> {
 
   /** What is quoted: one of our messages by its id, or one of theirs by WhatsApp's. */
   async #quoted(replyTo: string, session: BaileysSession, jid: string): Promise<WAMessage> {
-    const own = await session.sentMessage(whatsappIdOf(replyTo));
+    const own = await session.sent.find(whatsappIdOf(replyTo));
     const key = own
       ? { remoteJid: jid, fromMe: true, id: whatsappIdOf(replyTo) }
       : { remoteJid: jid, fromMe: false, id: replyTo };

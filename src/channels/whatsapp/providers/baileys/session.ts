@@ -1,28 +1,25 @@
 import { setTimeout as delay } from "node:timers/promises";
-import {
-  DisconnectReason,
-  fetchLatestWaWebVersion,
-  proto,
-  type WASocket,
-  type WAVersion,
-} from "@whiskeysockets/baileys";
+import { DisconnectReason, fetchLatestWaWebVersion, type WASocket, type WAVersion } from "@whiskeysockets/baileys";
 import type { Logger } from "pino";
 import type { LaneHost, OpenLane } from "../../../channel.ts";
 import type { Clock } from "../../../../core/clock.ts";
 import type { Inbound } from "../../../../core/inbound.ts";
 import { messageOf } from "../../../../core/errors.ts";
 import type { Lease, Session, SessionReport, SessionStore } from "../../../../store/sessions.ts";
-import { openAuthState, type AuthState } from "./auth-state.ts";
+import type { AuthState } from "./auth-state.ts";
 import { backOffMs, Reactions, type Closing } from "./close-codes.ts";
 import { NAME, type BaileysEnv } from "./environment.ts";
-import { listenInbound, type Incoming } from "./inbound-events.ts";
-import { KeyBuffer } from "./key-buffer.ts";
+import { listenInbound } from "./inbound-events.ts";
+import { openKeys, type Keys } from "./keys.ts";
 import { laneOfSession } from "./lanes.ts";
+import { Line } from "./line.ts";
 import { Numbers } from "./numbers.ts";
 import { Pace } from "./pacing.ts";
+import { takeReply } from "./replies.ts";
 import { SealError, type Sealer } from "./sealed.ts";
+import { SentMessages } from "./sent-messages.ts";
 import { isUnpaced, paceSettings } from "./settings.ts";
-import { endSocket, isThere, openSocket } from "./socket.ts";
+import { endSocket, openSocket } from "./socket.ts";
 import { startOfDay } from "./warm-up.ts";
 
 export interface SessionPorts {
@@ -37,7 +34,6 @@ export interface SessionPorts {
 
 /** Between two tries to read from a database that is away, milliseconds. */
 const DATABASE_RETRY_MS = 1000;
-const RESEAL_PAGE = 200;
 /** Before a session whose keys cannot be opened is tried again, here or elsewhere, milliseconds. */
 const WRONG_KEY_WAIT_MS = 15_000;
 /** How long first contacts rest when WhatsApp does not say until when, milliseconds. */
@@ -61,6 +57,8 @@ export class BaileysSession {
   readonly ended: Promise<void>;
   pace: Pace | undefined;
   readonly numbers: Numbers;
+  readonly line: Line;
+  readonly sent: SentMessages;
   /** By the monotonic clock: from then on it may be another process', whether or not this one has noticed. */
   mineUntil = Infinity;
   #row: Session;
@@ -68,15 +66,7 @@ export class BaileysSession {
   readonly #log: Logger;
   readonly #ending = new AbortController();
   readonly #reactions: Reactions;
-  #auth: AuthState | undefined;
-  #keys: KeyBuffer | undefined;
-  #socket: WASocket | undefined;
-  /** Resolves while the session is open. */
-  #open = Promise.withResolvers<WASocket>();
-  #isOpen = false;
-  /** What needs the connection that there is now. */
-  readonly #ongoing = new Set<(reason: Error) => void>();
-  #doubt: Promise<boolean> | undefined;
+  #keys: Keys | undefined;
   #lane: OpenLane | undefined;
   #version: WAVersion | undefined;
   #reporting: Promise<unknown> = Promise.resolve();
@@ -90,8 +80,8 @@ export class BaileysSession {
     this.#reactions = new Reactions(() => ports.clock.monotonic());
     this.#version = versionOf(ports.env.WHATSAPP_VERSION);
     this.numbers = new Numbers(ports.store, () => ports.clock.now());
-    // Nobody may be waiting for it when it is given up.
-    this.#open.promise.catch(() => {});
+    this.line = new Line(() => ports.clock.monotonic() < this.mineUntil);
+    this.sent = new SentMessages(ports.store, ports.sealer, row.id);
     this.ended = this.#run(before)
       .catch((error: unknown) => this.#fail(error))
       .finally(() => this.#giveUpWaiting());
@@ -107,9 +97,10 @@ export class BaileysSession {
     const changed = settings !== JSON.stringify(this.#row.settings);
     const otherMethod = row.method !== this.#row.method;
     this.#row = row;
-    if (otherMethod && this.#socket && !this.#auth?.state.creds.account) {
+    const { current } = this.line;
+    if (otherMethod && current && !this.#keys?.isPaired) {
       // As if WhatsApp had asked for a new connection: what it offers is for the other method.
-      void endSocket(this.#socket, "Pairing begins anew", DisconnectReason.restartRequired);
+      void endSocket(current, "Pairing begins anew", DisconnectReason.restartRequired);
     }
     if (!changed || !this.pace) return;
     const pace = paceSettings(this.#ports.env, row.settings);
@@ -117,78 +108,9 @@ export class BaileysSession {
     this.#lane?.setConcurrency(this.#concurrency());
   }
 
-  /** The socket, once it is open; rejects by the signal, or when the session is over. */
-  async whenOpen(signal: AbortSignal): Promise<WASocket> {
-    if (this.socket) return this.socket;
-    const { promise, reject } = Promise.withResolvers<never>();
-    const onAbort = (): void => reject(signal.reason);
-    if (signal.aborted) onAbort();
-    signal.addEventListener("abort", onAbort, { once: true });
-    try {
-      return await Promise.race([this.#open.promise, promise]);
-    } finally {
-      signal.removeEventListener("abort", onAbort);
-    }
-  }
-
-  /** The socket if it is open now, and this process' for certain. */
-  get socket(): WASocket | undefined {
-    return this.#isOpen && this.#ports.clock.monotonic() < this.mineUntil ? this.#socket : undefined;
-  }
-
-  /**
-   * Settles as `work` does, or rejects as soon as the connection ends or `signal` aborts; the work's own signal tells it.
-   * Baileys would leave it waiting for a minute for what can never be answered.
-   */
-  async whileOpen<T>(work: (signal: AbortSignal) => Promise<T>, signal?: AbortSignal): Promise<T> {
-    signal?.throwIfAborted();
-    const controller = new AbortController();
-    const { promise: cut, reject } = Promise.withResolvers<never>();
-    const stop = (reason: unknown): void => {
-      controller.abort(reason);
-      reject(reason);
-    };
-    const onAbort = (): void => stop(signal?.reason);
-    signal?.addEventListener("abort", onAbort, { once: true });
-    this.#ongoing.add(stop);
-    try {
-      return await Promise.race([work(controller.signal), cut]);
-    } finally {
-      this.#ongoing.delete(stop);
-      signal?.removeEventListener("abort", onAbort);
-    }
-  }
-
-  /**
-   * Something that WhatsApp's server answers was not answered: asks whether it is there at all, and ends the connection
-   * when it is not. Baileys would notice within a minute, and every message until then be in doubt. Answers whether it is.
-   */
-  doubt(sock: WASocket): Promise<boolean> {
-    if (sock !== this.#socket) return Promise.resolve(false);
-    this.#doubt ??= isThere(sock)
-      .then(async (there) => {
-        if (!there && sock === this.#socket) await endSocket(sock, "WhatsApp's server does not answer any more");
-        return there;
-      })
-      .finally(() => (this.#doubt = undefined));
-    return this.#doubt;
-  }
-
   /** Resolves when what the messages so far have made of the keys is in the database; rejects when it cannot be. */
   async keysWritten(): Promise<void> {
     await this.#keys?.flushed();
-  }
-
-  seal(plain: Buffer, id: string): string {
-    return this.#ports.sealer.seal(plain, sentAad(this.#row.id, id));
-  }
-
-  /** What was sent under WhatsApp's id; undefined when it was not, or is too long ago. */
-  async sentMessage(id: string): Promise<{ jid: string; message: proto.IMessage } | undefined> {
-    const { store, sealer } = this.#ports;
-    const sent = await store.sent(id);
-    if (!sent || sent.sessionId !== this.#row.id) return undefined;
-    return { jid: sent.jid, message: proto.Message.decode(sealer.open(sent.sealed, sentAad(this.#row.id, id))) };
   }
 
   /** No first contacts before then, or for a day: WhatsApp has restricted the number. */
@@ -218,9 +140,9 @@ export class BaileysSession {
   /** Ends the connection; the lease may be given back afterwards. */
   async end(): Promise<void> {
     this.#ending.abort(new Error("The session ends here."));
-    const socket = this.#socket;
-    this.#closed();
-    await socket?.end(undefined);
+    const { current } = this.line;
+    this.line.closed();
+    await current?.end(undefined);
     await this.ended;
     const keys = this.#keys;
     await Promise.race([keys?.flushed().catch(() => {}), delay(FLUSH_TIMEOUT_MS, undefined, { ref: false })]);
@@ -231,9 +153,9 @@ export class BaileysSession {
   /** Unlinks the device on the phone, and forgets everything. */
   async logout(): Promise<void> {
     // Just claimed, its credentials are still to be read.
-    if (this.#auth ? this.#auth.state.creds.account : this.#row.pairedAt !== null) {
+    if (this.#keys ? this.#keys.isPaired : this.#row.pairedAt !== null) {
       try {
-        const sock = await this.whenOpen(AbortSignal.timeout(LOGOUT_TIMEOUT_MS));
+        const sock = await this.line.whenOpen(AbortSignal.timeout(LOGOUT_TIMEOUT_MS));
         await sock.logout();
       } catch (error) {
         this.#log.warn(
@@ -251,9 +173,9 @@ export class BaileysSession {
     let tries = 0;
     await before;
     while (!signal.aborted) {
-      const auth = await this.#loadAuth();
-      if (!auth) return;
-      const isPaired = Boolean(auth.state.creds.account);
+      const keys = await this.#openKeys();
+      if (!keys || !(await this.#openPace())) return;
+      const { auth, isPaired } = keys;
       this.#state(isPaired ? "connecting" : "pairing");
       const { closing, wasOpen } = await this.#connect(auth);
       if (signal.aborted) break;
@@ -281,8 +203,7 @@ export class BaileysSession {
         case "end":
           this.#log.error({ code: closing.code, state: reaction.state }, "a WhatsApp session needs a person");
           // What the socket has not written yet would come after the wiping.
-          await auth.close();
-          await this.#keys?.close();
+          await keys.close();
           if (reaction.wipe) await this.#untilDone(() => this.#ports.store.wipe(this.lease, false));
           this.#state(reaction.state, { lastError: reaction.words, qr: null, pairingCode: null });
           await this.#reporting;
@@ -305,7 +226,7 @@ export class BaileysSession {
   }
 
   #giveUpWaiting(): void {
-    this.#open.reject(new Error("The session is not connected here any more."));
+    this.line.giveUp();
     const lane = this.#lane;
     this.#lane = undefined;
     lane?.close().catch((error: unknown) => {
@@ -313,63 +234,45 @@ export class BaileysSession {
     });
   }
 
-  /** A pairing that was not completed leaves keys that the next one cannot go on with. */
-  async #loadAuth(): Promise<AuthState | undefined> {
-    const known = this.#auth;
-    if (known?.state.creds.account) {
+  async #openKeys(): Promise<Keys | undefined> {
+    const known = this.#keys;
+    if (known?.isPaired) {
       // The last connection may have ended because they could not be written.
-      await this.#untilDone(() => known.saveCreds());
+      await this.#untilDone(() => known.auth.saveCreds());
       return known;
     }
     await known?.close();
-    await this.#keys?.close();
     const { store, sealer } = this.#ports;
-    const ours = { lease: this.lease, onLost: () => void this.end() };
-    const open = async (): Promise<AuthState> => {
-      const keys = await KeyBuffer.open({ ...ours, store });
-      this.#keys = keys;
-      return openAuthState({ ...ours, store: keys, sealer, log: this.#log });
-    };
-    let auth = await this.#untilDone(open);
-    if (auth && !auth.state.creds.account) {
-      await this.#untilDone(() => store.wipe(this.lease, false));
-      auth = await this.#untilDone(open);
-    }
-    if (!auth) return undefined;
-    this.#auth = auth;
-    await this.#untilDone(() => auth.reseal());
-    if (this.pace) return auth;
+    const options = { store, sealer, lease: this.lease, onLost: () => void this.end(), log: this.#log };
+    const keys = await this.#untilDone(() => openKeys(options));
+    this.#keys = keys;
+    await this.#untilDone(async () => keys?.auth.reseal());
+    return keys;
+  }
+
+  async #openPace(): Promise<Pace | undefined> {
+    if (this.pace) return this.pace;
     // There may be many, and nobody waits for them.
     void this.#resealSent().catch((error: unknown) =>
       this.#log.error({ err: error }, "sent messages are still sealed with an earlier key"),
     );
-    const newContactsToday = await this.#untilDone(() =>
-      store.contactsSince(this.#row.id, startOfDay(this.#ports.clock.now())),
-    );
-    const { pairedAt, coldPausedUntil, settings } = this.#row;
+    const { store, clock, env } = this.#ports;
+    const { id, pairedAt, coldPausedUntil, settings } = this.#row;
+    const newContactsToday = await this.#untilDone(() => store.contactsSince(id, startOfDay(clock.now())));
     this.pace = new Pace({
-      settings: paceSettings(this.#ports.env, settings),
-      clock: this.#ports.clock,
+      settings: paceSettings(env, settings),
+      clock,
       pairedAt: pairedAt === null ? null : Date.parse(pairedAt),
       newContactsToday: newContactsToday ?? 0,
       coldPausedUntil: coldPausedUntil === null ? null : Date.parse(coldPausedUntil),
     });
-    return auth;
+    return this.pace;
   }
 
   async #resealSent(): Promise<void> {
-    const { store, sealer } = this.#ports;
-    const { id } = this.#row;
-    for (let after = ""; !this.#ending.signal.aborted;) {
-      const stale = await this.#untilDone(() => store.staleSent(id, sealer.mark, after, RESEAL_PAGE));
-      const last = stale?.at(-1);
-      if (!stale || !last) return;
-      after = last.id;
-      const rows = stale.map((row) => {
-        const aad = sentAad(id, row.id);
-        return { id: row.id, sealed: sealer.seal(sealer.open(row.sealed, aad), aad) };
-      });
-      await this.#untilDone(() => store.resealSent(id, rows));
+    for (let after: string | undefined = ""; after !== undefined;) {
+      const from: string = after;
+      after = await this.#untilDone(() => this.sent.reseal(from));
     }
   }
 
@@ -396,7 +299,7 @@ export class BaileysSession {
         version: this.#version,
         auth,
         log: this.#log,
-        getMessage: async (id) => (await this.sentMessage(id))?.message,
+        getMessage: async (id) => (await this.sent.find(id))?.message,
         onQr: (qr) => void this.#offer(sock, qr),
         onPaired: () => {
           const now = this.#ports.clock.now();
@@ -409,19 +312,28 @@ export class BaileysSession {
           wasOpen = true;
           this.#opened(sock, auth);
         },
-        onClosing: () => this.#closed(),
+        onClosing: () => this.line.closed(),
         onClose: (closing) => {
-          this.#closed();
+          this.line.closed();
           resolve({ closing, wasOpen });
         },
       });
-      this.#socket = sock;
+      this.line.connecting(sock);
+      const { inbound } = this.#ports;
+      const replies = {
+        session: this.#row,
+        numbers: this.numbers,
+        inbound,
+        env,
+        log: this.#log,
+        persist: <T>(work: () => Promise<T>) => this.#untilDone(work),
+      };
       listenInbound(sock, {
-        onIncoming: (incoming) => void this.#take(incoming, sock),
+        onIncoming: (incoming) => void takeReply(incoming, sock, replies),
         onStatus: (id, status) => {
           // An error is the answer to a send that is under way, which learns of it by itself.
           if (status === "failed") return;
-          this.#ports.inbound.receipt({ provider: NAME, providerMessageId: id, status, at: this.#ports.clock.now() });
+          inbound.receipt({ provider: NAME, providerMessageId: id, status, at: this.#ports.clock.now() });
         },
       });
       if (this.#ending.signal.aborted) void sock.end(undefined);
@@ -431,7 +343,7 @@ export class BaileysSession {
   /** What a person needs for pairing: a code to type in, asked for anew on each connection, or a picture to scan. */
   async #offer(sock: WASocket, qr: string): Promise<void> {
     if (this.#row.method === "qr") return this.#report({ qr });
-    if (this.#auth?.state.creds.pairingCode) return;
+    if (this.#keys?.auth.state.creds.pairingCode) return;
     try {
       this.#report({ pairingCode: await sock.requestPairingCode(this.#row.phone.slice(1)) });
     } catch (error) {
@@ -441,8 +353,7 @@ export class BaileysSession {
 
   #opened(sock: WASocket, { state: { creds } }: AuthState): void {
     this.#reactions.opened();
-    this.#isOpen = true;
-    this.#open.resolve(sock);
+    this.line.opened(sock);
     const { id: jid, lid } = creds.me ?? {};
     this.#state("open", {
       lastError: null,
@@ -454,46 +365,9 @@ export class BaileysSession {
     this.#lane ??= this.#ports.lanes.open(laneOfSession(this.#row.id), this.#concurrency());
   }
 
-  #closed(): void {
-    if (this.#isOpen) {
-      this.#open = Promise.withResolvers();
-      this.#open.promise.catch(() => {});
-    }
-    this.#isOpen = false;
-    this.#socket = undefined;
-    for (const stop of this.#ongoing) stop(new Error("The connection to WhatsApp has ended."));
-    this.#ongoing.clear();
-  }
-
   #concurrency(): number {
     const { env } = this.#ports;
     return isUnpaced(paceSettings(env, this.#row.settings)) ? env.WHATSAPP_CONCURRENCY : 1;
-  }
-
-  /** Stores what a person wrote, and confirms a first stop. */
-  async #take({ id, pn, lid, text, quotes, at }: Incoming, sock: WASocket): Promise<void> {
-    const { inbound, env } = this.#ports;
-    if (text === "") this.#log.warn({ whatsappId: id }, "a message could not be decrypted: its sender is asked again");
-    try {
-      const phones = (await this.#untilDone(() => this.numbers.phonesOf({ pn, lid }, sock))) ?? [];
-      const [phone = `lid:${lid ?? ""}`, ...aliases] = phones;
-      const { firstStop } = await inbound.reply({
-        provider: NAME,
-        ...(quotes ? { providerMessageId: quotes } : {}),
-        replyId: id,
-        accountId: this.#row.accountId,
-        from: phone,
-        aliases,
-        to: this.#row.phone,
-        text,
-        at,
-      });
-      const words = env.WHATSAPP_STOP_CONFIRMATION;
-      const jid = pn ?? lid;
-      if (firstStop && words !== "none" && jid) await sock.sendMessage(jid, { text: words, linkPreview: null });
-    } catch (error) {
-      this.#log.error({ err: error, whatsappId: id }, "a reply was not handled to the end");
-    }
   }
 
   async #refreshVersion(): Promise<void> {
@@ -517,8 +391,6 @@ export class BaileysSession {
       .catch((error: unknown) => this.#log.error({ err: error }, "a session's state could not be written"));
   }
 }
-
-const sentAad = (sessionId: string, id: string): string => JSON.stringify([sessionId, "sent", id]);
 
 function versionOf(text: string | undefined): WAVersion | undefined {
   return text === undefined ? undefined : (text.split(".").map(Number) as unknown as WAVersion);
