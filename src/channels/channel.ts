@@ -67,6 +67,8 @@ export interface Provider<Content = unknown> {
   admit?(message: Omit<SendRequest<Content>, "attemptId" | "attemptNumber">, signal: AbortSignal): Promise<Admission>;
   /** For a provider whose senders are each served by one process: which of them a message has to wait for. */
   readonly lanes?: LaneDirectory;
+  /** For one that stands for several (`failover.ts`): who of them carries a message. Nothing is sent through it itself. */
+  readonly choice?: ProviderChoice;
   /** Something has changed that it looks at from time to time: look at once. */
   nudge?(): void;
   /** Begins what it does by itself, such as connecting its senders. Called once, when the service is complete. */
@@ -74,6 +76,16 @@ export interface Provider<Content = unknown> {
   /** The service begins to stop: takes nothing new upon itself, such as another sender. */
   retire?(): void;
   close?(): Promise<void>;
+}
+
+/** Which provider carries a message, where a channel has several. */
+export interface ProviderChoice {
+  /** The first in the order of the recipient's country that works now and is not among those that were tried. */
+  next(to: string, tried: readonly string[]): Provider | undefined;
+  /** Whoever had an attempt is the one to be asked about it. */
+  named(name: string): Provider | undefined;
+  /** How long a message waits when none can be had, milliseconds. */
+  readonly retryAfterMs: number;
 }
 
 export type Admission =

@@ -134,11 +134,11 @@ export interface Message {
   recipientPhone: string;
   senderPhone: string | null;
   status: MessageStatus;
-  /** Why it was skipped: `invalid_number`, `duplicate`, `suppressed`, `no_credit`, … */
+  /** Why it was skipped: `invalid_number`, `duplicate`, `suppressed`, `no_consent`, `frequency_cap`, `no_credit`, … */
   reason: string | null;
   /** With what code it failed or became unknown. */
   code: string | null;
-  /** The reason or code in words. */
+  /** The reason or code in words; while it is queued: what it waits for. */
   detail: string | null;
   provider: string | null;
   providerMessageId: string | null;

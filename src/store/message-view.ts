@@ -16,9 +16,11 @@ export const messageSchema = z.object({
   reason: z
     .string()
     .nullable()
-    .describe("Why it was skipped: `invalid_number`, `duplicate`, `suppressed`, `no_credit`, …"),
+    .describe(
+      "Why it was skipped: `invalid_number`, `duplicate`, `suppressed`, `no_consent`, `frequency_cap`, `no_credit`, …",
+    ),
   code: z.string().nullable().describe("With what code it failed or became unknown, e.g. `twilio_21211`"),
-  detail: z.string().nullable().describe("The reason or code in words"),
+  detail: z.string().nullable().describe("The reason or code in words; while it is queued: what it waits for"),
   provider: z.string().nullable(),
   providerMessageId: z.string().nullable(),
   segments: z.number().int().nullable().describe("Of an SMS: as its provider counted, else as the service did"),

@@ -85,7 +85,7 @@ export const hostileJson: fc.Arbitrary<unknown> = fc.oneof(
 );
 
 /** Fields that stand in for one another: how often each is given, of ten times. */
-const RIVALS: Record<string, number> = { audioUrl: 5, mediaUrl: 7, mediaId: 2 };
+const RIVALS: Record<string, number> = { audioUrl: 5, mediaUrl: 7, mediaId: 2, channel: 9, channels: 1 };
 
 function sometimes(key: string, value: fc.Arbitrary<unknown>): fc.Arbitrary<unknown> {
   const given = RIVALS[key] ?? 8;
@@ -153,6 +153,7 @@ function byMeaning(name: string, { accounts, hunts, jobs, messages }: Known): fc
         { weight: 1, arbitrary: fc.constantFrom("http://2130706433/", "data:,x", "https://a:b@example.com/") },
       );
     case "mediaId":
+    case "sessionId":
       return fc.uuid();
     case "fileName":
       return fc.constantFrom("a.pdf", "Estimation n°4.pdf", "Plan", "é", "../a.pdf", "a\u202efdp.exe");

@@ -5,6 +5,20 @@ import type { TestService } from "./service.ts";
 /** Where the vendors believe the service to be. */
 export const PUBLIC_URL = "https://worker.example.com/behind-a-proxy";
 
+/** Credentials of both vendors, and the sandbox in their place: every webhook is there, and nothing leaves. */
+export const WEBHOOKS: Readonly<Record<string, string>> = {
+  PUBLIC_URL,
+  SMS_PROVIDER: "sandbox",
+  VOICE_PROVIDER: "sandbox",
+  TWILIO_ACCOUNT_SID: FakeTwilio.ACCOUNT_SID,
+  TWILIO_AUTH_TOKEN: FakeTwilio.AUTH_TOKEN,
+  TWILIO_FROM: "+33987650000",
+  VONAGE_API_KEY: FakeVonage.API_KEY,
+  VONAGE_API_SECRET: FakeVonage.API_SECRET,
+  VONAGE_SIGNATURE_SECRET: FakeVonage.SIGNATURE_SECRET,
+  VONAGE_FROM: "+33987650000",
+};
+
 type Report = "sent" | "delivered" | "failed" | "stopped" | "irrelevant";
 
 /** What two doubles of vendors have in common, for tests that hold for both. */

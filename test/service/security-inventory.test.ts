@@ -5,6 +5,7 @@ import { exchange, rawRequest } from "../helpers/fuzz-raw.ts";
 import { operationsOf } from "../helpers/fuzz-schema.ts";
 import { pathsOfTheRouter, type RoutedPath } from "../helpers/router.ts";
 import { openWorld, SECRET, type TestService, type World } from "../helpers/service.ts";
+import { WEBHOOKS } from "../helpers/sms-vendors.ts";
 
 const BEARER = { authorization: `Bearer ${SECRET}` };
 /** They describe everything but themselves. */
@@ -22,7 +23,7 @@ let routed: RoutedPath[];
 
 beforeAll(async () => {
   world = await openWorld();
-  service = await world.start({}, { version: "7.6.5" });
+  service = await world.start(WEBHOOKS, { version: "7.6.5" });
   document = (await service.get("/openapi.json")).body;
   routed = await pathsOfTheRouter(service);
 });

@@ -14,7 +14,8 @@ let service: TestService;
 
 beforeAll(async () => {
   world = await openWorld();
-  service = await world.start();
+  // What the longest text takes in emoji.
+  service = await world.start({ SMS_MAX_SEGMENTS: "24" });
 });
 afterAll(() => world[Symbol.asyncDispose]());
 
