@@ -44,6 +44,8 @@ export async function startService(options: {
     env: {
       PATH: process.env["PATH"] ?? "",
       NODE_ENV: "production",
+      // It runs at night, too.
+      DEFAULT_POLICY: "none",
       HOST: "127.0.0.1",
       PORT: "0",
       API_SECRET: SECRET,

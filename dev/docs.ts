@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 import { z } from "zod";
-import { BASE_ENV } from "../src/config.ts";
+import { BASE_ENV, hasFailover, orderVariable } from "../src/config.ts";
 import { CHANNELS } from "../src/modules.ts";
 
 /** A variable of the environment as the documents show it. */
@@ -22,7 +22,16 @@ export function variables(): { group: string; variables: Variable[] }[] {
     required: false,
     description: `Who carries ${carried.map((channel) => `\`${channel.name}\``).join(", ")}: ${carried[0]!.providers.map((provider) => `\`${provider.name}\``).join(" or ")}; default: the one with credentials, else the sandbox outside production`,
   }));
-  groups.push({ group: "Choice of providers", variables: choice });
+  const orders = CHANNELS.filter(hasFailover).map((channel) => ({
+    name: orderVariable(channel),
+    fallback: undefined,
+    required: false,
+    description: `Instead of \`${channel.providerVariable}\`: several, in order of preference, such as \`${channel.providers
+      .slice(0, 2)
+      .map(({ name }) => name)
+      .join(",")}\`; with a country at its end (\`${orderVariable(channel)}_FR\`) for its recipients`,
+  }));
+  groups.push({ group: "Choice of providers", variables: [...choice, ...orders] });
   for (const { name, settings } of CHANNELS)
     if (settings) groups.push({ group: `Channel ${name}`, variables: fromShape(settings.env) });
   const definitions = new Map(

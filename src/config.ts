@@ -57,6 +57,9 @@ export const BASE_ENV = {
     .describe(
       "When, how often and to whom marketing may be sent, for accounts without a policy of their own (docs/compliance.md); `country`: as in the recipient's. Default: `country` in production, else `none`",
     ),
+  PROVIDER_PROBE_MS: wholeNumber(100, 3_600_000)
+    .default(30_000)
+    .describe("Where a channel has several providers: from one failing until a message probes it"),
   JOB_ATTEMPTS: wholeNumber(1, 20).default(3).describe("Tries of a message, the first one included"),
   JOB_BACKOFF_MS: wholeNumber(10, 3_600_000).default(2000).describe("Before the second try; doubled each time"),
   WORKER_CONCURRENCY: wholeNumber(1, 1000).default(200).describe("Messages under way at once, each channel queue"),
@@ -89,6 +92,8 @@ export interface ChannelConfig {
   provider: ConfiguredProvider | undefined;
   /** Those that have credentials, chosen or not. */
   available: ConfiguredProvider[];
+  /** Several, in order, in place of one; and for the recipients of a country (ISO 3166-1 alpha-2) another order. */
+  failover: { order: ConfiguredProvider[]; byCountry: Map<string, ConfiguredProvider[]> } | undefined;
   /** For a channel that is off: what to set, in words. */
   offBecause: string | undefined;
 }
@@ -119,6 +124,7 @@ export interface Config {
     stalledCheckMs: number;
     sweepMs: number;
   };
+  providerProbeMs: number;
   /** Beside the built-in ones. */
   stopWords: string[];
   compliance: { salt: string | undefined; defaultPolicy: PolicyName };
@@ -195,6 +201,7 @@ export function readConfig(environment: Environment, channels: readonly Channel[
       salt: env.SUPPRESSION_SALT,
       defaultPolicy: env.DEFAULT_POLICY ?? (production ? "country" : "none"),
     },
+    providerProbeMs: env.PROVIDER_PROBE_MS,
     stopWords: (env.STOP_WORDS ?? "").split(",").flatMap((word) => word.trim() || []),
     shutdownTimeoutMs: env.SHUTDOWN_TIMEOUT_MS,
     channels: chosen,
@@ -231,17 +238,28 @@ function chooseProvider(
 
   const available = candidates.filter(({ state }) => state === "present");
   const variable = channel.providerVariable;
-  const name = given[variable];
-  if (name !== undefined) {
+  /** The provider of that name, if it can be had. */
+  const byName = (name: unknown, pointer: string) => {
     const named = candidates.find(({ definition }) => definition.name === name);
     if (!named) {
       const known = candidates.map(({ definition }) => `"${definition.name}"`).join(", ");
-      faults.push({ pointer: variable, detail: `there is no such provider for ${channel.name}; known: ${known}` });
+      faults.push({ pointer, detail: `there is no such provider for ${channel.name}; known: ${known}` });
     } else if (named.state === "absent" && name !== "sandbox") {
       const variables = Object.keys(named.definition.env).join(", ");
-      faults.push({ pointer: variable, detail: `names a provider without credentials; it reads ${variables}` });
+      faults.push({ pointer, detail: `names a provider without credentials; it reads ${variables}` });
     }
-    return { channel, provider: named, available, offBecause: undefined };
+    return named;
+  };
+
+  const name = given[variable];
+  const failover = chooseOrder(channel, given, byName, faults);
+  if (failover) {
+    if (name !== undefined) faults.push({ pointer: variable, detail: `is given beside ${orderVariable(channel)}` });
+    return { channel, provider: failover.order[0], available, failover, offBecause: undefined };
+  }
+  const none = undefined;
+  if (name !== undefined) {
+    return { channel, provider: byName(name, variable), available, failover: none, offBecause: undefined };
   }
   const real = candidates.find(({ definition, state }) => state === "present" && definition.name !== "sandbox");
   const fallback = production ? undefined : candidates.find(({ definition }) => definition.name === "sandbox");
@@ -249,8 +267,45 @@ function chooseProvider(
     channel,
     provider: real ?? fallback,
     available,
+    failover: none,
     offBecause: `no provider has credentials; set those of one, or ${variable}=sandbox to try it without sending anything`,
   };
+}
+
+/** `SMS_PROVIDERS`: the variable that names several, in order; with `_FR` at its end for the recipients of a country. */
+export const orderVariable = ({ providerVariable }: Channel): string => `${providerVariable}S`;
+
+/** Whether one provider can stand in for another: of those whose senders are somebody's own, none can. */
+export const hasFailover = ({ providers }: Channel): boolean =>
+  providers.filter(({ name }) => name !== "sandbox").length > 1;
+
+function chooseOrder(
+  channel: Channel,
+  given: Record<string, unknown>,
+  byName: (name: string, pointer: string) => ConfiguredProvider | undefined,
+  faults: Fault[],
+): ChannelConfig["failover"] {
+  if (!hasFailover(channel)) return undefined;
+  const variable = orderVariable(channel);
+  const read = (pointer: string): ConfiguredProvider[] => {
+    const names = String(given[pointer])
+      .split(",")
+      .map((name) => name.trim());
+    if (new Set(names).size < names.length) faults.push({ pointer, detail: "names a provider twice" });
+    return names.flatMap((name) => byName(name, pointer) ?? []);
+  };
+  const countries = Object.keys(given).filter((key) => key.startsWith(`${variable}_`));
+  if (given[variable] === undefined) {
+    for (const pointer of countries) faults.push({ pointer, detail: `wants ${variable} beside it, for all others` });
+    return undefined;
+  }
+  const byCountry = new Map<string, ConfiguredProvider[]>();
+  for (const pointer of countries) {
+    const country = pointer.slice(variable.length + 1);
+    if (/^[A-Z]{2}$/.test(country)) byCountry.set(country, read(pointer));
+    else faults.push({ pointer, detail: `ends in no country, such as ${variable}_FR` });
+  }
+  return { order: read(variable), byCountry };
 }
 
 function faultOf(issue: z.core.$ZodIssue, given: Record<string, unknown>): Fault {

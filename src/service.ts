@@ -2,6 +2,7 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Logger } from "pino";
 import type { LaneHost, Provider, ProviderDefinition, ProviderDeps, WebhookDeps } from "./channels/channel.ts";
+import { failover } from "./channels/failover.ts";
 import { mediaRoutes } from "./channels/media.routes.ts";
 import { singleRoute } from "./channels/single.routes.ts";
 import { createIsStop, isStart } from "./channels/stop-words.ts";
@@ -9,7 +10,7 @@ import { erasureRoutes } from "./compliance/erasure.routes.ts";
 import { createRules } from "./compliance/rules.ts";
 import { createRulings } from "./compliance/rulings.ts";
 import { suppressionRoutes } from "./compliance/suppressions.routes.ts";
-import type { ChannelConfig, Config } from "./config.ts";
+import type { ChannelConfig, Config, ConfiguredProvider } from "./config.ts";
 import type { FetchPolicy } from "./core/addresses.ts";
 import { systemClock, type Clock } from "./core/clock.ts";
 import { UnavailableError } from "./core/errors.ts";
@@ -89,7 +90,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   const isStop = createIsStop(config.stopWords);
   const inbound = createInbound(store, log, isStop);
   const lanes: LaneHost = { open: (lane, concurrency) => workers.lanes.open(lane, concurrency) };
-  const createProvider = providers({
+  const deps: ProviderDeps = {
     clock,
     log,
     inbound,
@@ -98,7 +99,8 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     fetchPolicy: overrides.fetchPolicy,
     publicUrl: config.http.publicUrl,
     turns: createTurns(redis, config.redis.prefix),
-  });
+  };
+  const createProvider = providers(deps, config.providerProbeMs);
   for (const chosen of config.channels) {
     const provider = overrides.providers?.[chosen.channel.name] ?? (await createProvider(chosen));
     channels.set(chosen.channel.name, { channel: chosen.channel, provider });
@@ -233,19 +235,38 @@ export async function startService(config: Config, overrides: Overrides = {}): P
 }
 
 /** Makes each provider once, however many channels it carries. */
-function providers(deps: ProviderDeps): (chosen: ChannelConfig) => Promise<Provider | undefined> {
+function providers(deps: ProviderDeps, probeAfterMs: number): (chosen: ChannelConfig) => Promise<Provider | undefined> {
+  const { log } = deps;
   const made = new Map<ProviderDefinition, Promise<Provider>>();
-  return async ({ channel, provider, offBecause }) => {
-    if (!provider) {
-      deps.log.warn({ channel: channel.name }, `channel off: ${offBecause}`);
-      return undefined;
-    }
-    const { definition, env } = provider;
-    deps.log.info({ channel: channel.name, provider: definition.name }, "channel on");
+  const create = ({ definition, env }: ConfiguredProvider): Promise<Provider> => {
     const known = made.get(definition);
-    const creating = known ?? definition.create(env, { ...deps, log: deps.log.child({ provider: definition.name }) });
+    const creating = known ?? definition.create(env, { ...deps, log: log.child({ provider: definition.name }) });
     made.set(definition, creating);
     return creating;
+  };
+  const all = (chosen: readonly ConfiguredProvider[]): Promise<Provider[]> => Promise.all(chosen.map(create));
+
+  return async ({ channel, provider, failover: several, offBecause }) => {
+    const { name } = channel;
+    if (!provider) {
+      log.warn({ channel: name }, `channel off: ${offBecause}`);
+      return undefined;
+    }
+    if (!several) {
+      log.info({ channel: name, provider: provider.definition.name }, "channel on");
+      return create(provider);
+    }
+    const carrier = failover({
+      order: await all(several.order),
+      byCountry: new Map(
+        await Promise.all([...several.byCountry].map(async ([to, own]) => [to, await all(own)] as const)),
+      ),
+      probeAfterMs,
+      onChange: (member, state) =>
+        log.warn({ channel: name, provider: member }, state === "out" ? "provider taken out" : "provider back"),
+    });
+    log.info({ channel: name, provider: carrier.name }, "channel on");
+    return carrier;
   };
 }
 
@@ -254,10 +275,10 @@ async function webhooks({ channels, http }: Config, deps: Omit<WebhookDeps, "pub
   const { publicUrl } = http;
   if (publicUrl === undefined) return [];
   const available = new Map(channels.flatMap((each) => each.available).map((each) => [each.definition, each]));
-  const routes = [...available.values()].map(({ definition, env }) =>
-    definition.webhooks?.(env, { ...deps, publicUrl }),
+  const routes = [...available.values()].map(
+    async ({ definition, env }) => (await definition.webhooks?.(env, { ...deps, publicUrl })) ?? [],
   );
-  return (await Promise.all(routes)).flatMap((each) => each ?? []);
+  return (await Promise.all(routes)).flat();
 }
 
 /** Takes what providers deliver later into the ledger. The store waits for the database by itself. */

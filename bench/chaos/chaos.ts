@@ -132,6 +132,8 @@ function environment(servers: Servers, logLevel: string): Record<string, string>
     // Two hundred starts of a process: without it most of the machine goes into compiling.
     NODE_COMPILE_CACHE: join(servers.dataDir, "compile-cache"),
     NODE_ENV: "production",
+    // It runs at night, too.
+    DEFAULT_POLICY: "none",
     HOST: "127.0.0.1",
     LOG_LEVEL: logLevel,
     API_SECRET: SECRET,

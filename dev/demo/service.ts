@@ -69,7 +69,10 @@ export function startDemoService(options: DemoServiceOptions, stopping: AbortSig
 }
 
 /** Nothing of the shell's: with Twilio's credentials in it, the demo would send real messages. So: the sandbox. */
-function environment({ stack, apiSecret, redisPrefix, environment: further }: DemoServiceOptions, port: number): NodeJS.ProcessEnv {
+function environment(
+  { stack, apiSecret, redisPrefix, environment: further }: DemoServiceOptions,
+  port: number,
+): NodeJS.ProcessEnv {
   return {
     ...minimalEnvironment(),
     NODE_ENV: "development",

@@ -19,7 +19,12 @@ const LOOK_MS = 1500;
 
 /** Whom the hunt writes to, and what they do. */
 const PEOPLE = [
-  { adId: "apt_lyon_3101", phone: "+33639980107", name: "Madame Ferrand", answers: "Bonjour, oui, il est libre. Demain 18 h ?" },
+  {
+    adId: "apt_lyon_3101",
+    phone: "+33639980107",
+    name: "Madame Ferrand",
+    answers: "Bonjour, oui, il est libre. Demain 18 h ?",
+  },
   { adId: "apt_paris_3201", phone: "+33639980207", name: "Monsieur Aubertin", answers: "STOP" },
   { adId: "apt_lille_3401", phone: "+33639980307", name: "Agence du Nord", answers: undefined },
 ] as const;
@@ -29,10 +34,14 @@ const TEXT = "Bonjour, votre appartement est-il encore à louer ? Nous avons un 
 
 /** Pairing and a conversation, with a fake WhatsApp in place of the real one: its server, and everybody's phones. */
 export async function whatsappDemo(screen: Screen, stopping: AbortSignal): Promise<void> {
-  screen.line(screen.paint("bold", "A WhatsApp number is paired, and writes to three people; server and phones are fakes."));
+  screen.line(
+    screen.paint("bold", "A WhatsApp number is paired, and writes to three people; server and phones are fakes."),
+  );
   screen.line();
   await using resources = new AsyncDisposableStack();
-  const stack = resources.use(await startStack({ durable: false, redisUrl: process.env["REDIS_URL"] || undefined, log: say }));
+  const stack = resources.use(
+    await startStack({ durable: false, redisUrl: process.env["REDIS_URL"] || undefined, log: say }),
+  );
   const fake = resources.use(await startFakeWhatsApp());
   fake.notOnWhatsApp(ABSENT);
   const id = randomBytes(6).toString("hex");
@@ -87,7 +96,12 @@ async function converse({ screen, fake, client, ledger, signal }: Story): Promis
     await client.executeHunt({
       huntId: "hunt_whatsapp",
       accountId: ACCOUNT,
-      contacts: PEOPLE.map(({ adId, phone }) => ({ adId, recipientPhone: phone, channel: "whatsapp_text" as const, message: TEXT })),
+      contacts: PEOPLE.map(({ adId, phone }) => ({
+        adId,
+        recipientPhone: phone,
+        channel: "whatsapp_text" as const,
+        message: TEXT,
+      })),
     }),
   );
   for (const { name, phone, answers } of PEOPLE) {
@@ -109,8 +123,18 @@ async function converse({ screen, fake, client, ledger, signal }: Story): Promis
     return messages;
   };
   valueOf(await client.waitForHunt(jobId, { pollMs: POLL_MS, signal }));
-  const messages = await until("what became of them", all, (found) => found.every(({ status }) => status !== "sent" && status !== "delivered"), signal);
-  const replies = await until("the replies", () => ledger.replies(ACCOUNT), (found) => found.length >= 2, signal);
+  const messages = await until(
+    "what became of them",
+    all,
+    (found) => found.every(({ status }) => status !== "sent" && status !== "delivered"),
+    signal,
+  );
+  const replies = await until(
+    "the replies",
+    () => ledger.replies(ACCOUNT),
+    (found) => found.length >= 2,
+    signal,
+  );
   screen.line();
   for (const { name, adId } of PEOPLE) {
     const message = messages.find((each) => each.adId === adId);
@@ -122,7 +146,12 @@ async function converse({ screen, fake, client, ledger, signal }: Story): Promis
   screen.line("  Everything that was started is stopped.");
 }
 
-async function until<T>(what: string, read: () => Promise<T>, wished: (value: T) => boolean, signal: AbortSignal): Promise<T> {
+async function until<T>(
+  what: string,
+  read: () => Promise<T>,
+  wished: (value: T) => boolean,
+  signal: AbortSignal,
+): Promise<T> {
   const deadline = performance.now() + STEP_TIMEOUT_MS;
   for (;;) {
     const value = await read();

@@ -62,7 +62,7 @@ const ASK_AGAIN_MS = 10_000;
  * provider itself cannot be asked, that proves nothing: `ambiguous`, to be asked again.
  */
 export async function reconcile(
-  provider: Provider,
+  provider: Pick<Provider, "name" | "reconcile">,
   open: OpenAttempt,
   claim: string,
   { clock, log }: { clock: Clock; log: Logger },

@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { DelayedError, UnrecoverableError, type Job } from "bullmq";
 import type { Logger } from "pino";
-import type { Admission, Channel, Provider, SendRequest } from "../channels/channel.ts";
+import type { Admission, Channel, Provider, ProviderChoice, SendRequest } from "../channels/channel.ts";
+import { movesOn } from "../channels/failover.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Metrics } from "../core/metrics.ts";
 import type { Ruling } from "../core/rules.ts";
@@ -52,8 +53,11 @@ const HAND_BACK_MS = 250;
 export async function runJob(job: Job<unknown>, token: string | undefined, deps: RunJobDeps): Promise<JobResult> {
   const { store, clock, log, metrics, handBack, leaving } = deps;
   let data = await parse(job, deps);
-  const provider = deps.channels.get(data.channel)?.provider;
-  if (!provider) return refuse(store, data.messageId, "channel_off", `${data.channel} has no provider now.`);
+  const carrier = deps.channels.get(data.channel)?.provider;
+  if (!carrier) return refuse(store, data.messageId, "channel_off", `${data.channel} has no provider now.`);
+  const { choice } = carrier;
+  /** Of several, those that have proven in this run that they did not accept the message. */
+  const tried: string[] = [];
 
   const later = async (delayMs: number): Promise<never> => {
     await job.moveToDelayed(Date.now() + Math.max(1, delayMs), token);
@@ -85,6 +89,8 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
   if (data.outcome) await orHandBack(store.recordOutcome(data.outcome as Outcome));
 
   const { messageId } = data;
+  let provider: Provider = choice?.next(data.to, tried) ?? carrier;
+  if (choice && provider === carrier) return later(choice.retryAfterMs);
   const lane = job.queueName === deps.channels.get(data.channel)?.channel.queue ? undefined : job.queueName;
   const moved = await orHandBack(moveToLane(job, data, lane, provider, deps));
   if (moved !== undefined) return { status: "moved", code: moved };
@@ -103,7 +109,7 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
   if (data.attempt !== undefined && data.attempt !== data.outcome?.attemptId) {
     await orHandBack(doubtForgotten(store, messageId, data.attempt));
   }
-  const attemptId = randomUUID();
+  let attemptId = randomUUID();
   for (;;) {
     // Its turn may have been long in coming.
     const { skip, opensInMs, why, caps } = (before?.opensInMs ? before : await ruling()) ?? {};
@@ -138,7 +144,9 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
           ...requestOf(data, lane, answer.recipient, answer.attemptId, answer.attempts),
           startedAt: answer.startedAt,
         };
-        const outcome = await reconcile(provider, open, attemptId, deps);
+        // Whoever had the attempt is asked, which may be another one than would carry the message now.
+        const had = choice ? await orHandBack(whoHad(messageId, choice, store)) : carrier;
+        const outcome = await reconcile(had, open, attemptId, deps);
         await record(outcome);
         if (outcome.result === "not_sent") continue;
         if (outcome.result === "ambiguous") return later(outcome.holdMs ?? 0);
@@ -154,7 +162,9 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
           await record({ ...outcomeOf(messageId, attemptId), result: "not_sent", code: "not_started" });
           return later(HAND_BACK_MS);
         }
-        const tries = { attempt: job.attemptsMade + 1, maxAttempts: job.opts.attempts ?? 1, calls: answer.attempts };
+        const nextInLine: Provider | undefined = choice?.next(data.to, [...tried, provider.name]);
+        const maxAttempts = nextInLine ? Infinity : (job.opts.attempts ?? 1);
+        const tries = { attempt: job.attemptsMade + 1, maxAttempts, calls: answer.attempts };
         const called = clock.monotonic();
         const attempt = await attemptOnce(
           provider,
@@ -171,6 +181,14 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
           log.error({ err: attempt.error, jobId: job.id }, "a provider threw what it must not throw");
         }
         await record(attempt.outcome);
+        if (nextInLine && attempt.outcome.result === "not_sent" && attempt.next !== "done" && movesOn(attempt.error)) {
+          tried.push(provider.name);
+          provider = nextInLine;
+          attemptId = randomUUID();
+          const turn = await orHandBack(admit(provider, data, lane, leaving));
+          if (turn.verdict !== "go") return later(turn.verdict === "later" ? turn.delayMs : HAND_BACK_MS);
+          continue;
+        }
         switch (attempt.next) {
           case "done":
             return { status: "sent", providerMessageId: attempt.outcome.providerMessageId };
@@ -186,6 +204,16 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
       }
     }
   }
+}
+
+/** Who has a message's attempt, as the ledger knows; one that is no longer there cannot be asked about it. */
+async function whoHad(
+  messageId: string,
+  choice: ProviderChoice,
+  store: Store,
+): Promise<Pick<Provider, "name" | "reconcile">> {
+  const name = (await store.message(messageId))?.provider ?? "";
+  return choice.named(name) ?? { name };
 }
 
 /**

@@ -346,7 +346,7 @@ begin
     -- Whoever answers over WhatsApp means what came over it.
     order by m.provider is distinct from p_reply ->> 'provider', m.sent_at desc nulls first limit 1;
   end if;
-  if v_message.recipient is not null then
+  if v_message.recipient <> 'erased' then
     v_phones := v_message.recipient || array_remove(v_phones, v_message.recipient);
   end if;
   insert into replies (message_id, account_id, phone, provider, provider_reply_id, text, at)

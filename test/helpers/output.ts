@@ -72,7 +72,7 @@ export function keepPrivate(kind: PrivateKind, ...values: string[]): void {
   }
 }
 
-const SECRET_NAME = /(?:SECRET|TOKEN|PASSWORD|_KEY)$/;
+const SECRET_NAME = /(?:SECRET|TOKEN|PASSWORD|_KEY|_SALT)$/;
 
 /** The credentials of a service's environment, those in its addresses too. */
 export function keepEnvironment(environment: Record<string, string | undefined>): void {

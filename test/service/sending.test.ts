@@ -79,7 +79,7 @@ test("a call that is accepted → carries attempt, number, sender and content; t
       attemptNumber: 1,
       to,
       from: "+33987654321",
-      content: { text: "Bonjour" },
+      content: { text: "Bonjour", segments: 1 },
     },
   ]);
   await expect.poll(() => jobOf(messageId)).toMatchObject({ state: "completed", result: { status: "sent" } });

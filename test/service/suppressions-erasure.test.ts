@@ -338,6 +338,21 @@ test("the list → shows that somebody was erased without a number; START does n
   expect(await messagesOf(service, huntId)).toMatchObject([{ status: "sent" }]);
 });
 
+test("somebody who was erased and answers a message of then → is kept as who writes now, and may write STOP", async () => {
+  const [accountId, to] = [await world.account(), nextPhone()];
+  await run(service, { accountId, contacts: [contact({ recipientPhone: to })] });
+  const call = provider.calls.find((each) => each.to === to);
+  await erase(to);
+  const providerMessageId = `scripted:${call?.attemptId}`;
+  await inbound.reply({ provider: "scripted", providerMessageId, from: to, text: "STOP", at: Date.now() });
+  const { rows } = await world.sql.query("select account_id, phone, reason from suppressions where account_id = $1", [
+    accountId,
+  ]);
+  expect(rows).toEqual([{ account_id: accountId, phone: to, reason: "stop" }]);
+  await erase(to);
+  expect(await tablesWith(digits(to))).toEqual([]);
+});
+
 test("without a salt → nobody is erased, and the answer says what to set", async () => {
   await using other = await openWorld();
   const unsalted = await other.start({ SUPPRESSION_SALT: "" });

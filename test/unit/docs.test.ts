@@ -36,7 +36,13 @@ test("each command that a document names exists", () => {
 });
 
 test("each relative link of the documents leads somewhere", () => {
-  for (const name of ["README.md", "ARCHITECTURE.md", "GRACEFUL-SHUTDOWN.md", "docs/delivery.md"]) {
+  for (const name of [
+    "README.md",
+    "ARCHITECTURE.md",
+    "GRACEFUL-SHUTDOWN.md",
+    "docs/delivery.md",
+    "docs/compliance.md",
+  ]) {
     const base = new URL(`../../${name}`, import.meta.url);
     for (const [, target] of read(name).matchAll(/\]\((?!http)([^)#]+)\)/g)) {
       expect(existsSync(new URL(target as string, base)), `${name} → ${target}`).toBe(true);

@@ -17,7 +17,7 @@ const env = {
     .number()
     .int()
     .min(1)
-    .max(24)
+    .max(25)
     .default(11)
     .describe("Segments that an SMS may take, each of which is charged; 11 hold 1600 characters of GSM-7"),
   SMS_TRANSLITERATE: z

@@ -157,7 +157,10 @@ export function sessionRoutes({ sessions, provider, clock }: ChannelRouteDeps): 
         200: { description: "A PNG." },
         404: {
           description: "There is no such session, or nothing to scan.",
-          codes: { no_qr: "The session is not being paired by QR code, or the next code is on its way." },
+          codes: {
+            not_found: "There is nothing with that id. `detail` says what was looked for.",
+            no_qr: "The session is not being paired by QR code, or the next code is on its way.",
+          },
         },
       },
       async handle({ params: { sessionId } }) {

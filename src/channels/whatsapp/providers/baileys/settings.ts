@@ -13,7 +13,6 @@ export const settingsSchema = z.strictObject({
   newContactsPerDay: count(100_000).nullable().optional().describe("First contacts a day (UTC); null: no limit"),
   warmUpDays: count(365).optional().describe("Days after pairing until that number is reached"),
 });
-export type Settings = z.output<typeof settingsSchema>;
 
 /** What holds for a session. Own values that make no sense any more are passed over. */
 export function paceSettings(env: BaileysEnv, own: unknown): PaceSettings {
