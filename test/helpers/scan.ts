@@ -30,7 +30,8 @@ export function createScanner(privates: readonly Private[]): (line: string) => s
   ];
   const needles = (["secret", "text"] as const).flatMap((kind) =>
     valuesOf(kind)
-      .filter((value) => value.trim().length >= MIN_LENGTH)
+      // A filler of one character over and over is nobody's words, and may be in a request's id as well.
+      .filter((value) => value.trim().length >= MIN_LENGTH && new Set(value.trim()).size > 2)
       .map((value) => ({ what: `a ${kind} of the tests`, value: onOneLine(value) })),
   );
   const numbers = new Set(

@@ -20,10 +20,15 @@ async function backup({ sql }: World): Promise<() => Promise<void>> {
   const inOne = async (statements: string[]): Promise<void> => {
     const client = await sql.connect();
     try {
-      await client.query(`begin isolation level repeatable read; ${statements.join("; ")}; commit`);
-    } catch (error) {
-      await client.query("rollback");
-      throw error;
+      for (;;) {
+        try {
+          return void (await client.query(`begin isolation level repeatable read; ${statements.join("; ")}; commit`));
+        } catch (error) {
+          await client.query("rollback");
+          // What a service that was cut off had still asked of the database came in between.
+          if ((error as { code?: string }).code !== "40001") throw error;
+        }
+      }
     } finally {
       client.release();
     }
