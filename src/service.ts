@@ -283,11 +283,16 @@ async function webhooks({ channels, http }: Config, deps: Omit<WebhookDeps, "pub
 
 /** Takes what providers deliver later into the ledger. The store waits for the database by itself. */
 function createInbound(store: Store, log: Logger, isStop: (text: string) => boolean): Inbound {
-  const kept = (what: string, write: Promise<void>): void => {
-    write.catch((error: unknown) => log.error({ err: error }, `could not record a ${what}`));
-  };
   return {
-    receipt: (receipt) => kept("receipt", store.recordReceipt(receipt)),
+    async receipt(receipt) {
+      try {
+        await store.recordReceipt(receipt);
+        return true;
+      } catch (error) {
+        log.error({ err: error }, "could not record a receipt");
+        return !(error instanceof UnavailableError);
+      }
+    },
     async reply(reply) {
       try {
         const stop = reply.stop === true || isStop(reply.text);

@@ -153,8 +153,8 @@ class SandboxProvider implements Provider {
   #report({ request, providerMessageId }: DueReceipt): void {
     const { clock, inbound } = this.#ports;
     const receipt = { provider: NAME, providerMessageId, at: clock.now() };
-    if (request.to.endsWith("0005")) return inbound.receipt({ ...receipt, status: "failed", code: "undelivered" });
-    inbound.receipt({ ...receipt, status: "delivered" });
+    if (request.to.endsWith("0005")) return void inbound.receipt({ ...receipt, status: "failed", code: "undelivered" });
+    void inbound.receipt({ ...receipt, status: "delivered" });
     if (!request.to.endsWith("0006")) return;
     const to = request.from === undefined ? {} : { to: request.from };
     void inbound.reply({ ...receipt, from: request.to, ...to, text: "STOP" });

@@ -42,7 +42,8 @@ export type InboundEvent = ({ kind: "receipt" } & Receipt) | ({ kind: "reply" } 
 
 /** Where a provider delivers what comes back later. Neither rejects: the store keeps trying. */
 export interface Inbound {
-  receipt(receipt: Receipt): void;
+  /** Resolves once it is stored, or refused for good; false: the service ended before that. */
+  receipt(receipt: Receipt): Promise<boolean>;
   /** Resolves once it is stored: whether it is this person's first stop, which is to be confirmed once. */
   reply(reply: Reply): Promise<{ firstStop: boolean }>;
 }

@@ -39,7 +39,7 @@ const report = (
   status: "delivered" | "read" | "failed",
   code?: string,
 ): void =>
-  inbound.receipt({
+  void inbound.receipt({
     provider: "scripted",
     providerMessageId: `scripted:${attemptId}`,
     status,
@@ -157,8 +157,14 @@ test("a receipt for a message that nobody knows → is kept, and harms no other 
 
 test("a receipt that the database cannot store → harms no other in its batch, and is logged", async () => {
   const { messageId, call } = await send();
-  inbound.receipt({ provider: "scripted", providerMessageId: "a\0b", status: "delivered", at: Date.now() });
-  inbound.receipt({ provider: "scripted", providerMessageId: "ok", status: "failed", code: "\ud83d", at: Date.now() });
+  void inbound.receipt({ provider: "scripted", providerMessageId: "a\0b", status: "delivered", at: Date.now() });
+  void inbound.receipt({
+    provider: "scripted",
+    providerMessageId: "ok",
+    status: "failed",
+    code: "\ud83d",
+    at: Date.now(),
+  });
   report(call, "delivered");
   await settles(service, messageId, "delivered");
   await expect.poll(() => service.logs.filter(({ msg }) => msg === "could not record a receipt")).toHaveLength(2);
@@ -169,8 +175,8 @@ test.each([
   ["beyond all dates", 1e20],
 ])("a receipt whose time is %s → does not bring the service down", async (_, at) => {
   const { messageId, call } = await send();
-  expect(() =>
-    inbound.receipt({ provider: "scripted", providerMessageId: "x", status: "delivered", at }),
+  expect(
+    () => void inbound.receipt({ provider: "scripted", providerMessageId: "x", status: "delivered", at }),
   ).not.toThrow();
   report(call, "delivered");
   await settles(service, messageId, "delivered");

@@ -12,7 +12,7 @@ const signal = new AbortController().signal;
 async function startSandbox(values: { latencyMs?: number; receiptDelayMs?: number | "none" } = {}) {
   const events: (Receipt | Reply)[] = [];
   const inbound = {
-    receipt: (receipt: Receipt) => void events.push(receipt),
+    receipt: async (receipt: Receipt) => events.push(receipt) > 0,
     reply: async (reply: Reply) => {
       events.push(reply);
       return { firstStop: false };

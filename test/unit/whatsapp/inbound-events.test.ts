@@ -1,63 +1,29 @@
-import { proto, type WAMessage, type WASocket } from "@whiskeysockets/baileys";
+import type { proto, WAMessage, WASocket } from "@whiskeysockets/baileys";
 import { makeEventBuffer } from "@whiskeysockets/baileys/lib/Utils/event-buffer.js";
 import { pino } from "pino";
 import { expect, test } from "vitest";
-import { listenInbound, type Incoming } from "../../../src/channels/whatsapp/providers/baileys/inbound-events.ts";
+import { listenIncoming, type Incoming } from "../../../src/channels/whatsapp/providers/baileys/inbound-events.ts";
 
-const { Status } = proto.WebMessageInfo;
 const JID = "33612345678@s.whatsapp.net";
 const LID = "123456789012345@lid";
 
-/** Baileys' own event buffer, which folds what belongs together, and what we make of its events. */
+/** Baileys' own event buffer, and what we make of its events. */
 function listening() {
   const ev = makeEventBuffer(pino({ enabled: false }));
   const incoming: Incoming[] = [];
-  const statuses: string[] = [];
-  listenInbound({ ev } as unknown as WASocket, {
-    onIncoming: (message) => void incoming.push(message),
-    onStatus: (id, status) => void statuses.push(`${id} ${status}`),
-  });
-  return { ev, incoming, statuses };
+  listenIncoming({ ev } as unknown as WASocket, (message) => void incoming.push(message));
+  return { ev, incoming };
 }
-
-const own = (id: string, status: number): WAMessage => ({
-  key: { remoteJid: JID, fromMe: true, id },
-  message: { conversation: "Bonjour" },
-  status,
-  messageTimestamp: 1,
-});
 const theirs = (message: proto.IMessage, key: object = {}): WAMessage => ({
   key: { remoteJid: JID, fromMe: false, id: "3A1", ...key },
   message,
   messageTimestamp: 1_795_000_000,
 });
 
-test("a status that comes by itself → told", () => {
-  const { ev, statuses } = listening();
-  const key = { remoteJid: JID, fromMe: true, id: "A" };
-  ev.emit("messages.update", [
-    { key, update: { status: Status.DELIVERY_ACK } },
-    { key, update: { status: Status.READ } },
-    { key, update: { status: Status.PLAYED } },
-    { key, update: { status: Status.ERROR } },
-    { key, update: { status: Status.SERVER_ACK } },
-    { key, update: { pollUpdates: [] } },
-    { key: { ...key, fromMe: false }, update: { status: Status.READ } },
-  ]);
-  expect(statuses).toEqual(["A delivered", "A read", "A read", "A failed"]);
-});
-
-test("a status that Baileys folds into an upsert of type append → told", () => {
-  const { ev, statuses } = listening();
-  ev.buffer();
-  ev.emit("messages.upsert", { messages: [own("A", Status.SERVER_ACK)], type: "append" });
-  ev.emit("messages.update", [{ key: { remoteJid: JID, fromMe: true, id: "A" }, update: { status: Status.READ } }]);
-  const updates: unknown[] = [];
-  ev.on("messages.update", (update) => void updates.push(update));
-  ev.flush();
-  // It came folded, and in no other way.
-  expect(updates).toEqual([]);
-  expect(statuses).toEqual(["A read"]);
+test("what the number itself wrote, on the phone → nobody's reply", () => {
+  const { ev, incoming } = listening();
+  ev.emit("messages.upsert", { messages: [theirs({ conversation: "STOP" }, { fromMe: true })], type: "append" });
+  expect(incoming).toEqual([]);
 });
 
 test("a message by number, by LID, and by both → all addresses", () => {

@@ -138,7 +138,7 @@ export class TwilioProvider implements Provider<SmsContent> {
     // 0 as long as a messaging service has not chosen the sender.
     if (ours === undefined || ours === theirs || !(theirs > 0)) return;
     const at = this.#clock.now();
-    this.#inbound.receipt({ provider: NAME, providerMessageId, status: "sent", segments: theirs, at });
+    void this.#inbound.receipt({ provider: NAME, providerMessageId, status: "sent", segments: theirs, at });
   }
 
   #senderOf({ from }: SendRequest): TwilioConfig["sender"] {

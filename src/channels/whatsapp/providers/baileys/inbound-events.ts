@@ -1,11 +1,4 @@
-import {
-  type proto,
-  WAMessageStubType,
-  type WAMessage,
-  type WAMessageKey,
-  type WASocket,
-} from "@whiskeysockets/baileys";
-import type { Receipt } from "../../../../core/inbound.ts";
+import { type proto, WAMessageStubType, type WAMessage, type WASocket } from "@whiskeysockets/baileys";
 
 /** What a person wrote to a session. */
 export interface Incoming {
@@ -22,30 +15,12 @@ export interface Incoming {
   at: number;
 }
 
-export interface InboundEvents {
-  onIncoming(incoming: Incoming): void;
-  onStatus(id: string, status: Receipt["status"]): void;
-}
-
-/** WhatsApp's statuses (proto.WebMessageInfo.Status); 2, taken by the server, is learned from its answer to the send. */
-const STATUS: Record<number, Receipt["status"]> = { 0: "failed", 3: "delivered", 4: "read", 5: "read" };
-
-/** Listens to what comes in over a socket. A status may come by itself or folded into a message. */
-export function listenInbound(sock: WASocket, { onIncoming, onStatus }: InboundEvents): void {
-  const status = (key: WAMessageKey, value: number | null | undefined): void => {
-    const known = value === null || value === undefined ? undefined : STATUS[value];
-    if (key.fromMe && key.id && known) onStatus(key.id, known);
-  };
-  sock.ev.on("messages.update", (updates) => {
-    for (const { key, update } of updates) status(key, update.status);
-  });
+/** Calls `take` with each thing that people write over a socket. What becomes of our own messages: `receipts.ts`. */
+export function listenIncoming(sock: WASocket, take: (incoming: Incoming) => void): void {
   sock.ev.on("messages.upsert", ({ messages }) => {
     for (const message of messages) {
-      if (message.key.fromMe) status(message.key, message.status);
-      else {
-        const incoming = incomingOf(message);
-        if (incoming) onIncoming(incoming);
-      }
+      const incoming = message.key.fromMe ? undefined : incomingOf(message);
+      if (incoming) take(incoming);
     }
   });
 }

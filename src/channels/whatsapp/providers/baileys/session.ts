@@ -9,12 +9,13 @@ import type { Lease, Session, SessionReport, SessionStore } from "../../../../st
 import type { AuthState } from "./auth-state.ts";
 import { backOffMs, Reactions, type Closing } from "./close-codes.ts";
 import { NAME, type BaileysEnv } from "./environment.ts";
-import { listenInbound } from "./inbound-events.ts";
+import { listenIncoming } from "./inbound-events.ts";
 import { openKeys, type Keys } from "./keys.ts";
 import { laneOfSession } from "./lanes.ts";
 import { Line } from "./line.ts";
 import { Numbers } from "./numbers.ts";
 import { Pace } from "./pacing.ts";
+import { storeReceiptsFirst } from "./receipts.ts";
 import { takeReply } from "./replies.ts";
 import { SealError, type Sealer } from "./sealed.ts";
 import { SentMessages } from "./sent-messages.ts";
@@ -328,13 +329,13 @@ export class BaileysSession {
         log: this.#log,
         persist: <T>(work: () => Promise<T>) => this.#untilDone(work),
       };
-      listenInbound(sock, {
-        onIncoming: (incoming) => void takeReply(incoming, sock, replies),
-        onStatus: (id, status) => {
-          // An error is the answer to a send that is under way, which learns of it by itself.
-          if (status === "failed") return;
-          inbound.receipt({ provider: NAME, providerMessageId: id, status, at: this.#ports.clock.now() });
-        },
+      listenIncoming(sock, (incoming) => void takeReply(incoming, sock, replies));
+      storeReceiptsFirst(sock, async (statuses) => {
+        const at = this.#ports.clock.now();
+        const stored = statuses.map(({ id, status }) =>
+          inbound.receipt({ provider: NAME, providerMessageId: id, status, at }),
+        );
+        return (await Promise.all(stored)).every(Boolean);
       });
       if (this.#ending.signal.aborted) void sock.end(undefined);
     });
