@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { ROOT, runCommand, say } from "../../dev/command.ts";
 import { StackError } from "../../dev/stack/stack-error.ts";
-import { tableOf, trendsOf, type Trend } from "./samples.ts";
+import { notFlat, tableOf, trendsOf, type Trend } from "./samples.ts";
 import { soak, type SoakResult } from "./soak.ts";
 
 const USAGE = `npm run soak -- [options]
@@ -13,9 +13,9 @@ const USAGE = `npm run soak -- [options]
   --json         one JSON object as the last line
   --write        append to bench/RESULTS.md`;
 
-/** While caches fill and the first code is compiled, nothing is steady. */
-const WARM_UP_SHARE = 0.2;
-const MAX_WARM_UP_MINUTES = 1;
+/** While caches and logs fill and the first code is compiled, nothing is steady. */
+const WARM_UP_SHARE = 0.3;
+const MAX_WARM_UP_MINUTES = 3;
 /** A backlog that has grown by so many seconds of work over the run is one without a bound. */
 const MAX_BACKLOG_SECONDS = 10;
 
@@ -26,7 +26,7 @@ await runCommand(async (stopping) => {
   const result = await soak({ minutes, rate, stopping, say });
   const warmUp = Math.min(MAX_WARM_UP_MINUTES, minutes * WARM_UP_SHARE);
   const trends = trendsOf(result.samples.filter((sample) => sample.minutes >= warmUp));
-  const faults = faultsOf(result, trends);
+  const faults = [...faultsOf(result, trends), ...notFlat(trends, minutes - warmUp)];
   const head = `soak, ${minutes} minutes at ${rate} messages/s: ${result.accepted} accepted, ${result.delivered} delivered`;
   console.log(`\n${head}\n${tableOf(trends)}\n`);
   const { samples: _, ...figures } = result;

@@ -17,6 +17,25 @@ export interface Trend {
   slope: number;
 }
 
+/** What may grow over a run without being called growth: the greater of a tenth and of this. */
+const TOLERANCES: Record<string, number> = {
+  "memory (RSS), MB": 30,
+  "live heap, MB": 8,
+  handles: 10,
+  "event loop lag p99, ms": 10,
+  "Redis keys": 200,
+  "Redis memory, MB": 5,
+};
+
+/** In words, what was not flat: its straight line has risen by more than its tolerance. */
+export function notFlat(trends: readonly Trend[], minutes: number): string[] {
+  return trends.flatMap(({ name, start, slope }) => {
+    const [risen, tolerance] = [slope * minutes, TOLERANCES[name]];
+    if (tolerance === undefined || risen <= Math.max(tolerance, start / 10)) return [];
+    return [`${name} has risen by ${risen.toFixed(1)}`];
+  });
+}
+
 export function trendsOf(samples: readonly Sample[]): Trend[] {
   const names = Object.keys(samples[0]?.values ?? {});
   return names.map((name) => {

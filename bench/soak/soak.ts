@@ -48,6 +48,8 @@ export async function soak({ minutes, rate, stopping, say }: SoakOptions): Promi
   const service = await arena.startService({
     SANDBOX_LATENCY_MS: "20",
     SANDBOX_RECEIPT_DELAY_MS: "500",
+    // So that the queues hold as many ended jobs as they ever will before the run is judged.
+    KEEP_COMPLETED_COUNT: "200",
     SOAK_PROBE_FILE: probeFile,
     NODE_OPTIONS: `--import=${pathToFileURL(join(ROOT, "bench/soak/probe.ts")).href}`,
   });
@@ -119,7 +121,7 @@ async function valuesOf(arena: Arena, probeFile: string, url: string): Promise<R
   const memory = /used_memory:(\d+)/.exec(await arena.redis.info("memory"));
   return {
     "memory (RSS), MB": inside.rssMb,
-    "heap in use, MB": inside.heapMb,
+    "live heap, MB": inside.liveMb,
     handles: inside.handles,
     "event loop lag p99, ms": inside.lagP99Ms,
     "event loop lag max, ms": inside.lagMaxMs,

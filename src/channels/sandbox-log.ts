@@ -1,7 +1,7 @@
 import type { Clock } from "../core/clock.ts";
 
-/** Attempts that one generation holds. Two are kept, so the last 50,000 to 100,000 attempts can be resolved. */
-const GENERATION = 50_000;
+/** Attempts that one generation holds. Two are kept, so the last 10,000 to 20,000 attempts can be resolved. */
+const GENERATION = 10_000;
 
 /**
  * Which attempts the sandbox accepted or fenced, bounded: when the young generation is full, the old one is forgotten
