@@ -8,9 +8,17 @@ import { planning } from "./planning.ts";
 import { tableOf, writeResults, type Section } from "./report.ts";
 import { sending } from "./sending.ts";
 import { shutdown } from "./shutdown.ts";
+import { webhooks } from "./webhooks.ts";
 import { whatsapp } from "./whatsapp.ts";
 
-const SECTIONS: Record<string, (bench: Bench) => Promise<Section>> = { planning, sending, api, shutdown, whatsapp };
+const SECTIONS: Record<string, (bench: Bench) => Promise<Section>> = {
+  planning,
+  sending,
+  api,
+  webhooks,
+  shutdown,
+  whatsapp,
+};
 
 const USAGE = `npm run bench -- [options]
   --n N            contacts of a hunt (20000)

@@ -1,3 +1,6 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Arena, Bench } from "./arena.ts";
 import { ENVIRONMENT, type WhatsAppDouble, type WhatsAppSender } from "./chaos/whatsapp.ts";
@@ -7,7 +10,7 @@ import { huntBody } from "./hunts.ts";
 import { ratio, type Section, type Series } from "./report.ts";
 import type { ServiceProcess } from "./service.ts";
 
-const MESSAGES = 500;
+const MESSAGES = 1000;
 /** The service's default. */
 const CONCURRENCY = 30;
 const IDLE_SESSIONS = 50;
@@ -19,38 +22,12 @@ const TIMEOUT_MS = 120_000;
 
 /** WhatsApp over real Baileys against a fake server in a process of its own. */
 export async function whatsapp(bench: Bench): Promise<Section> {
-  const series = (name: string, unit: string): Series => ({ name, unit, rounds: [] });
-  const first = series("service, first contacts", "messages/s");
-  const again = series("service, known contacts", "messages/s");
-  const bareFirst = series("bare Baileys, first contacts", "messages/s");
-  const bareAgain = series("bare Baileys, known contacts", "messages/s");
-  const cpu = series("processor time of the service, both", "s");
+  const { first, again, notes: conditions } = await throughput(bench);
   const idle = series(`memory for each of ${IDLE_SESSIONS} idle sessions`, "MB");
   const takeover = series("kill -9 of the owner to the next one's first message", "s");
   const broken = series(`${BROKEN.messages} messages, disconnected every ${BROKEN.every}`, "s");
   const notes: string[] = [];
 
-  for (let round = 0; round < bench.rounds; round++) {
-    await using arena = await bench.openArena();
-    await using fake = await arena.startWhatsApp();
-    const [own, other] = [await open(arena, fake, 1), await fake.link(phoneOfSender(90))];
-    {
-      await using service = await arena.startService(environmentOf(fake));
-      await isOpen(arena, 1);
-      const before = service.cpuSeconds();
-      first.rounds.push(MESSAGES / (await hunt(arena, service, own)));
-      again.rounds.push(MESSAGES / (await hunt(arena, service, own)));
-      cpu.rounds.push(service.cpuSeconds() - before);
-    }
-    const task: BareWhatsAppTask = { url: fake.url, creds: other, n: MESSAGES, concurrency: CONCURRENCY };
-    await using child = await startChild<BareWhatsAppTask, BareWhatsAppResult>("bare-whatsapp", task);
-    const { firstSeconds, againSeconds } = await child.go();
-    bareFirst.rounds.push(MESSAGES / firstSeconds);
-    bareAgain.rounds.push(MESSAGES / againSeconds);
-    bench.say(
-      `whatsapp, round ${round + 1}: ${words(first, again)} messages/s, bare Baileys ${words(bareFirst, bareAgain)}`,
-    );
-  }
   for (let round = 0; round < bench.rounds; round++) {
     idle.rounds.push(await idleMemory(bench));
     takeover.rounds.push(await takeOver(bench));
@@ -66,19 +43,90 @@ export async function whatsapp(bench: Bench): Promise<Section> {
   return {
     name: "whatsapp",
     title: `WhatsApp over Baileys, one session, ${MESSAGES} messages`,
-    series: [first, bareFirst, again, bareAgain, cpu, idle, takeover, broken],
-    ratios: [
-      ratio("service / bare Baileys, first contacts", first, bareFirst, 0.8),
-      ratio("service / bare Baileys, known contacts", again, bareAgain, 0.8),
-    ],
+    series: [...first.series, ...again.series, idle, takeover, broken],
+    ratios: [...first.ratios(), ...again.ratios()],
+    notes: [...notes, ...conditions, "lease 15 s, the default"],
+  };
+}
+
+/** One session of the service, and Baileys alone beside it, each against the same fake. */
+export async function throughput(bench: Bench) {
+  const [first, again] = [comparison("first contacts"), comparison("known contacts")];
+  for (let round = 0; round < bench.rounds; round++) {
+    await using arena = await bench.openArena();
+    await using fake = await arena.startWhatsApp();
+    const own = await open(arena, fake, 1);
+    {
+      await using service = await arena.startService(environmentOf(fake));
+      await isOpen(arena, 1);
+      for (const { service: of } of [first, again]) {
+        const before = service.cpuSeconds();
+        const seconds = await hunt(arena, service, own);
+        of.note({ seconds, cpuSeconds: service.cpuSeconds() - before });
+      }
+    }
+    const directory = await mkdtemp(join(tmpdir(), "bench-whatsapp-"));
+    for (const keys of ["memory", "files"] as const) {
+      const task: BareWhatsAppTask = {
+        url: fake.url,
+        creds: await fake.link(phoneOfSender(keys === "files" ? 91 : 90)),
+        n: MESSAGES,
+        concurrency: CONCURRENCY,
+        directory: keys === "files" ? directory : undefined,
+      };
+      await using child = await startChild<BareWhatsAppTask, BareWhatsAppResult>("bare-whatsapp", task);
+      const sent = await child.go();
+      first[keys].note(sent.first);
+      again[keys].note(sent.again);
+    }
+    await rm(directory, { recursive: true });
+    for (const { what, service, memory, files } of [first, again]) {
+      const [own, bare, kept] = [service, memory, files].map(({ rate, cpu }) => words(rate, cpu));
+      bench.say(`${what}, round ${round + 1}: ${own} (messages/s, ms); bare Baileys ${bare}, with files ${kept}`);
+    }
+  }
+  return {
+    first,
+    again,
     notes: [
-      ...notes,
-      `no pace; ${CONCURRENCY} messages at once on both sides, each until the fake's server has confirmed it`,
-      "bare Baileys: sendMessage with keys in memory, no look-up of numbers, nothing recorded",
-      "lease 15 s, the default",
+      `no pace; ${CONCURRENCY} messages at once on both sides, until the fake's server has confirmed all`,
+      "service: numbers looked up, each message accepted, marked, kept and recorded in Postgres, keys sealed and kept there",
+      "bare Baileys: sendMessage alone, keys in memory; keys in files: useMultiFileAuthState, as its documentation shows it",
+      "processor time is that of the one process; Postgres, PostgREST, Redis and the fake work on the same cores",
     ],
   };
 }
+
+function comparison(what: string) {
+  const sides = {
+    service: side(`service, ${what}`),
+    memory: side(`bare Baileys, ${what}`),
+    files: side(`bare Baileys, keys in files, ${what}`),
+  };
+  const { service, memory, files } = sides;
+  return {
+    what,
+    ...sides,
+    series: [service, memory, files].flatMap(({ rate, cpu }) => [rate, cpu]),
+    /** Of the rounds so far. */
+    ratios: () => [
+      ratio(`service / bare Baileys, ${what}`, service.rate, memory.rate, 0.8),
+      ratio(`service / bare Baileys with keys in files, ${what}`, service.rate, files.rate),
+    ],
+  };
+}
+
+function side(name: string) {
+  const rate = series(name, "messages/s");
+  const cpu = series(`${name}: processor time a message`, "ms");
+  const note = ({ seconds, cpuSeconds }: { seconds: number; cpuSeconds: number }): void => {
+    rate.rounds.push(MESSAGES / seconds);
+    cpu.rounds.push((1000 * cpuSeconds) / MESSAGES);
+  };
+  return { rate, cpu, note };
+}
+
+const series = (name: string, unit: string): Series => ({ name, unit, rounds: [] });
 
 const words = (...all: Series[]): string => all.map(({ rounds }) => (rounds.at(-1) ?? 0).toFixed(1)).join(" and ");
 

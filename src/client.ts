@@ -3,9 +3,13 @@
  * folder, so that nothing of the service comes along.
  */
 import type {
+  Account,
+  AccountSettings,
   AcceptedHunt,
   AcceptedMessage,
   CallOptions,
+  Channel,
+  Credits,
   Erased,
   FilePage,
   Health,
@@ -30,6 +34,7 @@ import type {
   PageOptions,
   PostOptions,
   QueueStats,
+  Sender,
   Readiness,
   Suppression,
   SuppressionPage,
@@ -40,6 +45,7 @@ import type {
   NewPairing,
   Resolution,
   WhatsAppPace,
+  Steered,
   WhatsAppSession,
 } from "./client/shapes.ts";
 import { aborted, createCalls, slept, type ClientOptions, type Result } from "./client/calls.ts";
@@ -53,7 +59,7 @@ export { ClientError, type ClientOptions, type Result } from "./client/calls.ts"
  * because each carries an `Idempotency-Key` and so stays one request.
  */
 export interface Client {
-  /** Contacts everybody of a hunt. Errors: `invalid_request`, `unknown_account`, `suspended_account`, `idempotency_conflict`, `hunt_of_other_account`. */
+  /** Contacts everybody of a hunt. Errors: `invalid_request`, `unknown_account`, `suspended_account`, `idempotency_conflict`, `hunt_of_other_account`, `hunt_cancelled`. */
   executeHunt(hunt: NewHunt, options?: PostOptions): Promise<Result<AcceptedHunt>>;
   /** How far the hunt of a submission is. Errors: `not_found`. */
   huntStatus(jobId: string, options?: CallOptions): Promise<Result<HuntStatus>>;
@@ -113,6 +119,20 @@ export interface Client {
   exportSuppressions(options?: SuppressionsOptions): Promise<Result<FilePage>>;
   /** Forgets a person, for every account. Errors: `invalid_request`, `erasure_off`. */
   erasePerson(phone: string, options?: CallOptions): Promise<Result<Erased>>;
+  /** An account's settings and credits. Errors: `not_found`. */
+  account(accountId: string, options?: CallOptions): Promise<Result<Account>>;
+  /** Makes an account, or replaces its settings: what is absent is at its default. Errors: `invalid_request`. */
+  putAccount(accountId: string, settings: AccountSettings, options?: CallOptions): Promise<Result<Account>>;
+  /** Changes an account's settings: what is absent stays. Errors: `invalid_request`, `not_found`. */
+  changeAccount(accountId: string, changes: AccountSettings, options?: CallOptions): Promise<Result<Account>>;
+  /** Adds to what an account may spend on a channel. Errors: `invalid_request`, `not_found`, `idempotency_conflict`. */
+  addCredits(
+    accountId: string,
+    credits: { channel: Channel; amount: number },
+    options?: PostOptions,
+  ): Promise<Result<Credits>>;
+  /** Pauses a hunt, goes on with it, or ends it; may be said again. Errors: `not_found`, `hunt_cancelled`. */
+  steerHunt(huntId: string, action: "pause" | "resume" | "cancel", options?: PostOptions): Promise<Result<Steered>>;
   /** Starts pairing a WhatsApp number. Errors: `invalid_request`, `number_taken`, `session_leaving`, `sessions_off`. */
   pairWhatsApp(pairing: NewPairing, options?: PostOptions): Promise<Result<WhatsAppSession>>;
   /** A WhatsApp number: while it is being paired, what to scan or to type. Errors: `not_found`. */
@@ -131,6 +151,8 @@ export interface Client {
   /** One queue, or without a name all of them. Errors: `not_found`. */
   queueStats(queue: string, options?: CallOptions): Promise<Result<QueueStats>>;
   queueStats(options?: CallOptions): Promise<Result<{ queues: QueueStats[] }>>;
+  /** How fast each sender sends that a provider limits, and why not faster. */
+  senders(options?: CallOptions): Promise<Result<{ senders: Sender[] }>>;
   /** Whether the process is alive. */
   health(options?: CallOptions): Promise<Result<Health>>;
   /** Whether the service can do its work. "No" is a value too: `{ ready: false, checks }`. */
@@ -138,6 +160,7 @@ export interface Client {
 }
 
 const ITERATOR_PAGE = 1000;
+const ACCOUNTS = "/api/accounts";
 const SESSIONS = "/api/whatsapp/sessions";
 const SUPPRESSIONS = "/api/suppressions";
 
@@ -210,18 +233,26 @@ export function createClient(options: ClientOptions): Client {
     exportSuppressions: ({ signal, ...filter } = {}) =>
       call({ method: "GET", path: `${SUPPRESSIONS}/export${queryOf(filter)}`, signal, asFile: true }),
     erasePerson: (phone, { signal } = {}) => call({ method: "DELETE", path: `/api/contacts/${part(phone)}`, signal }),
+    account: (accountId, options) => get(`${ACCOUNTS}/${part(accountId)}`, options),
+    putAccount: (accountId, settings, { signal } = {}) =>
+      call({ method: "PUT", path: `${ACCOUNTS}/${part(accountId)}`, body: settings, signal }),
+    changeAccount: (accountId, changes, { signal } = {}) =>
+      call({ method: "PATCH", path: `${ACCOUNTS}/${part(accountId)}`, body: changes, signal }),
+    addCredits: (accountId, credits, options) => post(`${ACCOUNTS}/${part(accountId)}/credits`, credits, options),
     pairWhatsApp: (pairing, options) => post(SESSIONS, pairing, options),
     whatsAppSession: (sessionId, options) => get(`${SESSIONS}/${part(sessionId)}`, options),
     whatsAppSessions: ({ signal, ...filter } = {}) => get(`${SESSIONS}${queryOf(filter)}`, { signal }),
     setWhatsAppPace: (sessionId, pace, options) => post(`${SESSIONS}/${part(sessionId)}/settings`, pace, options),
     removeWhatsAppSession: (sessionId, { signal } = {}) =>
       call({ method: "DELETE", path: `${SESSIONS}/${part(sessionId)}`, signal }),
+    steerHunt: (huntId, action, options) => post(`/api/hunt/${part(huntId)}/${action}`, undefined, options),
     job: (queue, jobId, options) => get(`/api/jobs/${part(queue)}/${part(jobId)}`, options),
     retryJob: (queue, jobId, options) => post(`/api/jobs/${part(queue)}/${part(jobId)}/retry`, undefined, options),
     queueStats: ((queue?: string | CallOptions, options?: CallOptions) =>
       typeof queue === "string"
         ? get(`/api/queues/${part(queue)}/stats`, options)
         : get("/api/queues/stats", queue)) as Client["queueStats"],
+    senders: (options) => get("/api/senders", options),
     health: (options) => get("/health", options),
     ready: ({ signal } = {}) => call({ method: "GET", path: "/ready", signal, alsoGood: 503 }),
   };

@@ -63,6 +63,9 @@ export const BASE_ENV = {
   JOB_ATTEMPTS: wholeNumber(1, 20).default(3).describe("Tries of a message, the first one included"),
   JOB_BACKOFF_MS: wholeNumber(10, 3_600_000).default(2000).describe("Before the second try; doubled each time"),
   WORKER_CONCURRENCY: wholeNumber(1, 1000).default(200).describe("Messages under way at once, each channel queue"),
+  FLOW_WINDOW: wholeNumber(1, 1_000_000)
+    .default(1000)
+    .describe("Messages of one hunt, queue and sender that may be in Redis at once; the others wait in the database"),
   HUNT_CONCURRENCY: wholeNumber(1, 50).default(2).describe("Chunks of hunts planned at once"),
   LOCK_MS: wholeNumber(1000, 600_000)
     .default(10_000)
@@ -120,6 +123,7 @@ export interface Config {
   workers: {
     concurrency: number;
     huntConcurrency: number;
+    window: number;
     lockMs: number;
     stalledCheckMs: number;
     sweepMs: number;
@@ -193,6 +197,7 @@ export function readConfig(environment: Environment, channels: readonly Channel[
     workers: {
       concurrency: env.WORKER_CONCURRENCY,
       huntConcurrency: env.HUNT_CONCURRENCY,
+      window: env.FLOW_WINDOW,
       lockMs: env.LOCK_MS,
       stalledCheckMs: env.STALLED_CHECK_MS,
       sweepMs: env.SWEEP_MS,

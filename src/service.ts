@@ -6,8 +6,11 @@ import { failover } from "./channels/failover.ts";
 import { mediaRoutes } from "./channels/media.routes.ts";
 import { singleRoute } from "./channels/single.routes.ts";
 import { createIsStop, isStart } from "./channels/stop-words.ts";
+import { createTermsOf } from "./channels/terms.ts";
+import { counted } from "./channels/webhooks.ts";
+import { accountRoutes } from "./compliance/accounts.routes.ts";
 import { erasureRoutes } from "./compliance/erasure.routes.ts";
-import { createRules } from "./compliance/rules.ts";
+import { createRules, createStopNoticeOf } from "./compliance/rules.ts";
 import { createRulings } from "./compliance/rulings.ts";
 import { suppressionRoutes } from "./compliance/suppressions.routes.ts";
 import type { ChannelConfig, Config, ConfiguredProvider } from "./config.ts";
@@ -17,23 +20,28 @@ import { UnavailableError } from "./core/errors.ts";
 import type { Inbound } from "./core/inbound.ts";
 import { createLogger } from "./core/logger.ts";
 import { huntRoutes } from "./hunt/hunt.routes.ts";
-import { createMetrics } from "./core/metrics.ts";
+import { steeringRoutes } from "./hunt/steering.routes.ts";
+import { createMetrics, type Metrics } from "./core/metrics.ts";
 import type { Route } from "./core/route.ts";
 import { QUEUE_NAMES } from "./modules.ts";
 import { createQueues, jobOf } from "./queues/index.ts";
+import { forgetInbound } from "./queues/forgetting.ts";
 import { removeJobs } from "./queues/removal.ts";
 import { connectRedis } from "./queues/redis.ts";
-import { createTurns } from "./queues/turns.ts";
+import { createThrottle } from "./queues/throttle.ts";
 import { createApp } from "./routes/index.ts";
 import { jobRoutes } from "./routes/jobs.routes.ts";
 import { messageRoutes } from "./routes/messages.routes.ts";
 import { opsRoutes } from "./routes/ops.routes.ts";
+import { senderRoutes } from "./routes/senders.routes.ts";
 import type { Store } from "./store/store.ts";
 import { createSupabaseStore } from "./store/supabase.ts";
 import { startEpoch } from "./workers/epoch.ts";
+import { createCharges } from "./workers/charges.ts";
 import { takeEvents } from "./workers/inbound.ts";
 import { startWorkers } from "./workers/index.ts";
 import type { ActiveChannel } from "./workers/run-job.ts";
+import { startFeeder } from "./workers/feeder.ts";
 import { startSweeper } from "./workers/sweeper.ts";
 
 /** What may be put in place of the real thing, by whoever composes the service otherwise. */
@@ -89,7 +97,11 @@ export async function startService(config: Config, overrides: Overrides = {}): P
 
   const isStop = createIsStop(config.stopWords);
   const inbound = createInbound(store, log, isStop);
-  const lanes: LaneHost = { open: (lane, concurrency) => workers.lanes.open(lane, concurrency) };
+  const lanes: LaneHost = {
+    open: (lane, concurrency) => workers.lanes.open(lane, concurrency),
+    wake: (lane) => queues.wakeLane(lane),
+    remove: (lane) => queues.removeLane(lane),
+  };
   const deps: ProviderDeps = {
     clock,
     log,
@@ -98,7 +110,6 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     lanes,
     fetchPolicy: overrides.fetchPolicy,
     publicUrl: config.http.publicUrl,
-    turns: createTurns(redis, config.redis.prefix),
   };
   const createProvider = providers(deps, config.providerProbeMs);
   for (const chosen of config.channels) {
@@ -108,17 +119,25 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   const running = new Set([...channels.values()].flatMap(({ provider }) => provider ?? []));
   const definitions = new Map(config.channels.map(({ channel }) => [channel.name, channel]));
 
+  const throttle = createThrottle(redis, config.redis.prefix);
   const metrics = createMetrics({
     unknownMessages: () => store.countUnknown(),
+    breakers: () =>
+      [...channels].flatMap(
+        ([channel, { provider }]) => provider?.choice?.states().map((each) => ({ channel, ...each })) ?? [],
+      ),
     jobs: async () => {
       const all = await Promise.all(queues.all.map((queue) => queues.stats(queue)));
       return all.flatMap(({ name, waiting, active, delayed, failed }) =>
         Object.entries({ waiting, active, delayed, failed }).map(([state, count]) => ({ queue: name, state, count })),
       );
     },
+    senders: async () =>
+      (await throttle.senders()).map(({ heldUntil, ...sender }) => ({ ...sender, held: heldUntil !== undefined })),
   });
   const rules = createRules({ defaultPolicy: config.compliance.defaultPolicy, clock });
   const ruling = createRulings({ store, rules, clock });
+  const termsOf = createTermsOf({ store, stopNoticeOf: createStopNoticeOf(config.compliance) });
   const epoch = startEpoch({
     redis: workerRedis,
     store,
@@ -134,19 +153,41 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     channels,
     mayStart: epoch.known,
     enqueue: (job) => queues.addMessages([job]),
+    throttle,
     ruling: (message) => ruling({ ...message, kind: definitions.get(message.channel)?.queue ?? "sms" }),
     hunt: {
       store,
       rules,
-      enqueue: (messages) => queues.addMessages(messages.map(jobOf)),
+      wake: () => feeder.wake(),
       channels: new Map(
-        [...channels].map(([name, { channel, provider }]) => [name, { channel, on: Boolean(provider) }]),
+        [...channels].map(([name, { channel, provider }]) => [
+          name,
+          { channel, on: Boolean(provider), oneWay: provider?.oneWay === true },
+        ]),
       ),
     },
-    inbound: { store, isStop },
+    inbound: {
+      store,
+      isStop,
+      charges: createCharges({
+        store,
+        clock,
+        providerNamed: (name) => providerNamed([...running], name),
+        addCharge: queues.addCharge,
+      }),
+    },
     clock,
     log,
     metrics,
+  });
+  const feeder = startFeeder({
+    store,
+    queues,
+    names: [...new Set(config.channels.map(({ channel }) => channel.queue))],
+    concurrency: config.workers.concurrency,
+    window: config.workers.window,
+    clock,
+    log,
   });
   const sweeper = startSweeper({ store, queues, log, intervalMs: config.workers.sweepMs });
   redis.on("ready", () => sweeper.hurry());
@@ -155,6 +196,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   const isStopping = (): boolean => stopping !== undefined;
   const app = createApp({
     routes: [
+      ...steeringRoutes({ flows: store.flows, wake: () => feeder.wake() }),
       ...huntRoutes({ store, enqueueHunt: queues.addHunt, channels: definitions, log }),
       ...config.channels.map(({ channel, provider, offBecause }) =>
         singleRoute(channel, {
@@ -163,13 +205,19 @@ export async function startService(config: Config, overrides: Overrides = {}): P
           offBecause: () => (provider || overrides.providers?.[channel.name] ? undefined : offBecause),
           lanes: (name) => channels.get(name)?.provider?.lanes,
           rules,
+          oneWay: (name) => channels.get(name)?.provider?.oneWay === true,
           log,
         }),
       ),
       ...mediaRoutes({ store, clock }),
+      ...accountRoutes({ accounts: store.accounts, channels: config.channels.map(({ channel }) => channel.name) }),
       ...suppressionRoutes({ store }),
-      ...erasureRoutes({ store, removeJobs: (messages) => removeJobs(queues, messages) }),
-      ...(await webhooks(config, {
+      ...erasureRoutes({
+        store,
+        removeJobs: (messages) => removeJobs(queues, messages),
+        forgetInbound: (phone) => forgetInbound(queues, phone),
+      }),
+      ...(await webhooks(config, metrics, {
         clock,
         contentOf: (messageId) => store.contentOf(messageId),
         async take(events) {
@@ -182,10 +230,17 @@ export async function startService(config: Config, overrides: Overrides = {}): P
         },
       })),
       ...[...channels.values()].flatMap(
-        ({ channel, provider }) => channel.routes?.({ sessions: store.sessions, provider, clock }) ?? [],
+        ({ channel, provider }) =>
+          channel.routes?.({
+            sessions: store.sessions,
+            provider,
+            clock,
+            termsOf: (message) => termsOf(message, provider?.oneWay === true),
+          }) ?? [],
       ),
       ...messageRoutes({ queues, store }),
       ...jobRoutes({ queues, store }),
+      ...senderRoutes({ throttle }),
       ...opsRoutes({
         store,
         queues,
@@ -217,7 +272,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   const stop = async (deadline: AbortSignal): Promise<boolean> => {
     log.info("stopping: no new work is taken");
     for (const provider of running) provider.retire?.();
-    const [drained] = await Promise.all([workers.drain(deadline), sweeper.stop(), epoch.stop()]);
+    const [drained] = await Promise.all([workers.drain(deadline), feeder.stop(), sweeper.stop(), epoch.stop()]);
     // Before the store: a request whose body is still arriving is to be accepted, not refused.
     const closed = await closeServer(server, deadline);
     for (const provider of running) await provider.close?.();
@@ -270,13 +325,26 @@ function providers(deps: ProviderDeps, probeAfterMs: number): (chosen: ChannelCo
   };
 }
 
+/** Of those that are running, also one of several in order. */
+function providerNamed(running: readonly Provider[], name: string): Provider | undefined {
+  const one = running.find((provider) => provider.name === name);
+  return one ?? running.map(({ choice }) => choice?.named(name)).find((member) => member !== undefined);
+}
+
 /** What vendors call. Without an address that they can reach there is none of it. */
-async function webhooks({ channels, http }: Config, deps: Omit<WebhookDeps, "publicUrl">): Promise<Route[]> {
+async function webhooks(
+  { channels, http }: Config,
+  metrics: Metrics,
+  deps: Omit<WebhookDeps, "publicUrl">,
+): Promise<Route[]> {
   const { publicUrl } = http;
   if (publicUrl === undefined) return [];
   const available = new Map(channels.flatMap((each) => each.available).map((each) => [each.definition, each]));
   const routes = [...available.values()].map(
-    async ({ definition, env }) => (await definition.webhooks?.(env, { ...deps, publicUrl })) ?? [],
+    async ({ definition, env }) =>
+      counted((await definition.webhooks?.(env, { ...deps, publicUrl })) ?? [], (result) =>
+        metrics.webhookEnded({ provider: definition.name, result }),
+      ),
   );
   return (await Promise.all(routes)).flat();
 }

@@ -1,21 +1,25 @@
 import type pg from "pg";
 import { whatsappIdOf } from "../../src/channels/whatsapp/providers/baileys/message-id.ts";
-import type { FakeTwilioMessage } from "../../test/fakes/twilio/fake-twilio.ts";
-import { ACCOUNTS } from "./bodies.ts";
-import type { Accepted } from "./double-process.ts";
+import { creditFaults } from "./audit-credits.ts";
+import { repliesLost, reportsLost } from "./audit-webhooks.ts";
+import type { Account } from "./double-process.ts";
 import type { Jobs } from "./jobs.ts";
-import type { Received } from "./whatsapp.ts";
+import { LEDGER, settled, words, type Row } from "./ledger.ts";
 import type { Promised } from "./submitter.ts";
+import type { VendorName } from "./vendors/index.ts";
+import type { Accepted } from "./vendors/vendor.ts";
+import type { Received } from "./whatsapp.ts";
 
 /** What came of everything, by counting at the ledger, the queues and the providers. */
 export interface Audit {
   accepted: number;
   states: Record<string, number>;
-  /** Calls that the doubles accepted. */
-  sends: number;
+  /** Messages that each double accepted. */
+  sends: Record<string, number>;
   lost: string[];
+  /** Accepted more than once, by one provider or by several together. */
   twice: string[];
-  /** The ledger says sent, and no double has it. */
+  /** The ledger says sent, and the double that it names has it not, or from another attempt. */
   phantoms: string[];
   /** A double has it, and the ledger denies it. */
   denied: string[];
@@ -23,6 +27,16 @@ export interface Audit {
   unreadable: string[];
   /** WhatsApp messages that were given to it more than once, under the same id: the phone shows them once. */
   relayedAgain: number;
+  /** Webhooks that were answered with a 2xx. */
+  webhooks: { reports: number; replies: number };
+  /** Of those, what the ledger does not know. */
+  untold: string[];
+  /** The same, of what Redis may have lost with its last second or all of it. */
+  untoldWithRedis: { reports: number; replies: number };
+  /** Voicemails in which something else was left than the message. */
+  misheard: string[];
+  /** Voicemails in which nothing was left, because the ledger could not be read for too long. */
+  silent: number;
   credits: string[];
   stuck: string[];
   unknown: number;
@@ -32,74 +46,65 @@ export interface Audit {
   unexplained: string[];
 }
 
-interface Row {
-  id: string;
-  hunt_id: string | null;
-  account_id: string | null;
-  channel: string;
-  recipient: string;
-  status: string;
-  code: string | null;
-  credit: string;
-  attempts: number;
-  attempt_id: string | null;
-  /** Milliseconds since the epoch. */
-  started_at: number;
-  sent: boolean;
-}
-
-const LEDGER = `select id, hunt_id, account_id, channel, recipient, status, code, credit, attempts, attempt_id,
-  extract(epoch from attempt_started_at)::float * 1000 as started_at, sent_at is not null as sent from messages`;
-
-export async function audit(found: {
+export interface Found {
   sql: pg.Pool;
   jobs: Jobs;
   promised: Promised;
   isExposed(attemptId: string, startedAt: number): boolean;
-  twilio: FakeTwilioMessage[];
-  tagged: Accepted[];
+  accounts: Record<VendorName, Account>;
   whatsapp: Received[];
-}): Promise<Audit> {
-  const { promised } = found;
+  /** What may be left in a voicemail. */
+  heard: readonly string[];
+  redisLosses: readonly number[];
+}
+
+type Taken = Pick<Accepted, "to" | "attemptId" | "heard"> & { provider: string; told: Accepted["told"] };
+
+export async function audit(found: Found): Promise<Audit> {
+  const { promised, accounts } = found;
   const { rows } = await found.sql.query<Row>(LEDGER);
   const byId = new Map(rows.map((row) => [row.id, row]));
-  const settled = ({ status }: Row): boolean => status !== "queued" && status !== "sending";
+  const real = rows.filter(dialled);
 
-  const lost = rows.filter((row) => !settled(row)).map((row) => `${words(row)} is still open`);
-  const planned = Map.groupBy(rows, ({ hunt_id: hunt }) => hunt);
-  for (const [hunt, contacts] of promised.hunts) {
-    const missing = contacts - (planned.get(hunt)?.length ?? 0);
-    if (missing !== 0) lost.push(`${hunt}: ${missing} of ${contacts} contacts are not in the ledger`);
-  }
-  for (const id of promised.singles.keys()) if (!byId.has(id)) lost.push(`single send ${id} is not in the ledger`);
-
-  const taken = new Map<string, number>();
-  const take = (key: string): void => void taken.set(key, (taken.get(key) ?? 0) + 1);
-  for (const { to } of found.twilio) take(to);
-  for (const { messageId } of found.tagged) take(messageId);
-  for (const { to } of found.whatsapp) take(to);
+  // Every person has a number of their own, so that all that has reached it is one message, whoever carried it.
+  const vendors: Taken[] = Object.entries(accounts).flatMap(([provider, { accepted }]) =>
+    accepted.map((each) => ({ ...each, provider })),
+  );
+  const byNumber = Map.groupBy(vendors, ({ to }) => to);
+  const onWhatsApp = Map.groupBy(found.whatsapp, ({ to }) => to);
   const byWhatsAppId = new Map(found.whatsapp.map((message) => [message.id, message]));
-  const callsOf = (row: Row): number => taken.get(row.channel === "ringless_voice" ? row.id : row.recipient) ?? 0;
   const whatsappOf = (row: Row): Received | undefined =>
     row.channel === "whatsapp_text" ? byWhatsAppId.get(whatsappIdOf(row.id)) : undefined;
-  const isMissing = (row: Row): boolean =>
-    callsOf(row) === 0 || (row.channel === "whatsapp_text" && whatsappOf(row)?.to !== row.recipient);
-  const real = rows.filter(dialled);
-  const isSent = ({ status, sent }: Row): boolean =>
-    ["sent", "delivered", "read"].includes(status) || (status === "failed" && sent);
+  const takenOf = ({ recipient }: Row): readonly Taken[] => byNumber.get(recipient) ?? [];
+  const carriersOf = (row: Row): string =>
+    takenOf(row)
+      .map(({ provider }) => provider)
+      .join(", ") || "nobody";
+  const callsOf = (row: Row): number => takenOf(row).length + (onWhatsApp.get(row.recipient)?.length ?? 0);
+  const isThere = (row: Row): boolean => {
+    if (row.channel === "whatsapp_text") return whatsappOf(row)?.to === row.recipient;
+    return takenOf(row).some(({ provider, attemptId: id }) => provider === row.provider && id === row.attempt_id);
+  };
 
-  const credits = await creditFaults(found.sql, rows);
   const exposed = ({ attempt_id: id, started_at: at }: Row): boolean => id !== null && found.isExposed(id, at);
   const unknown = rows.filter(({ status }) => status === "unknown");
+  const voicemails = vendors.filter(({ heard }) => heard !== undefined);
+  const untold = [...reportsLost(real, takenOf), ...(await repliesLost(found.sql, accounts))];
+  const withRedis = ({ at }: { at: number }): boolean => found.redisLosses.some((loss) => isLostWith(at, loss));
+  const sends = Object.entries({ ...accounts, whatsapp: { accepted: found.whatsapp } });
   return {
     accepted: [...promised.hunts.values()].reduce((sum, n) => sum + n, 0) + promised.singles.size,
     states: countBy(rows, ({ status, code }) =>
       status === "skipped" || status === "failed" ? `${status}: ${code}` : status,
     ),
-    sends: found.twilio.length + found.tagged.length + found.whatsapp.length,
-    lost,
-    twice: real.filter((row) => callsOf(row) > 1).map((row) => `${words(row)} was accepted ${callsOf(row)} times`),
-    phantoms: real.filter((row) => isSent(row) && isMissing(row)).map((row) => `${words(row)}, no provider has it`),
+    sends: Object.fromEntries(sends.map(([name, { accepted }]) => [name, accepted.length])),
+    lost: lostOf(rows, promised),
+    twice: real
+      .filter((row) => callsOf(row) > 1)
+      .map((row) => `${words(row)} was accepted ${callsOf(row)} times, by ${carriersOf(row)}`),
+    phantoms: real
+      .filter((row) => isSent(row) && !isThere(row))
+      .map((row) => `${words(row)}, ${carriersOf(row)} has it`),
     denied: real
       .filter((row) => callsOf(row) > 0 && !isSent(row) && row.status !== "unknown")
       .map((row) => `${words(row)}, a provider has it`),
@@ -110,10 +115,20 @@ export async function audit(found: {
         : [];
     }),
     relayedAgain: found.whatsapp.filter(({ relays }) => relays > 1).length,
-    credits: [
-      ...credits,
-      ...rows.filter((row) => !creditFits(row)).map((row) => `${words(row)}, credit ${row.credit}`),
-    ],
+    webhooks: {
+      reports: vendors.reduce((sum, { told }) => sum + told.length, 0),
+      replies: Object.values(accounts).reduce((sum, { replies }) => sum + replies.length, 0),
+    },
+    untold: untold.filter((each) => !withRedis(each)).map((each) => each.what),
+    untoldWithRedis: {
+      reports: untold.filter((each) => withRedis(each) && each.kind === "report").length,
+      replies: untold.filter((each) => withRedis(each) && each.kind === "reply").length,
+    },
+    misheard: voicemails
+      .filter(({ heard = "" }) => heard !== "" && !found.heard.includes(heard))
+      .map(({ heard, attemptId }) => `attempt ${attemptId}: a machine recorded ${JSON.stringify(heard)}`),
+    silent: voicemails.filter(({ heard }) => heard === "").length,
+    credits: await creditFaults(found.sql, rows),
     stuck: await found.jobs.stuck((id) => byId.get(id)?.status),
     unknown: unknown.length,
     exposed: rows.filter(exposed).length,
@@ -121,42 +136,29 @@ export async function audit(found: {
   };
 }
 
-function countBy(rows: readonly Row[], name: (row: Row) => string): Record<string, number> {
-  const groups = [...Map.groupBy(rows, name)].toSorted(([a], [b]) => a.localeCompare(b));
-  return Object.fromEntries(groups.map(([key, of]) => [key, of.length]));
+function lostOf(rows: readonly Row[], { hunts, singles }: Promised): string[] {
+  const lost = rows.filter((row) => !settled(row)).map((row) => `${words(row)} is still open`);
+  const planned = Map.groupBy(rows, ({ hunt_id: hunt }) => hunt);
+  for (const [hunt, contacts] of hunts) {
+    const missing = contacts - (planned.get(hunt)?.length ?? 0);
+    if (missing !== 0) lost.push(`${hunt}: ${missing} of ${contacts} contacts are not in the ledger`);
+  }
+  const ids = new Set(rows.map(({ id }) => id));
+  for (const id of singles.keys()) if (!ids.has(id)) lost.push(`single send ${id} is not in the ledger`);
+  return lost;
 }
 
-const words = ({ id, channel, status, code, attempts }: Row): string =>
-  `${channel} ${id}: ${status}${code ? ` (${code})` : ""}, ${attempts} attempts`;
+const isSent = ({ status, sent }: Row): boolean =>
+  ["sent", "delivered", "read"].includes(status) || (status === "failed" && sent);
 
 /** A contact that was given twice has the number of its first copy, and a bad number is nobody's. */
 const dialled = ({ status, code, recipient }: Row): boolean =>
   recipient.startsWith("+") && !(status === "skipped" && code === "duplicate");
 
-function creditFits({ credit, status, sent, account_id: account }: Row): boolean {
-  const metered = account !== null && ACCOUNTS[account] !== undefined;
-  if (!metered) return credit === "none";
-  if (status === "skipped") return credit === "none" || credit === "released";
-  if (status === "unknown") return credit === "reserved";
-  if (status === "failed" && !sent) return credit === "released";
-  return credit === "spent";
-}
+/** A webhook waits in Redis for no longer than the database is away and its job rests between two tries. */
+const isLostWith = (at: number, loss: number): boolean => at > loss - 30_000 && at < loss + 5_000;
 
-async function creditFaults(sql: pg.Pool, messages: readonly Row[]): Promise<string[]> {
-  const { rows } = await sql.query<{
-    account_id: string;
-    channel: string;
-    balance: number;
-    reserved: number;
-    spent: number;
-  }>("select account_id, channel, balance::int, reserved::int, spent::int from credits");
-  return rows.flatMap(({ account_id: account, channel, balance, reserved, spent }) => {
-    const own = messages.filter((row) => row.account_id === account && row.channel === channel);
-    const count = (credit: string): number => own.filter((row) => row.credit === credit).length;
-    const [initial, due, gone] = [ACCOUNTS[account], count("reserved"), count("spent")];
-    if (reserved === due && spent === gone && balance + reserved + spent === initial) return [];
-    return [
-      `${account} ${channel}: balance ${balance}, reserved ${reserved}, spent ${spent}; the messages say reserved ${due}, spent ${gone}, of ${initial}`,
-    ];
-  });
+function countBy(rows: readonly Row[], name: (row: Row) => string): Record<string, number> {
+  const groups = [...Map.groupBy(rows, name)].toSorted(([a], [b]) => a.localeCompare(b));
+  return Object.fromEntries(groups.map(([key, of]) => [key, of.length]));
 }

@@ -23,33 +23,44 @@ export const SENDERS: Record<string, string> = {
 const channelsOf = (accountId: string): readonly Channel[] =>
   CHANNELS.filter((channel) => channel !== "whatsapp_text" || SENDERS[accountId] !== undefined);
 
+/** Of those who are reached by phone alone, and have another order of providers. */
+const SHARE_ABROAD: Partial<Record<Channel, number>> = { sms: 0.3, ringless_voice: 0.1 };
+const SHARE_OF_RECORDINGS = 0.5;
 const MAX_HUNT = 400;
-const TEXT = "Bonjour, votre annonce est-elle toujours disponible ?";
+export const TEXT = "Bonjour, votre annonce est-elle toujours disponible ?";
 
 export interface Single {
   channel: Channel;
   accountId: string;
   recipientPhone: string;
+  /** A recording in place of the text. */
+  audioUrl?: string;
 }
 
 /** Makes requests in which every person has a number of their own, so that a provider's log can be counted by number. */
-export function createBodies(random: Random) {
+export function createBodies(random: Random, audioUrl: string) {
   let people = 0;
   let hunts = 0;
   const busy = Object.entries(BUSY).flatMap(([id, share]) => Array.from({ length: share }, () => id));
   const account = (): string => random.pick(busy);
+  /** Over which channel, where they live, and what is played to them. */
+  const person = (channel: Channel): { recipientPhone: string; audioUrl?: string } => {
+    const recorded = channel === "ringless_voice" && random.chance(SHARE_OF_RECORDINGS);
+    const abroad = random.chance(SHARE_ABROAD[channel] ?? 0);
+    const recipientPhone = abroad ? belgianPhoneOf(people++) : phoneOf(people++);
+    return { recipientPhone, ...(recorded ? { audioUrl } : {}) };
+  };
   return {
     /** Mostly small, sometimes big; now and then with a number that cannot be dialled or a contact given twice. */
     hunt(): NewHunt {
       const size = Math.max(1, Math.round(MAX_HUNT ** (random.unit() ** 1.5)));
       const accountId = account();
       const channels = channelsOf(accountId);
-      const contacts = Array.from({ length: size }, (_, i) => ({
-        adId: `ad_${i}`,
-        recipientPhone: random.chance(0.005) ? "12345" : phoneOf(people++),
-        channel: random.pick(channels),
-        message: TEXT,
-      }));
+      const contacts = Array.from({ length: size }, (_, i) => {
+        const channel = random.pick(channels);
+        const wrong = random.chance(0.005) ? { recipientPhone: "12345" } : {};
+        return { adId: `ad_${i}`, channel, message: TEXT, ...person(channel), ...wrong };
+      });
       const [first] = contacts;
       if (first && random.chance(0.1)) contacts.push({ ...first });
       const priority = random.pick(["high", "normal", "normal", "low"] as const);
@@ -57,8 +68,10 @@ export function createBodies(random: Random) {
     },
     single(): Single {
       const accountId = account();
-      return { channel: random.pick(channelsOf(accountId)), accountId, recipientPhone: phoneOf(people++) };
+      const channel = random.pick(channelsOf(accountId));
+      return { channel, accountId, ...person(channel) };
     },
-    text: TEXT,
   };
 }
+
+const belgianPhoneOf = (index: number): string => `+3247${1_000_000 + index}`;

@@ -3,18 +3,20 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { StackError } from "../../dev/stack/stack-error.ts";
 import { audit, type Audit } from "./audit.ts";
-import { ACCOUNTS, CHANNELS, SENDERS } from "./bodies.ts";
-import { startTagged, startTwilio } from "./doubles.ts";
-import { PROVIDER_TIMEOUT_MS } from "./http-provider.ts";
+import { ACCOUNTS, CHANNELS, SENDERS, TEXT } from "./bodies.ts";
+import type { Account } from "./double-process.ts";
+import { startDoubles, VENDOR_NAMES, type Doubles } from "./doubles.ts";
 import { openJobs, type Jobs } from "./jobs.ts";
 import { seeded } from "./random.ts";
 import { type Servers, startServers } from "./servers.ts";
-import { Slot } from "./slot.ts";
+import { HOLD_MS, SETTINGS, SHUTDOWN_TIMEOUT_MS } from "./settings.ts";
+import { Slot, type Dependency } from "./slot.ts";
 import { SECRET, startSubmitter, type Promised } from "./submitter.ts";
 import { makeTrouble, type Damage } from "./trouble.ts";
+import type { VendorName } from "./vendors/index.ts";
 import { Watch } from "./watch.ts";
-import { ENVIRONMENT as WHATSAPP, startWhatsApp, type WhatsAppSender } from "./whatsapp.ts";
-import { FakeTwilio } from "../../test/fakes/twilio/fake-twilio.ts";
+import { startWhatsApp, type WhatsAppSender } from "./whatsapp.ts";
+import { startFileServer } from "../../test/fakes/twilio-voice/file-server.ts";
 
 export interface ChaosOptions {
   minutes: number;
@@ -40,10 +42,6 @@ export interface ChaosResult {
 
 const PREFIX = "{chaos}";
 const SERVICES = 2;
-const SHUTDOWN_TIMEOUT_MS = 4000;
-const WHATSAPP_TIMEOUT_MS = 2000;
-/** START_BUDGET_MS and the margin of src/workers/attempt.ts, around the longest time-out of a provider. */
-const HOLD_MS = 4000 + Math.max(PROVIDER_TIMEOUT_MS, WHATSAPP_TIMEOUT_MS) + 1000;
 const QUIET_TIMEOUT_MS = 150_000;
 const POLL_MS = 250;
 
@@ -54,7 +52,9 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   await using undo = new AsyncDisposableStack();
   const servers = undo.use(await startServers());
   undo.defer(() => keepLogs(servers.dataDir, options.logs));
-  const [twilio, tagged] = [undo.use(await startTwilio()), undo.use(await startTagged())];
+  const doubles = await startDoubles(seed, undo);
+  // By the name under which VoicePartner's double has it.
+  const recordings = undo.use(await startFileServer({ "/offre.mp3": { body: "ID3, and then music" } }));
   const watch = undo.use(new Watch(servers.databaseUrl));
   await openAccounts(watch);
   const whatsapp = undo.use(
@@ -77,26 +77,27 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
       targets: {
         redis: servers.ports.redis,
         database: servers.ports.supabase,
-        twilio: Number(new URL(twilio.url).port),
-        tagged: Number(new URL(tagged.url).port),
-        whatsapp: Number(new URL(whatsapp.url).port),
+        ...portsOf({ ...doubles, whatsapp }),
       },
       environment: environment(servers, options.logs === undefined ? "warn" : "debug"),
     });
     slots.push(undo.use(slot));
   }
+  const urls = slots.map(({ url }) => url);
+  await Promise.all(Object.values(doubles).map((double) => double.reach(urls)));
   await Promise.all(slots.map((slot) => slot.start()));
 
   const enough = AbortSignal.any([stopping, AbortSignal.timeout(minutes * 60_000)]);
   const { promised, finished } = startSubmitter({
-    urls: slots.map(({ url }) => url),
+    urls,
+    audioUrl: `${recordings.url}/offre.mp3`,
     random: random.fork("submitter"),
     rate: options.rate,
     open: () => watch.open,
     enough,
     stopping,
   });
-  const trouble = { servers, slots, doubles: { twilio, tagged, whatsapp }, random, watch, say, signal: enough };
+  const trouble = { servers, slots, doubles, whatsapp, random, watch, say, signal: enough };
   const damage = await makeTrouble({
     ...trouble,
     scale: Math.min(1, minutes / 10),
@@ -107,19 +108,25 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
 
   say(`the faults are over, ${watch.open} open: waiting for quiet`);
   const since = performance.now();
+  await Promise.all(Object.values(doubles).map((double) => double.hurry()));
   const lanes = senders.map(({ sessionId }) => `whatsapp.${sessionId}`);
   await using jobs = openJobs(`redis://127.0.0.1:${servers.ports.redis}`, PREFIX, lanes);
-  const isQuiet = await untilQuiet({ sql: watch.sql, jobs, finished, stopping });
+  const isQuiet = await untilQuiet({ sql: watch.sql, jobs, doubles, finished, stopping });
   const quietMs = isQuiet ? performance.now() - since : undefined;
+  const accounts = await accountsOf(doubles);
   const result = await audit({
     sql: watch.sql,
     jobs,
     promised,
     isExposed: (attemptId, startedAt) => watch.isExposed(attemptId, startedAt),
-    twilio: await twilio.accepted(),
-    tagged: await tagged.accepted(),
+    accounts,
     whatsapp: await whatsapp.received(),
+    heard: [TEXT, `${recordings.url}/offre.mp3`],
+    redisLosses: damage.redisLosses,
   });
+  for (const [name, { faults }] of Object.entries(accounts)) {
+    damage.complaints.push(...faults.map((fault) => `the double of ${name}: ${fault}`));
+  }
   damage.complaints.push(...(await whatsapp.faults()).map((fault) => `the fake WhatsApp: ${fault}`));
   const { hunts: _, singles: __, ...requests } = promised;
   const crashes = slots.flatMap((slot) => slot.crashes);
@@ -128,34 +135,25 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
 
 function environment(servers: Servers, logLevel: string): Record<string, string> {
   return {
+    ...SETTINGS,
     PATH: process.env["PATH"] ?? "",
     // Two hundred starts of a process: without it most of the machine goes into compiling.
     NODE_COMPILE_CACHE: join(servers.dataDir, "compile-cache"),
-    NODE_ENV: "production",
-    // It runs at night, too.
-    DEFAULT_POLICY: "none",
-    HOST: "127.0.0.1",
     LOG_LEVEL: logLevel,
     API_SECRET: SECRET,
     REDIS_PREFIX: PREFIX,
     SUPABASE_SERVICE_KEY: servers.serviceKey,
-    DATABASE_TIMEOUT_MS: "3000",
-    JOB_BACKOFF_MS: "300",
-    WORKER_CONCURRENCY: "30",
-    LOCK_MS: "2000",
-    STALLED_CHECK_MS: "500",
-    SWEEP_MS: "1000",
-    SHUTDOWN_TIMEOUT_MS: String(SHUTDOWN_TIMEOUT_MS),
-    SMS_PROVIDER: "twilio",
-    TWILIO_ACCOUNT_SID: FakeTwilio.ACCOUNT_SID,
-    TWILIO_AUTH_TOKEN: FakeTwilio.AUTH_TOKEN,
-    TWILIO_FROM: "+33987650000",
-    TWILIO_TIMEOUT_MS: String(PROVIDER_TIMEOUT_MS),
-    ...WHATSAPP,
-    WHATSAPP_TIMEOUT_MS: String(WHATSAPP_TIMEOUT_MS),
-    WHATSAPP_ACK_TIMEOUT_MS: "1000",
-    WHATSAPP_LEASE_MS: "3000",
   };
+}
+
+const portsOf = <Name extends Dependency>(of: Record<Name, { url: string }>): Record<Name, number> =>
+  Object.fromEntries(
+    Object.entries<{ url: string }>(of).map(([name, { url }]) => [name, Number(new URL(url).port)]),
+  ) as Record<Name, number>;
+
+async function accountsOf(doubles: Doubles): Promise<Record<VendorName, Account>> {
+  const asked = VENDOR_NAMES.map(async (name) => [name, await doubles[name].account()] as const);
+  return Object.fromEntries(await Promise.all(asked)) as Record<VendorName, Account>;
 }
 
 async function openAccounts({ sql }: Watch): Promise<void> {
@@ -167,15 +165,17 @@ async function openAccounts({ sql }: Watch): Promise<void> {
   }
 }
 
-/** Every request answered, every submission planned, every message settled, every job over. */
+/** Every request answered, every submission planned, every message settled, every webhook called, every job over. */
 async function untilQuiet({
   sql,
   jobs,
+  doubles,
   finished,
   stopping,
 }: {
   sql: Watch["sql"];
   jobs: Jobs;
+  doubles: Doubles;
   finished: Promise<void>;
   stopping: AbortSignal;
 }): Promise<boolean> {
@@ -190,7 +190,8 @@ async function untilQuiet({
   while (performance.now() < deadline && !stopping.aborted) {
     const { rows } = await sql.query<{ n: string }>(open);
     // A job may outlive its message by an attempt's hold: it waits for a worker that has come back meanwhile.
-    if (rows[0]?.n === "0" && (await jobs.unfinished()) === 0) return true;
+    const pending = await Promise.all(Object.values(doubles).map((double) => double.pending()));
+    if (rows[0]?.n === "0" && pending.every((n) => n === 0) && (await jobs.unfinished()) === 0) return true;
     await delay(POLL_MS);
   }
   return false;

@@ -3,18 +3,21 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Channel } from "../../src/client.ts";
 import { CHANNELS, SENDERS } from "./bodies.ts";
-import { NORMAL, type Answer, type Double } from "./doubles.ts";
+import { NORMAL, VENDOR_NAMES, type Doubles } from "./doubles.ts";
 import type { Random } from "./random.ts";
 import type { Server, Servers } from "./servers.ts";
 import { DEPENDENCIES, type Slot } from "./slot.ts";
 import type { Cut } from "./tcp-proxy.ts";
+import type { VendorName } from "./vendors/index.ts";
+import type { Answer } from "./vendors/vendor.ts";
 import type { WhatsAppDouble } from "./whatsapp.ts";
 import type { SendOutcome } from "../../test/fakes/whatsapp/rules.ts";
 
 export interface FaultContext {
   servers: Servers;
   slots: readonly Slot[];
-  doubles: { twilio: Pick<Double<never>, "behave">; tagged: Pick<Double<never>, "behave">; whatsapp: WhatsAppDouble };
+  doubles: Doubles;
+  whatsapp: WhatsAppDouble;
   random: Random;
   /** 1 in a run of ten minutes, less in a shorter one: how long an outage lasts. */
   scale: number;
@@ -37,13 +40,21 @@ export interface Fault {
 /** Shorter ones would pass unnoticed. */
 const LEAST_OUTAGE_MS = 1000;
 
-const TWILIO_ANSWERS: Record<string, Answer> = {
+const CARRIED: Record<VendorName, Channel> = {
+  twilio: "sms",
+  vonage: "sms",
+  "twilio-voice": "ringless_voice",
+  voicepartner: "ringless_voice",
+};
+const ANSWERS: Record<string, Answer> = {
   hangs: { kind: "hang" },
   "hangs after accepting": { kind: "hang", accept: true },
   resets: { kind: "reset" },
   "resets after accepting": { kind: "reset", accept: true },
-  "answers 429": { kind: "error", status: 429, code: 20429, headers: { "retry-after": "1" } },
-  "answers 500": { kind: "error", status: 500, code: 20500 },
+  "answers 429": { kind: "error", status: 429, retryAfterS: 1 },
+  // Longer than a message waits for a provider that has too much to do: the next one gets it.
+  "answers 429 for long": { kind: "error", status: 429, retryAfterS: 6 },
+  "answers 500": { kind: "error", status: 500 },
   "answers half a document": { kind: "malformed", accept: true },
   "is slower than the time-out": { kind: "slow", delayMs: 2500 },
 };
@@ -58,7 +69,7 @@ const CUTS: readonly Cut[] = ["refuse", "lose-answers", "black-hole"];
 
 /** Every kind of fault once, in a random order and with random particulars. */
 export function dealFaults(context: FaultContext): Fault[] {
-  const { servers, slots, doubles, random } = context;
+  const { servers, slots, doubles, whatsapp, random } = context;
   const pause = async (lowMs: number, highMs: number): Promise<void> => {
     await delay(random.between(lowMs, highMs), undefined, { signal: context.signal }).catch(() => {});
   };
@@ -98,15 +109,19 @@ export function dealFaults(context: FaultContext): Fault[] {
       await slot?.freeze(context.holdMs + random.between(500, 3000), context.signal);
     });
   const provider = (): Fault => {
-    const of = random.pick(["twilio", "tagged"] as const);
-    const [words, answer] = random.pick(Object.entries(TWILIO_ANSWERS));
-    const channels: Channel[] = of === "twilio" ? ["sms"] : ["ringless_voice"];
-    const run = async (): Promise<void> => {
-      await doubles[of].behave(answer);
-      await pause(1000, 5000);
-      await doubles[of].behave(NORMAL);
+    const first = random.pick(VENDOR_NAMES);
+    // One of them, or all that carry the channel.
+    const some = random.chance(0.7) ? [first] : VENDOR_NAMES.filter((name) => CARRIED[name] === CARRIED[first]);
+    const [words, answer] = random.pick(Object.entries(ANSWERS));
+    const behave = async (how: Answer): Promise<void> => {
+      for (const name of some) await doubles[name].behave(how);
     };
-    return quiet(`provider ${words}`, run, channels);
+    const run = async (): Promise<void> => {
+      await behave(answer);
+      await pause(1000, 5000);
+      await behave(NORMAL);
+    };
+    return quiet(`provider ${words}`, run, [CARRIED[first]]);
   };
   const senders = Object.values(SENDERS);
   const onWhatsApp = (kind: string, run: () => Promise<void>): Fault =>
@@ -117,34 +132,34 @@ export function dealFaults(context: FaultContext): Fault[] {
     const from = random.chance(0.5) ? { from: random.pick(senders) } : {};
     const times = random.chance(0.5) ? { times: random.whole(1, 5) } : {};
     return onWhatsApp(words, async () => {
-      await doubles.whatsapp.behave([{ outcome, ...from, ...times }]);
+      await whatsapp.behave([{ outcome, ...from, ...times }]);
       await pause(500, 4000);
-      await doubles.whatsapp.behave([]);
+      await whatsapp.behave([]);
     });
   };
   const closing = (): Fault => {
     const code = random.pick(CLOSINGS);
     const some = random.chance(0.5) ? [random.pick(senders)] : senders;
     return onWhatsApp(`disconnects: ${code}`, async () => {
-      for (const phone of some) await doubles.whatsapp.disconnect(phone, code);
+      for (const phone of some) await whatsapp.disconnect(phone, code);
     });
   };
   const refusal = (): Fault => {
     const phone = random.pick(senders);
     return onWhatsApp("refuses logins", async () => {
-      await doubles.whatsapp.refuse(phone, 503, 1000);
-      await doubles.whatsapp.disconnect(phone, 428);
+      await whatsapp.refuse(phone, 503, 1000);
+      await whatsapp.disconnect(phone, 428);
       await pause(1000, 5000);
-      await doubles.whatsapp.refuse(phone, 503, 0);
+      await whatsapp.refuse(phone, 503, 0);
     });
   };
   const unreachable = (): Fault => {
     const how = random.pick([503, "reset"] as const);
     return onWhatsApp(`refuses connections: ${how}`, async () => {
-      await doubles.whatsapp.outage(how);
-      for (const phone of senders) await doubles.whatsapp.disconnect(phone, 428);
+      await whatsapp.outage(how);
+      for (const phone of senders) await whatsapp.disconnect(phone, 428);
       await pause(1000, 5000);
-      await doubles.whatsapp.outage(null);
+      await whatsapp.outage(null);
     });
   };
   const cut = (): Fault => {
@@ -182,8 +197,8 @@ export function dealFaults(context: FaultContext): Fault[] {
     drain(),
     freeze(),
     freeze(),
-    ...Array.from({ length: 5 }, provider),
-    ...Array.from({ length: 8 }, cut),
+    ...Array.from({ length: 8 }, provider),
+    ...Array.from({ length: 9 }, cut),
     ...Array.from({ length: 3 }, acks),
     ...Array.from({ length: 3 }, closing),
     refusal(),

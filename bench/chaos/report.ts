@@ -14,6 +14,8 @@ export function verdict({ audit, requests, crashes, damage, quietMs }: ChaosResu
     ["sent by the ledger alone", audit.phantoms],
     ["sent, and denied by the ledger", audit.denied],
     ["not readable on the phone", audit.unreadable],
+    ["webhooks taken, and forgotten", audit.untold],
+    ["something else left in a voicemail", audit.misheard],
     ["credits that differ", audit.credits],
     ["jobs stuck", audit.stuck],
     ["unknown without a fault", audit.unexplained],
@@ -29,6 +31,9 @@ export function verdict({ audit, requests, crashes, damage, quietMs }: ChaosResu
   return quietMs === undefined ? ["there was no quiet in time", ...lines] : lines;
 }
 
+/** Messages that any provider accepted. */
+export const sendsOf = ({ sends }: ChaosResult["audit"]): number => Object.values(sends).reduce((sum, n) => sum + n, 0);
+
 export function tableOf(result: ChaosResult): string {
   const { audit, damage, requests, quietMs } = result;
   const faults = Object.values(damage.faults).reduce((sum, n) => sum + n, 0);
@@ -39,7 +44,8 @@ export function tableOf(result: ChaosResult): string {
     ],
     ["contacts accepted", String(audit.accepted)],
     ...Object.entries(audit.states).map(([state, n]): [string, string] => [`  ${state}`, String(n)]),
-    ["accepted by the providers", String(audit.sends)],
+    ["accepted by the providers", String(sendsOf(audit))],
+    ...Object.entries(audit.sends).map(([name, n]): [string, string] => [`  ${name}`, String(n)]),
     ["kills", `${damage.kills}, ${damage.inFlightAtKills} attempts in flight, ${damage.openCallsAtKills} calls open`],
     ["other faults", String(faults)],
     ["**lost**", String(audit.lost.length)],
@@ -52,6 +58,11 @@ export function tableOf(result: ChaosResult): string {
       "WhatsApp messages",
       `${audit.relayedAgain} given again under their id, ${audit.unreadable.length} not readable on the phone`,
     ],
+    [
+      "webhooks taken",
+      `${audit.webhooks.reports} reports, ${audit.webhooks.replies} replies; ${audit.untold.length} forgotten, lost with Redis: ${audit.untoldWithRedis.reports} and ${audit.untoldWithRedis.replies}`,
+    ],
+    ["voicemails", `${audit.misheard.length} with something else, ${audit.silent} with nothing`],
     ["quiet after", quietMs === undefined ? "not in time" : `${(quietMs / 1000).toFixed(1)} s`],
   ];
   const width = Math.max(...rows.map(([name]) => name.length));

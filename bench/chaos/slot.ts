@@ -4,10 +4,11 @@ import { ROOT } from "../../dev/command.ts";
 import { freePort } from "../../dev/stack/ports.ts";
 import { type Child, launch } from "../../dev/stack/processes.ts";
 import type { Run } from "../../dev/stack/run-directory.ts";
+import { VENDOR_NAMES } from "./doubles.ts";
 import { TcpProxy } from "./tcp-proxy.ts";
 
 /** What a service process reaches over the network, each through a proxy of its own. */
-export const DEPENDENCIES = ["redis", "database", "twilio", "tagged", "whatsapp"] as const;
+export const DEPENDENCIES = ["redis", "database", ...VENDOR_NAMES, "whatsapp"] as const;
 export type Dependency = (typeof DEPENDENCIES)[number];
 
 export interface SlotOptions {
@@ -54,7 +55,7 @@ export class Slot implements AsyncDisposable {
 
   /** Calls of providers that are under way, as the network sees it. */
   get openCalls(): number {
-    return this.proxies.twilio.openCalls + this.proxies.tagged.openCalls;
+    return VENDOR_NAMES.reduce((sum, name) => sum + this.proxies[name].openCalls, 0);
   }
 
   async start(): Promise<void> {
@@ -151,7 +152,9 @@ function environmentOf(port: number, proxies: Record<Dependency, TcpProxy>): Rec
     REDIS_URL: `redis://${at("redis")}`,
     SUPABASE_URL: `http://${at("database")}`,
     TWILIO_API_BASE_URL: `http://${at("twilio")}`,
-    CHAOS_DOUBLE_URL: `http://${at("tagged")}`,
+    CHAOS_TWILIO_VOICE_URL: `http://${at("twilio-voice")}`,
+    VONAGE_API_BASE_URL: `http://${at("vonage")}`,
+    VOICEPARTNER_API_BASE_URL: `http://${at("voicepartner")}/v1`,
     WHATSAPP_WS_URL: `ws://${at("whatsapp")}/ws/chat`,
   };
 }

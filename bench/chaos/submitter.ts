@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { type Client, type ClientError, createClient, type NewHunt, type Result } from "../../src/client.ts";
-import { createBodies, type Single } from "./bodies.ts";
+import { createBodies, type Single, TEXT } from "./bodies.ts";
 import type { Random } from "./random.ts";
 
 export const SECRET = "chaos-secret-0123456789";
@@ -24,6 +24,8 @@ export interface Promised {
 export interface SubmitterOptions {
   urls: readonly string[];
   random: Random;
+  /** Of a recording that can be played. */
+  audioUrl: string;
   /** Contacts a second. */
   rate: number;
   /** Messages that are not settled yet; above a limit the submitter rests, so that the backlog stays the machine's own. */
@@ -63,7 +65,7 @@ export function startSubmitter(options: SubmitterOptions): { promised: Promised;
   const clients = urls.map((baseUrl) =>
     createClient({ baseUrl, apiSecret: SECRET, timeoutMs: TIMEOUT_MS, retries: 1, fetch: counted }),
   );
-  const bodies = createBodies(random);
+  const bodies = createBodies(random, options.audioUrl);
 
   /** Calls one service, then the other, with the same key, until there is an answer. */
   async function answered<T>(
@@ -98,12 +100,12 @@ export function startSubmitter(options: SubmitterOptions): { promised: Promised;
     }
   }
 
-  async function submitSingle({ channel, ...person }: Single, repeat: boolean): Promise<void> {
+  async function submitSingle({ channel, audioUrl, ...person }: Single, repeat: boolean): Promise<void> {
     const call = (client: Client, idempotencyKey: string) => {
-      if (channel === "sms") return client.sendSms({ ...person, message: bodies.text }, { idempotencyKey });
-      if (channel === "ringless_voice")
-        return client.sendRinglessVoice({ ...person, text: bodies.text }, { idempotencyKey });
-      return client.sendWhatsAppText({ ...person, message: bodies.text }, { idempotencyKey });
+      if (channel === "sms") return client.sendSms({ ...person, message: TEXT }, { idempotencyKey });
+      if (channel === "whatsapp_text") return client.sendWhatsAppText({ ...person, message: TEXT }, { idempotencyKey });
+      const what = audioUrl === undefined ? { text: TEXT } : { audioUrl };
+      return client.sendRinglessVoice({ ...person, ...what }, { idempotencyKey });
     };
     const key = randomUUID();
     const answer = await answered(key, call);

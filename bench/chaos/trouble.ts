@@ -11,6 +11,8 @@ export interface Damage {
   faults: Record<string, number>;
   /** Milliseconds from the dependency's return to the first message sent, by kind. */
   recoveries: Record<string, number[]>;
+  /** When Redis died with whatever it had not written, milliseconds since the epoch. */
+  redisLosses: number[];
   /** What a process or server did that it must not. */
   complaints: string[];
 }
@@ -37,6 +39,7 @@ export async function makeTrouble(options: TroubleOptions): Promise<Damage> {
     openCallsAtKills: 0,
     faults: {},
     recoveries: {},
+    redisLosses: [],
     complaints: [],
   };
   const measured = async (kind: string, channels: Parameters<Watch["recovery"]>[0]): Promise<void> => {
@@ -84,6 +87,7 @@ export async function makeTrouble(options: TroubleOptions): Promise<Damage> {
       damage.faults[fault.kind] = (damage.faults[fault.kind] ?? 0) + 1;
       say(`${fault.kind} (${watch.open} open)`);
       const restored = watch.disturbed();
+      if (fault.kind.startsWith("redis: kill")) damage.redisLosses.push(Date.now());
       const complaint = await fault.run().finally(restored);
       if (complaint) damage.complaints.push(complaint);
       await measured(fault.kind, fault.channels);

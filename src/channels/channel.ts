@@ -2,7 +2,8 @@ import type { Logger } from "pino";
 import type { z } from "zod";
 import type { FetchPolicy } from "../core/addresses.ts";
 import type { Clock } from "../core/clock.ts";
-import type { Inbound, InboundEvent } from "../core/inbound.ts";
+import type { Charge, Inbound, InboundEvent } from "../core/inbound.ts";
+import type { BreakerState } from "../core/metrics.ts";
 import type { Fault } from "../core/problem.ts";
 import type { Route } from "../core/route.ts";
 import type { SessionStore } from "../store/sessions.ts";
@@ -54,6 +55,8 @@ export interface Provider<Content = unknown> {
   readonly timeoutMs: number;
   /** How long after an ambiguous attempt `reconcile` can first be conclusive, milliseconds. */
   readonly reconcileAfterMs: number;
+  /** Nobody can answer what it sends where a message names no sender: it sends under a name. */
+  readonly oneWay?: boolean;
   send(request: SendRequest<Content>, signal: AbortSignal): Promise<SendResult>;
   /**
    * Asks the provider what became of an attempt; without it an ambiguous attempt becomes `unknown`. Rejects with
@@ -61,10 +64,17 @@ export interface Provider<Content = unknown> {
    */
   reconcile?(attempt: OpenAttempt<Content>): Promise<Reconciliation>;
   /**
+   * What a message was charged, of one whose reports do not say so; asked some time after its last one. undefined: not known yet.
+   * Rejects like `send`.
+   */
+  chargeOf?(providerMessageId: string): Promise<Charge | undefined>;
+  /**
    * Asked right before an attempt begins, and as often as it takes: paces the sender and looks whether the recipient can
    * be reached at all. May take its time; `signal` aborts when the service stops.
    */
   admit?(message: Omit<SendRequest<Content>, "attemptId" | "attemptNumber">, signal: AbortSignal): Promise<Admission>;
+  /** For a vendor that limits how fast a sender may send; without it no message asks for a permit. */
+  readonly pace?: Pace;
   /** For a provider whose senders are each served by one process: which of them a message has to wait for. */
   readonly lanes?: LaneDirectory;
   /** For one that stands for several (`failover.ts`): who of them carries a message. Nothing is sent through it itself. */
@@ -86,10 +96,13 @@ export interface ProviderChoice {
   named(name: string): Provider | undefined;
   /** How long a message waits when none can be had, milliseconds. */
   readonly retryAfterMs: number;
+  /** Whether each of them is given messages now. */
+  states(): { provider: string; state: BreakerState }[];
 }
 
 export type Admission =
-  | { verdict: "go" }
+  /** `unpaced`: it will not be sent anyway, which `send` explains, so that it takes no time of its sender's. */
+  | { verdict: "go"; unpaced?: true }
   /** Not before `delayMs` have passed. */
   | { verdict: "later"; delayMs: number }
   /** It will never reach this recipient: the message ends `skipped`, for the reason in `code`. */
@@ -121,6 +134,13 @@ export interface LaneDirectory {
 export interface LaneHost {
   /** Takes up to `concurrency` jobs of the lane at a time, until closed. */
   open(lane: string, concurrency: number): OpenLane;
+  /** What was put off in a lane looks again at once. Rejects with `UnavailableError`. */
+  wake(lane: string): Promise<void>;
+  /**
+   * Forgets a lane whose sender is gone, and that nobody works any more; what waits in it goes where it belongs now.
+   * Rejects with `UnavailableError`.
+   */
+  remove(lane: string): Promise<void>;
 }
 
 export interface OpenLane {
@@ -139,16 +159,19 @@ export interface ProviderDeps {
   fetchPolicy: FetchPolicy | undefined;
   /** Where vendors reach this service, without a slash at its end; undefined: nowhere, so that no webhook comes. */
   publicUrl: string | undefined;
-  turns: Turns;
 }
 
-/** Spaces calls of a vendor over all processes, so that a slow one is not called faster than it allows. */
-export interface Turns {
-  /**
-   * Milliseconds until it is this one's turn; 0: now, and the turn is taken. Whoever has to wait has a turn reserved, and
-   * asks again then. Two turns of one name are at least `gapMs` apart. Rejects with `UnavailableError`.
-   */
-  take(name: string, id: string, gapMs: number): Promise<number>;
+/**
+ * How fast a vendor lets each sender send, messages a second. The rate begins at `max`. A refusal for going too fast
+ * multiplies it by `cut`, down to `min`; what is accepted adds `step` a second.
+ */
+export interface Pace {
+  min: number;
+  max: number;
+  step: number;
+  cut: number;
+  /** Whose rate a message counts for, from the sender that it names, if any. */
+  senderOf(from: string | undefined): string;
 }
 
 export interface WebhookDeps {
@@ -196,8 +219,26 @@ export interface ContentInput {
   [field: string]: unknown;
 }
 
+/** For whom content is made, and what has to be said in it; none at the edge of a hunt, where neither is known yet. */
+export interface ContentTerms {
+  /** The recipient's, ISO 3166-1. */
+  country: string | undefined;
+  /** The sender that the caller has asked for. */
+  sender: string | undefined;
+  /** Nobody can answer the one that is used otherwise. */
+  oneWay: boolean;
+  /** Marketing has to say how to stop it: in the service's words (true), or in these. */
+  stopNotice: true | string | undefined;
+}
+
 export interface ChannelRouteDeps {
   sessions: SessionStore;
+  /** Who a message of the account's for that recipient would be written for. Rejects with `ProblemError`. */
+  termsOf(message: {
+    accountId?: string | undefined;
+    recipientPhone?: string | undefined;
+    senderPhone?: string | undefined;
+  }): Promise<ContentTerms>;
   /** Who carries the channel now. */
   provider: Provider | undefined;
   clock: Clock;
@@ -216,8 +257,11 @@ export interface Channel<Content = unknown> {
   readonly settings?: ChannelSettings;
   /** What a job of this channel carries, checked at the edge and again off the queue. */
   readonly content: z.ZodType<Content>;
-  /** Content out of a contact, or what is wrong with it (pointers relative to the contact). */
-  contentOf(input: ContentInput): { content: Content } | { faults: Fault[] };
+  /**
+   * Content out of a contact, as it is sent, or what is wrong with it (pointers relative to the contact). Without `terms` it
+   * tells only whether the contact's own fields are right.
+   */
+  contentOf(input: ContentInput, terms?: ContentTerms): { content: Content } | { faults: Fault[] };
   /** The path and body of the route that sends a single message, e.g. `/api/phone/sms`. */
   readonly single: SingleSend;
   /** Further routes of its own. */

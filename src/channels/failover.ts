@@ -1,5 +1,6 @@
 import CircuitBreaker from "opossum";
 import { PermanentError, type ProviderError, RateLimitedError, TransientError } from "../core/errors.ts";
+import type { BreakerState } from "../core/metrics.ts";
 import { parsePhone } from "../core/phone.ts";
 import type { Provider, ProviderChoice, SendRequest, SendResult } from "./channel.ts";
 
@@ -17,8 +18,8 @@ export interface FailoverOptions {
 const WINDOW_MS = 60_000;
 const MIN_CALLS = 5;
 const FAILED_PERCENT = 50;
-/** Who asks to wait for no longer than this has only too much to do just now. */
-const SHORT_WAIT_MS = 5_000;
+/** Who asks to wait for no longer than this, milliseconds, has only too much to do just now. */
+export const SHORT_WAIT_MS = 5_000;
 const NONE_LEFT_MS = 5_000;
 /** A message that lost the race for being the probe. */
 const PROBED_BY_ANOTHER_MS = 1_000;
@@ -39,6 +40,8 @@ export function failover(options: FailoverOptions): Provider & { choice: Provide
     name: all.map(({ name }) => name).join("+"),
     timeoutMs: Math.max(...all.map(({ timeoutMs }) => timeoutMs)),
     reconcileAfterMs: Math.max(...all.map(({ reconcileAfterMs }) => reconcileAfterMs)),
+    // It is not known yet who will carry a message when it is written.
+    oneWay: all.some(({ oneWay }) => oneWay === true),
     choice: {
       retryAfterMs: NONE_LEFT_MS,
       next(to, tried) {
@@ -49,6 +52,7 @@ export function failover(options: FailoverOptions): Provider & { choice: Provide
         return chosen && guarded.get(chosen.name)?.provider;
       },
       named: (name) => guarded.get(name)?.provider,
+      states: () => [...guarded].map(([provider, { state }]) => ({ provider, state: state() })),
     },
     send: () => Promise.reject(new Error("Each message is sent by the provider that was chosen for it.")),
     nudge: () => all.forEach((member) => member.nudge?.()),
@@ -65,6 +69,7 @@ interface Guarded {
   provider: Provider;
   /** It is in, or it is out and this message may be the one that probes it. */
   works(): boolean;
+  state(): BreakerState;
   stop(): void;
 }
 
@@ -85,14 +90,16 @@ function guard(member: Provider, { probeAfterMs, onChange }: FailoverOptions): G
   breaker.on("open", () => onChange(member.name, "out"));
   breaker.on("close", () => onChange(member.name, "back"));
 
-  const { name, timeoutMs, reconcileAfterMs, reconcile, admit, lanes } = member;
+  const { name, timeoutMs, reconcileAfterMs, reconcile, chargeOf, admit, lanes, pace } = member;
   const provider: Provider = {
     name,
     timeoutMs,
     reconcileAfterMs,
     ...(reconcile ? { reconcile: (attempt) => reconcile.call(member, attempt) } : {}),
+    ...(chargeOf ? { chargeOf: (id) => chargeOf.call(member, id) } : {}),
     ...(admit ? { admit: (message, signal) => admit.call(member, message, signal) } : {}),
     ...(lanes ? { lanes } : {}),
+    ...(pace ? { pace } : {}),
     async send(request, signal) {
       try {
         return await breaker.fire(request, signal);
@@ -108,7 +115,12 @@ function guard(member: Provider, { probeAfterMs, onChange }: FailoverOptions): G
       }
     },
   };
-  return { provider, works: () => breaker.closed || breaker.pendingClose, stop: () => breaker.shutdown() };
+  return {
+    provider,
+    works: () => breaker.closed || breaker.pendingClose,
+    state: () => (breaker.closed ? "in" : breaker.halfOpen ? "probed" : "out"),
+    stop: () => breaker.shutdown(),
+  };
 }
 
 /** Whether an error speaks against the provider, and not against one message or recipient. */
@@ -120,9 +132,12 @@ function isFailureOf(error: unknown): boolean {
 
 /** Whether a message that a provider has refused goes to the next one: never without proof that it was not accepted. */
 export function movesOn(error: unknown): error is ProviderError {
-  if (error instanceof RateLimitedError) return error.retryAfterMs > SHORT_WAIT_MS || error.code.endsWith(TAKEN_OUT);
+  if (error instanceof RateLimitedError) return error.retryAfterMs > SHORT_WAIT_MS || isTakenOut(error);
   return error instanceof TransientError && error.delivery === "not_sent";
 }
+
+/** Whether it was the breaker that refused, and no vendor. */
+export const isTakenOut = ({ code }: ProviderError): boolean => code.endsWith(TAKEN_OUT);
 
 function countryOf(to: string): string | undefined {
   const phone = parsePhone(to, "FR");

@@ -34,7 +34,13 @@ const replySchema = z.object({
   at: z.number(),
 });
 
-/** What a job of the queue `inbound` carries: all of one webhook. */
+/** Of a job of the queue `inbound` that asks the provider what a message was charged. */
+export const CHARGE_JOB = "charge";
+
+export const chargeJobSchema = z.object({ provider: z.string(), providerMessageId: z.string() });
+export type ChargeJob = z.output<typeof chargeJobSchema>;
+
+/** What any other job of the queue carries: all of one webhook. */
 export const inboundJobSchema = z.object({
   events: z.array(z.discriminatedUnion("kind", [receiptSchema, replySchema])),
 });

@@ -22,6 +22,8 @@ export interface SingleRoutesDeps {
   lanes(channel: string): LaneDirectory | undefined;
   /** What the account's policy says of a marketing message. */
   rules: Rules;
+  /** Nobody can answer the sender that a channel's messages have unless they name one. */
+  oneWay(channel: string): boolean;
   log: Logger;
 }
 
@@ -30,7 +32,7 @@ const DEFAULT_COUNTRY = "FR";
 /** The route that sends one message over a channel, built from what the channel says of itself. */
 export function singleRoute(
   channel: Channel,
-  { store, enqueue, offBecause, lanes, rules, log }: SingleRoutesDeps,
+  { store, enqueue, offBecause, lanes, rules, oneWay, log }: SingleRoutesDeps,
 ): Route {
   const phone = shortText(100);
   return route({
@@ -76,7 +78,21 @@ export function singleRoute(
       const account = given.accountId === undefined ? undefined : await store.account(given.accountId);
       const country = account?.defaultCountry ?? DEFAULT_COUNTRY;
       const recipient = parsePhone(given.recipientPhone, country as CountryCode);
-      const content = channel.contentOf(channel.single.input(given));
+      const ruling =
+        given.category && recipient.ok
+          ? rules({
+              policy: account?.policy,
+              consent: given.consent === true || account?.consentDeclared === true,
+              recipient: recipient.e164,
+              kind: channel.queue,
+            })
+          : undefined;
+      const content = channel.contentOf(channel.single.input(given), {
+        country: recipient.ok ? recipient.country : undefined,
+        sender: given.senderPhone,
+        oneWay: oneWay(channel.name),
+        stopNotice: ruling?.stopNotice,
+      });
       const faults: Fault[] = channel.single.check?.(given) ?? [];
       if (faults.length === 0 && "faults" in content) faults.push(...content.faults);
       if (!recipient.ok) faults.unshift({ pointer: "/recipientPhone", detail: recipient.detail });
@@ -84,14 +100,6 @@ export function singleRoute(
       if (sender) faults.push(sender);
       if (!recipient.ok || "faults" in content || faults.length > 0) throw invalidRequest(faults);
 
-      const ruling =
-        given.category &&
-        rules({
-          policy: account?.policy,
-          consent: given.consent === true || account?.consentDeclared === true,
-          recipient: recipient.e164,
-          kind: channel.queue,
-        });
       const id = randomUUID();
       const message: PlannedMessage = {
         id,

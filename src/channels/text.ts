@@ -40,6 +40,9 @@ export function textContentOf(message: unknown, maxLength: number): { content: T
   return { faults: [{ pointer: "/message", detail: detail ?? NOT_TEXT }] };
 }
 
+/** Whether a sender is a name, which nobody can answer, and no number. */
+export const isName = (sender: string): boolean => /[A-Za-z]/.test(sender);
+
 /** A field of a body that its schema has already checked. */
 export function optionalText(value: unknown): string | undefined {
   return typeof value === "string" ? value : undefined;

@@ -1,4 +1,6 @@
 import type { IncomingHttpHeaders } from "node:http";
+import { UnavailableError } from "../core/errors.ts";
+import type { WebhookResult } from "../core/metrics.ts";
 import { invalidRequest, ProblemError, type Fault } from "../core/problem.ts";
 import { route, type Route } from "../core/route.ts";
 import type { InboundEvent } from "../core/inbound.ts";
@@ -62,6 +64,29 @@ export function webhookRoute(webhook: Webhook, { publicUrl, take }: WebhookDeps)
       return { status: 204, body: undefined };
     },
   });
+}
+
+/** The routes of a vendor, each call of which is counted. What is refused before it is read (its type, its size) is not. */
+export function counted(routes: readonly Route[], count: (result: WebhookResult) => void): Route[] {
+  return routes.map((each) => ({
+    ...each,
+    async handle(request) {
+      try {
+        const reply = await each.handle(request);
+        count("taken");
+        return reply;
+      } catch (error) {
+        count(resultOf(error));
+        throw error;
+      }
+    },
+  }));
+}
+
+function resultOf(error: unknown): WebhookResult {
+  if (error instanceof UnavailableError) return "unavailable";
+  if (!(error instanceof ProblemError)) return "failed";
+  return error.status === 401 ? "forged" : "malformed";
 }
 
 export function forged(): ProblemError {

@@ -41,7 +41,7 @@ export interface Contact {
   channel?: Channel | undefined;
   /**
    * Instead of `channel`, 1 to 5 in order: the next one is used where the one before does not reach the person, because it
-   * is off or the number is not on WhatsApp. `senderPhone` is for the first.
+   * is off, the account's policy never allows it, or the number is not on WhatsApp. `senderPhone` is for the first.
    */
   channels?: Channel[] | undefined;
   /**
@@ -112,15 +112,27 @@ export interface HuntStatus {
   jobId: string;
   huntId: string;
   accountId: string;
-  /** `finished`: no message is queued or being sent any more; receipts may still come. */
-  state: "planning" | "running" | "finished";
+  /**
+   * `finished`, and `cancelled` with a `finishedAt`: no message is queued or being sent any more; receipts may still come.
+   */
+  state: "planning" | "running" | "paused" | "cancelled" | "finished";
   total: number;
   counts: Counts;
   byChannel: Record<string, Counts>;
+  pausedAt: string | null;
+  cancelledAt: string | null;
   startedAt: string | null;
   finishedAt: string | null;
   /** At the pace so far; null before the first message, 0 at the end. */
   etaSeconds: number | null;
+}
+
+/** A hunt that was paused, cancelled, or goes on. */
+export interface Steered {
+  huntId: string;
+  accountId: string;
+  pausedAt: string | null;
+  cancelledAt: string | null;
 }
 
 /** What became of a message. Times are ISO 8601, in UTC. */
@@ -254,6 +266,74 @@ export interface Upload {
 export type NewVoicemail = Recipient &
   ({ text: string; audioUrl?: undefined } | { text?: undefined; audioUrl: string });
 
+/** Hours of some days of the week, on the recipient's clock. */
+export interface PolicyHours {
+  /** 1 is Monday, 7 Sunday. */
+  days: number[];
+  /** `09:00`; included. */
+  from: string;
+  /** `20:00`, or `24:00`; not included. */
+  to: string;
+}
+
+export type PolicyName = "country" | "marketing-fr" | "marketing-eu" | "marketing-us" | "none";
+
+type ByKind<T> = { [Kind in "whatsapp" | "sms" | "voice"]?: T | undefined };
+
+/** When, how often and to whom marketing may be sent; what is absent is as in `base`. */
+export interface Policy {
+  /** Default: `none`. */
+  base?: PolicyName | undefined;
+  /** `[]` is never. */
+  hours?: ByKind<"any" | PolicyHours[]> | undefined;
+  holidays?: "none" | "fr" | "fr-alsace-moselle" | undefined;
+  /** For one person over all channels; null: any number. */
+  perDay?: number | null | undefined;
+  per30Days?: number | null | undefined;
+  /** Whether the person must have agreed before. */
+  consent?: ByKind<boolean> | undefined;
+  /** What an SMS says of how to stop further ones: `true` the service's words, or these; `false` nothing. */
+  stopNotice?: boolean | string | undefined;
+}
+
+export interface AccountSettings {
+  /** `suspended`: nothing is sent, not even what is queued. Default: `active`. */
+  status?: "active" | "suspended" | undefined;
+  /** ISO 3166-1 alpha-2: how numbers in national format are read. Default: `FR`. */
+  defaultCountry?: string | undefined;
+  /** null, the default: the service's `DEFAULT_POLICY`. */
+  policy?: PolicyName | Policy | null | undefined;
+  /** Everybody whom the account contacts has agreed. Default: false. */
+  consentDeclared?: boolean | undefined;
+  /** What becomes `unknown` is sent again, once. Default: false. */
+  resendUnknown?: boolean | undefined;
+}
+
+/** What an account has on a metered channel; each message takes one. */
+export interface Credits {
+  channel: string;
+  /** What can still be reserved. */
+  balance: number;
+  /** For messages that wait. */
+  reserved: number;
+  spent: number;
+}
+
+/** A tenant. */
+export interface Account {
+  accountId: string;
+  status: "active" | "suspended";
+  defaultCountry: string;
+  /** As it was given; whoever writes to the database by hand may have put anything there. */
+  policy?: unknown;
+  consentDeclared: boolean;
+  resendUnknown: boolean;
+  /** ISO 8601, in UTC. */
+  createdAt: string;
+  /** By channel; one that is missing is not metered. */
+  credits: Credits[];
+}
+
 /** Who must not be contacted. */
 export interface Suppression {
   /** Whose messages are held back; null: everybody's. */
@@ -356,6 +436,25 @@ export interface QueueStats {
   delayed: number;
   prioritized: number;
   paused: boolean;
+}
+
+/** How fast a sender sends now, as learned from its provider. */
+export interface Sender {
+  provider: string;
+  /** Number, name or service; `account` where the limit is that of all senders together. */
+  sender: string;
+  /** Messages a second that it sends now at most. */
+  perSecond: number;
+  minPerSecond: number;
+  maxPerSecond: number;
+  /** The provider wants to hear nothing from it before then, ISO 8601. */
+  heldUntil: string | null;
+  /** The provider's last refusal for going too fast, or for a fault of the sender's own. */
+  lastRefusal: { code: string; at: string } | null;
+  /** Messages that have a place within the next half minute; more may wait behind them. */
+  placed: number;
+  /** How long a message would wait that comes now. */
+  waitSeconds: number;
 }
 
 /** The process is alive. */

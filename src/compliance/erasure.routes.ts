@@ -12,12 +12,14 @@ export interface ErasureDeps {
   store: Pick<Store, "compliance">;
   /** Takes the jobs of messages out of the queues; answers the ids of those that no queue has (any more). */
   removeJobs(messages: readonly ErasedMessage[]): Promise<string[]>;
+  /** Takes out of the queues what the number has written and the ledger has not taken. */
+  forgetInbound(phone: string): Promise<void>;
 }
 
 const DEFAULT_COUNTRY = "FR";
 
 /** Forgets a person. */
-export function erasureRoutes({ store, removeJobs }: ErasureDeps): Route[] {
+export function erasureRoutes({ store, removeJobs, forgetInbound }: ErasureDeps): Route[] {
   const { compliance } = store;
   return [
     route({
@@ -59,8 +61,9 @@ export function erasureRoutes({ store, removeJobs }: ErasureDeps): Route[] {
           return contact.ok && contact.e164 === parsed.e164;
         });
         const { left, ...erased } = await compliance.erase(parsed.e164, theirs);
-        await removeJobs(left).catch((error: unknown) => {
-          // The sweeper goes on with it.
+        // After the erasure, so that none of it comes into the ledger behind its back.
+        await Promise.all([removeJobs(left), forgetInbound(parsed.e164)]).catch((error: unknown) => {
+          // The sweeper goes on with the messages.
           if (!(error instanceof UnavailableError)) throw error;
           log.warn({ err: error }, "a person was erased while Redis is away");
         });

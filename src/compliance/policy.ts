@@ -1,5 +1,7 @@
 import { z } from "zod";
+import { lawOf } from "../core/countries.ts";
 import type { Ruled } from "../core/rules.ts";
+import { shortText } from "../core/text.ts";
 
 /** Channels of one kind are under the same law: an SMS, a call, a message of a messenger. */
 export type Kind = Ruled["kind"];
@@ -28,6 +30,8 @@ export interface Policy {
   per30Days: number | null;
   /** Whether the person must have agreed before. */
   consent: Record<Kind, boolean>;
+  /** Whether an SMS has to say how to stop further ones: in the service's words (true), or in these. */
+  stopNotice: boolean | string;
 }
 
 const MONDAY_TO_FRIDAY = [1, 2, 3, 4, 5];
@@ -43,6 +47,7 @@ const NONE: Policy = {
   perDay: null,
   per30Days: null,
   consent: everywhere(false),
+  stopNotice: false,
 };
 
 /**
@@ -64,12 +69,15 @@ const NAMED = {
     holidays: "fr-alsace-moselle",
     ...CAPS,
     consent: everywhere(true),
+    stopNotice: true,
   },
   "marketing-eu": {
     hours: everywhere([{ days: MONDAY_TO_SATURDAY, from: "09:00", to: "20:00" }]),
     holidays: "none",
     ...CAPS,
     consent: everywhere(true),
+    // Directive 2002/58/EC, article 13: each message tells how to refuse further ones.
+    stopNotice: true,
   },
   "marketing-us": {
     // 47 CFR 64.1200(c)(1): 8 a.m. to 9 p.m. of the called party.
@@ -77,6 +85,7 @@ const NAMED = {
     holidays: "none",
     ...CAPS,
     consent: everywhere(true),
+    stopNotice: false,
   },
 } satisfies Record<string, Policy>;
 
@@ -84,20 +93,28 @@ const NAMED = {
 export const POLICY_NAMES = ["country", "marketing-fr", "marketing-eu", "marketing-us", "none"] as const;
 export type PolicyName = (typeof POLICY_NAMES)[number];
 
-/** France and its territories beyond the sea, the United States and theirs; ISO 3166-1. */
-const FRENCH = new Set(["FR", "GP", "GF", "MQ", "RE", "YT", "PM", "BL", "MF", "WF", "PF", "NC"]);
-const AMERICAN = new Set(["US", "PR", "VI", "GU", "AS", "MP"]);
-
 function named(name: PolicyName, country: string | undefined): Policy {
   if (name !== "country") return NAMED[name];
-  if (country !== undefined && FRENCH.has(country)) return NAMED["marketing-fr"];
-  if (country !== undefined && AMERICAN.has(country)) return NAMED["marketing-us"];
-  return NAMED["marketing-eu"];
+  switch (lawOf(country)) {
+    case "FR":
+      return NAMED["marketing-fr"];
+    case "US":
+      return NAMED["marketing-us"];
+    default:
+      return NAMED["marketing-eu"];
+  }
 }
+
+/** Words as text, and no enumeration, so that whoever gives a list or an object in their place is told what is wrong with that. */
+const oneOf = <const Word extends string>(words: readonly Word[]) =>
+  z
+    .string()
+    .refine((text) => (words as readonly string[]).includes(text), `must be one of ${words.join(", ")}`)
+    .meta({ enum: words }) as unknown as z.ZodType<Word, Word>;
 
 const time = z.string().regex(/^([01]\d|2[0-3]):[0-5]\d$|^24:00$/, "must be a time such as 09:30");
 const hours = z.union([
-  z.literal("any"),
+  oneOf(["any"]),
   z
     .array(
       z
@@ -109,6 +126,8 @@ const hours = z.union([
 const ofKinds = <T extends z.ZodType>(value: T) =>
   z.strictObject({ whatsapp: value.optional(), sms: value.optional(), voice: value.optional() });
 const cap = z.int().min(0).max(10_000).nullable();
+/** As long as an SMS. */
+const MAX_NOTICE = 160;
 
 /** An account's own values; what is absent is as in `base`, which is `none` unless it is named. */
 const ownValues = z.strictObject({
@@ -118,7 +137,16 @@ const ownValues = z.strictObject({
   perDay: cap.optional(),
   per30Days: cap.optional(),
   consent: ofKinds(z.boolean()).optional(),
+  stopNotice: z
+    .union([z.boolean(), shortText(MAX_NOTICE)])
+    .optional()
+    .describe(
+      "What an SMS says of how to stop: `true` the service's words (`SMS_STOP_NOTICE`), or these; `false` nothing",
+    ),
 });
+
+/** What `accounts.policy` may be. */
+export const policySchema = z.union([oneOf(POLICY_NAMES), ownValues]).nullable();
 
 /**
  * The policy that a ledger's value stands for, for a recipient of that country; or, in words, what is wrong with the value.
@@ -159,6 +187,7 @@ function readOwn(stored: unknown, country: string | undefined): Policy | string 
     perDay: given.perDay === undefined ? policy.perDay : given.perDay,
     per30Days: given.per30Days === undefined ? policy.per30Days : given.per30Days,
     consent: over(policy.consent, given.consent),
+    stopNotice: given.stopNotice ?? policy.stopNotice,
   };
 }
 

@@ -1,6 +1,6 @@
 import type { Clock } from "../core/clock.ts";
 import { countryOf } from "../core/phone.ts";
-import type { Rules, Ruling } from "../core/rules.ts";
+import type { Rules, Ruling, StopNoticeOf } from "../core/rules.ts";
 import { nextAllowed, startOfDay } from "./hours.ts";
 import { createPolicies, type Kind, type Policy, type PolicyName } from "./policy.ts";
 import { zonesOf } from "./zones.ts";
@@ -29,7 +29,17 @@ export function createRules({ defaultPolicy, clock }: RulesOptions): Rules {
       opensInMs: opensAt === undefined ? undefined : Math.max(1, opensAt - now),
       why,
       caps: caps.map(({ since, max, words }) => ({ withinMs: now - since, max, words })),
+      stopNotice: policy.stopNotice || undefined,
     };
+  };
+}
+
+/** What each account's policy says of stop notices, for whoever asks before there is a message. */
+export function createStopNoticeOf({ defaultPolicy }: Pick<RulesOptions, "defaultPolicy">): StopNoticeOf {
+  const policyOf = createPolicies(defaultPolicy);
+  return (stored, country) => {
+    const policy = policyOf(stored, country);
+    return (typeof policy !== "string" && policy.stopNotice) || undefined;
   };
 }
 

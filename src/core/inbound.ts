@@ -18,6 +18,9 @@ export interface Receipt {
   at: number;
 }
 
+/** What a message has cost, and took. */
+export type Charge = Pick<Receipt, "segments"> & Required<Pick<Receipt, "price">>;
+
 /** Something that a recipient wrote back. */
 export interface Reply {
   provider: string;

@@ -2,7 +2,10 @@ import { ProblemError } from "./problem.ts";
 import type { RouteResponse } from "./route.ts";
 
 /** Why the ledger takes a request not at all. */
-export type Refusal = "conflict" | "unknown_account" | "suspended_account" | "other_account";
+export type Refusal = "conflict" | "unknown_account" | "suspended_account" | "other_account" | "cancelled_hunt";
+
+/** Of a hunt that is over for good. */
+export const CANCELLED = "This hunt was cancelled, which is for good. To contact these people, submit another hunt.";
 
 /** The answers that `refusalOf` can give, for a route's `responses`. */
 export const REFUSALS: Record<number, RouteResponse> = {
@@ -17,11 +20,12 @@ export const REFUSALS: Record<number, RouteResponse> = {
       idempotency_conflict:
         "The `Idempotency-Key` came with another body within 24 hours. Use a new key for a new request.",
       hunt_of_other_account: "A hunt of this id exists already and is not this account's.",
+      hunt_cancelled: CANCELLED,
     },
   },
   422: {
     description: "There is no such account.",
-    codes: { unknown_account: 'Insert it into the table "accounts" first; its id alone is enough.' },
+    codes: { unknown_account: "Make it first: `PUT /api/accounts/{accountId}`." },
   },
 };
 
@@ -40,7 +44,7 @@ export function refusalOf(refusal: Refusal, pointer: string): ProblemError {
         status: 422,
         code: "unknown_account",
         title: "Unknown account",
-        detail: 'There is no such account. Insert it into the table "accounts" first; its id alone is enough.',
+        detail: "There is no such account. Make it first: PUT /api/accounts/{accountId}.",
         errors: [{ pointer, detail: "names no account" }],
       });
     case "suspended_account":
@@ -58,6 +62,13 @@ export function refusalOf(refusal: Refusal, pointer: string): ProblemError {
         title: "The hunt belongs to another account",
         detail: "A hunt of this id exists already and is not this account's. Nothing was enqueued.",
         errors: [{ pointer: "/huntId", detail: "is taken" }],
+      });
+    case "cancelled_hunt":
+      return new ProblemError({
+        status: 409,
+        code: "hunt_cancelled",
+        title: "The hunt was cancelled",
+        detail: CANCELLED,
       });
   }
 }

@@ -57,7 +57,7 @@ export interface RouteReply {
  * Answers that every route can give (401, 404 of the path, 413, 415, 500, 503) are not listed in `responses`.
  */
 export interface Route {
-  method: "get" | "post" | "delete";
+  method: "get" | "post" | "put" | "patch" | "delete";
   /** In Express' form: `/api/messages/:messageId`. */
   path: string;
   tag: string;

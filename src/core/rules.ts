@@ -17,6 +17,8 @@ export interface Ruling {
   opensInMs: number | undefined;
   why: string | undefined;
   caps: Cap[];
+  /** A text has to say how to stop further ones: in the service's words (true), or in these. */
+  stopNotice?: true | string | undefined;
 }
 
 export interface Ruled {
@@ -29,6 +31,9 @@ export interface Ruled {
   /** The queue that carries it: all its channels are of one kind. */
   kind: "whatsapp" | "sms" | "voice";
 }
+
+/** The `stopNotice` of a policy, as the ledger has it, for recipients of a country. */
+export type StopNoticeOf = (policy: unknown, country: string | undefined) => true | string | undefined;
 
 /** Says when a marketing message may be sent; made by the compliance room, used wherever messages are planned and sent. */
 export type Rules = (message: Ruled) => Ruling;

@@ -52,7 +52,7 @@ export function contactSchema(channels: ChannelDirectory) {
       .optional()
       .describe(
         "Instead of `channel`, in order: the next one is used where the one before does not reach the person, because it is " +
-          "off or the number is not on WhatsApp. `senderPhone` is for the first",
+          "off, the account's policy never allows it, or the number is not on WhatsApp. `senderPhone` is for the first",
       ),
     message: z
       .string()

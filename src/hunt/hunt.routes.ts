@@ -23,15 +23,15 @@ export interface HuntRoutesDeps {
   log: Logger;
 }
 
-/** NUL is let through here, because `shortText` tells of it. */
 /** Contacts of one request. More are submitted in several requests for the same hunt. */
 const MAX_CONTACTS = 200_000;
 
-const huntId = shortText(200).regex(/^[\0\P{Cc}]*$/u, "must not contain control characters");
+/** NUL is let through here, because `shortText` tells of it. */
+export const huntIdSchema = shortText(200).regex(/^[\0\P{Cc}]*$/u, "must not contain control characters");
 
 export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps): Route[] {
   const head = z.object({
-    huntId: huntId.describe("The hunt, in the web app's own words. Giving it again adds contacts to it"),
+    huntId: huntIdSchema.describe("The hunt, in the web app's own words. Giving it again adds contacts to it"),
     accountId: shortText(200),
     priority: z.enum(["high", "normal", "low"]).default("normal"),
     // Postgres has no year 0.
@@ -127,7 +127,7 @@ export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps
       path: "/api/hunt/:huntId/messages",
       tag: "Hunts",
       summary: "What became of each contact",
-      params: z.object({ huntId }),
+      params: z.object({ huntId: huntIdSchema }),
       query: z.object({
         status: z.enum(MESSAGE_STATUSES).optional(),
         ...cursorQuery,

@@ -13,11 +13,13 @@ export const statusSchema = z.object({
   huntId: z.string(),
   accountId: z.string(),
   state: z
-    .enum(["planning", "running", "finished"])
-    .describe("`finished`: no message is queued or being sent any more"),
+    .enum(["planning", "running", "paused", "cancelled", "finished"])
+    .describe("`finished`, and `cancelled` with a `finishedAt`: no message is queued or being sent any more"),
   total: z.number().int(),
   counts: countsSchema,
   byChannel: z.record(z.string(), countsSchema),
+  pausedAt: z.string().nullable(),
+  cancelledAt: z.string().nullable(),
   startedAt: z.string().nullable().describe("The first attempt"),
   finishedAt: z.string().nullable().describe("When the last message settled; receipts may still come"),
   etaSeconds: z.number().int().nullable().describe("At the pace so far; null before the first message, 0 at the end"),
@@ -42,15 +44,28 @@ export function summarise(jobId: string, status: HuntStatus): z.output<typeof st
     jobId,
     huntId: status.huntId,
     accountId: status.accountId,
-    state: finished ? "finished" : planning ? "planning" : "running",
+    state: stateOf(status, planning, finished),
     total,
     counts,
     byChannel,
+    pausedAt: status.pausedAt,
+    cancelledAt: status.cancelledAt,
     startedAt: status.startedAt,
     // A hunt whose contacts were all skipped settled when it was planned.
     finishedAt: finished ? (status.lastSettledAt ?? status.createdAt) : null,
-    etaSeconds: finished ? 0 : eta(status, left),
+    etaSeconds: finished ? 0 : status.pausedAt ? null : eta(status, left),
   };
+}
+
+function stateOf(
+  { pausedAt, cancelledAt }: HuntStatus,
+  planning: boolean,
+  finished: boolean,
+): z.output<typeof statusSchema>["state"] {
+  if (cancelledAt) return "cancelled";
+  if (finished) return "finished";
+  if (pausedAt) return "paused";
+  return planning ? "planning" : "running";
 }
 
 function eta({ startedAt, now, attempted }: HuntStatus, left: number): number | null {

@@ -1,14 +1,14 @@
 import { UnrecoverableError, type Job } from "bullmq";
 import type { Rules } from "../core/rules.ts";
-import type { PlannedMessage, Store } from "../store/store.ts";
+import type { Store } from "../store/store.ts";
 import type { Contact } from "./contacts.ts";
 import { huntJobSchema, planJobSchema, type PlanJob } from "./hunt.jobs.ts";
 import { planChunk, type PlanChannels } from "./plan.ts";
 
 export interface HuntWorkerDeps {
   store: Store;
-  /** Puts messages into their channels' queues; one that is there already stays as it is. */
-  enqueue(messages: readonly PlannedMessage[]): Promise<void>;
+  /** There is something new to be fed to the channels' queues. */
+  wake(): void;
   channels: PlanChannels;
   /** What the account's policy says of each contact. */
   rules: Rules;
@@ -24,14 +24,14 @@ export async function runHuntJob(job: Job<unknown>, deps: HuntWorkerDeps): Promi
 
 async function runPlan(
   { jobId, no }: PlanJob,
-  { store, enqueue, channels, rules }: HuntWorkerDeps,
+  { store, wake, channels, rules }: HuntWorkerDeps,
 ): Promise<{ queued: number }> {
   const chunk = await store.readChunk(jobId, no);
   if (!chunk) throw new UnrecoverableError("The ledger does not know this submission, so nothing was planned.");
   if (!chunk.contacts) return { queued: 0 };
-  const messages = planChunk(chunk, no, chunk.contacts as Contact[], channels, rules);
+  const messages = planChunk(chunk, chunk.contacts as Contact[], channels, rules);
   const queued = await store.planChunk(jobId, no, chunk.huntId, messages);
-  await enqueue(messages.filter(({ id }) => queued.has(id)));
+  if (queued.size > 0) wake();
   return { queued: queued.size };
 }
 

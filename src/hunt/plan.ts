@@ -9,48 +9,35 @@ import type { Contact } from "./contacts.ts";
 /** Contacts a plan job. */
 export const CHUNK_SIZE = 500;
 
-/** BullMQ's greatest priority number, i.e. the last to run. */
-const LAST_PRIORITY = 2_097_151;
-const PRIORITY_STEP = { high: 0.25, normal: 1, low: 4 } as const;
+/** The channels as planning sees them: whether somebody carries them now, and whether whoever gets a message can answer. */
+export type PlanChannels = ReadonlyMap<string, { channel: Channel; on: boolean; oneWay?: boolean }>;
 
-/** The channels as planning sees them: whether somebody carries them now. */
-export type PlanChannels = ReadonlyMap<string, { channel: Channel; on: boolean }>;
-
-/**
- * Contacts → ledger rows. Pure, and the same input gives the same ids, so a plan job may run again.
- *
- * A message's priority grows with its place in the hunt, so that hunts take turns: the first messages of a small one
- * go before the later ones of a big one, and single sends (priority 0) before all.
- */
+/** Contacts → ledger rows. Pure, and the same input gives the same ids, so a plan job may run again. */
 export function planChunk(
   chunk: Chunk,
-  no: number,
   contacts: readonly Contact[],
   channels: PlanChannels,
   rules?: Rules,
 ): PlannedMessage[] {
-  return contacts.map((contact, i) => {
-    const [first = contact.channel, ...next] = reachable(contact, channels);
-    return plan(chunk, { ...contact, channel: first, next }, no * CHUNK_SIZE + i, channels, rules);
+  return contacts.map((contact) => {
+    const { channel, next = [], senderPhone } = contact;
+    // The sender of one channel is none of another.
+    const planned = (name: string, others: string[]): PlannedMessage =>
+      plan(
+        chunk,
+        { ...contact, channel: name, next: others, senderPhone: name === channel ? senderPhone : undefined },
+        channels,
+        rules,
+      );
+    if (next.length === 0) return planned(channel, next);
+    const [first, ...further] = [channel, ...next].filter((name) => planned(name, []).skip === undefined);
+    // When it can be sent over none, the first says why.
+    return first === undefined ? planned(channel, []) : planned(first, further);
   });
 }
 
-/** Its channels that somebody carries now; when none is, the first, to be skipped. */
-function reachable({ channel, next = [] }: Contact, channels: PlanChannels): string[] {
-  if (next.length === 0) return [channel];
-  const on = [channel, ...next].filter((name) => channels.get(name)?.on);
-  return on.length > 0 ? on : [channel];
-}
-
-function plan(
-  chunk: Chunk,
-  contact: Contact,
-  place: number,
-  channels: PlanChannels,
-  rules: Rules | undefined,
-): PlannedMessage {
+function plan(chunk: Chunk, contact: Contact, channels: PlanChannels, rules: Rules | undefined): PlannedMessage {
   const known = channels.get(contact.channel);
-  const content = known?.channel.contentOf(contact);
   const phone = parsePhone(contact.recipientPhone, chunk.defaultCountry as CountryCode);
   const [second, ...further] = contact.next ?? [];
   const ruling =
@@ -62,6 +49,12 @@ function plan(
           kind: known.channel.queue,
         })
       : undefined;
+  const content = known?.channel.contentOf(contact, {
+    country: phone.ok ? phone.country : undefined,
+    sender: contact.senderPhone,
+    oneWay: known.oneWay === true,
+    stopNotice: ruling?.stopNotice,
+  });
   return {
     id: messageId(chunk.huntId, contact),
     accountId: chunk.accountId,
@@ -73,23 +66,16 @@ function plan(
     recipient: phone.ok ? phone.e164 : contact.recipientPhone,
     sender: contact.senderPhone,
     content: content && "content" in content ? content.content : { text: contact.message ?? "" },
-    priority: Math.min(LAST_PRIORITY, 1 + Math.floor(place * PRIORITY_STEP[chunk.priority])),
+    priority: 0,
     expiresAt: chunk.expiresAt,
-    ...skipOf(contact, phone, known?.on === true && content !== undefined && "content" in content, ruling),
+    ...skipOf(contact, phone, known?.on ? content : undefined, ruling),
     ...(rules ? { category: "marketing" } : {}),
     ...(ruling ? { caps: ruling.caps } : {}),
     ...(second === undefined
       ? {}
       : {
-          // The sender of one channel is none of another.
           next: {
-            ...plan(
-              chunk,
-              { ...contact, channel: second, next: further, senderPhone: undefined },
-              place,
-              channels,
-              rules,
-            ),
+            ...plan(chunk, { ...contact, channel: second, next: further, senderPhone: undefined }, channels, rules),
             // Counted when its turn comes: right before it is sent.
             caps: undefined,
           },
@@ -100,13 +86,14 @@ function plan(
 function skipOf(
   contact: Contact,
   phone: ReturnType<typeof parsePhone>,
-  sendable: boolean,
+  content: ReturnType<Channel["contentOf"]> | undefined,
   ruling: Ruling | undefined,
 ): { skip: string | undefined; detail: string | undefined } {
   if (contact.copy) return { skip: "duplicate", detail: "The hunt has this adId on this channel already." };
   if (contact.erased) return { skip: "suppressed", detail: undefined };
   if (!phone.ok) return { skip: phone.reason, detail: phone.detail };
-  if (!sendable) return { skip: "channel_off", detail: `${contact.channel} has no provider now.` };
+  if (!content) return { skip: "channel_off", detail: `${contact.channel} has no provider now.` };
+  if ("faults" in content) return { skip: "invalid_content", detail: content.faults[0]?.detail };
   if (ruling?.skip) return { skip: ruling.skip.code, detail: ruling.skip.detail };
   return { skip: undefined, detail: undefined };
 }

@@ -1,11 +1,12 @@
 import { FlowProducer, Queue, type JobsOptions, type QueueOptions } from "bullmq";
 import type { Redis } from "ioredis";
 import type { LaneDirectory, LaneKey } from "../channels/channel.ts";
-import { INBOUND_QUEUE, type InboundJob } from "../channels/inbound-job.ts";
+import { CHARGE_JOB, INBOUND_QUEUE, type ChargeJob, type InboundJob } from "../channels/inbound-job.ts";
 import type { MessageJob } from "../channels/message-job.ts";
 import { UnavailableError } from "../core/errors.ts";
 import { chunkJobId, HUNT_QUEUE, type HuntJob, type PlanJob } from "../hunt/hunt.jobs.ts";
 import type { PlannedMessage } from "../store/store.ts";
+import { removeLane, wakeLane } from "./lanes.ts";
 import { withRedis } from "./redis.ts";
 
 export interface QueuesOptions {
@@ -63,6 +64,10 @@ export interface Queues {
   onLane(listener: (queue: Queue) => void): void;
   /** Groups messages by where their jobs belong: a lane, else their queue. */
   inLanes<T extends Placed>(messages: readonly T[]): Promise<Map<string, T[]>>;
+  /** What was put off in a lane looks again at once. Rejects with `UnavailableError`. */
+  wakeLane(lane: string): Promise<void>;
+  /** Takes a lane that nobody works out of Redis; what waits in it goes where it belongs now. Rejects as `addMessages`. */
+  removeLane(lane: string): Promise<void>;
   /** Of a queue and its lanes the one that holds a job; the queue itself when none does. */
   holding(queue: Queue, jobId: string): Promise<Queue>;
   /** Adding a message that has a job already changes nothing. Rejects with `UnavailableError`. */
@@ -71,6 +76,8 @@ export interface Queues {
   addHunt(hunt: HuntJob): Promise<void>;
   /** What a vendor's webhook brought, to be taken into the ledger. Rejects with `UnavailableError`. */
   addInbound(job: InboundJob): Promise<void>;
+  /** Has a provider asked later what a message was charged; once a message. Rejects with `UnavailableError`. */
+  addCharge(job: ChargeJob): Promise<void>;
   /** Of these jobs, the ids of those that will not run (any more) by themselves: there is none, or it has ended. */
   idle(queue: string, jobIds: readonly string[]): Promise<{ missing: string[]; ended: string[] }>;
   /** What a job carries; undefined when there is none. */
@@ -78,6 +85,8 @@ export interface Queues {
   remove(queue: string, jobId: string): Promise<void>;
   /** Removes what is left of a submission's jobs, so that it can be added again. */
   removeHunt(jobId: string, chunks: number): Promise<void>;
+  /** Jobs of a queue, without its lanes, that any worker could take now. Rejects with `UnavailableError`. */
+  waiting(queue: string): Promise<number>;
   /** Its lanes included. */
   stats(queue: Queue): Promise<QueueStats>;
   close(): Promise<void>;
@@ -92,6 +101,9 @@ const PLAN_ATTEMPTS = 1_000_000;
 const PLAN_BACKOFF = { type: "fixed", delay: 2000 } as const;
 /** Between a queue's name and its lane's. */
 const LANE_MARK = ".";
+/** From a message's last report until its charge is asked for; doubled each time that it is not known: for an hour in all. */
+const CHARGE_AFTER_MS = 60_000;
+const CHARGE_ATTEMPTS = 7;
 /** Of so many tries only the last few tell something. */
 const PLAN_STACK_TRACES = 3;
 
@@ -150,6 +162,36 @@ export function createQueues(options: QueuesOptions): Queues {
     return sum;
   }
 
+  async function addMessages(jobs: readonly NewMessageJob[]): Promise<void> {
+    const byQueue = await inLanes(
+      jobs.map((job) => ({
+        ...job,
+        accountId: job.data.accountId,
+        sender: job.data.from,
+        recipient: job.data.to,
+      })),
+    );
+    await withRedis("adding jobs", () =>
+      Promise.all(
+        [...byQueue].map(([name, group]) =>
+          queueOf(name).addBulk(
+            group.map(({ data, priority, delayMs = 0 }) => ({
+              name: data.channel,
+              data,
+              opts: {
+                jobId: data.messageId,
+                attempts,
+                backoff: { type: "exponential", delay: backoffMs },
+                ...(priority > 0 ? { priority } : {}),
+                ...(delayMs > 0 ? { delay: delayMs } : {}),
+              },
+            })),
+          ),
+        ),
+      ),
+    );
+  }
+
   return {
     all: [...queues.values()],
     get,
@@ -166,34 +208,13 @@ export function createQueues(options: QueuesOptions): Queues {
       return queue;
     },
 
-    async addMessages(jobs) {
-      const byQueue = await inLanes(
-        jobs.map((job) => ({
-          ...job,
-          accountId: job.data.accountId,
-          sender: job.data.from,
-          recipient: job.data.to,
-        })),
-      );
-      await withRedis("adding jobs", () =>
-        Promise.all(
-          [...byQueue].map(([name, group]) =>
-            queueOf(name).addBulk(
-              group.map(({ data, priority, delayMs = 0 }) => ({
-                name: data.channel,
-                data,
-                opts: {
-                  jobId: data.messageId,
-                  attempts,
-                  backoff: { type: "exponential", delay: backoffMs },
-                  ...(priority > 0 ? { priority } : {}),
-                  ...(delayMs > 0 ? { delay: delayMs } : {}),
-                },
-              })),
-            ),
-          ),
-        ),
-      );
+    addMessages,
+
+    wakeLane: (lane) => wakeLane(queueOf(lane)),
+
+    async removeLane(name) {
+      const queue = name.slice(0, name.indexOf(LANE_MARK));
+      await removeLane(queueOf(name), (jobs) => addMessages(jobs.map((job) => ({ ...job, queue }))));
     },
 
     async addHunt(hunt) {
@@ -231,6 +252,21 @@ export function createQueues(options: QueuesOptions): Queues {
       await withRedis("adding what a vendor reports", () => queueOf(INBOUND_QUEUE).add("events", job, opts));
     },
 
+    async addCharge(job) {
+      const opts: JobsOptions = {
+        jobId: `${CHARGE_JOB}-${job.provider}-${job.providerMessageId}`,
+        // After whatever vendors report.
+        priority: 1,
+        delay: CHARGE_AFTER_MS,
+        attempts: CHARGE_ATTEMPTS,
+        backoff: { type: "exponential", delay: CHARGE_AFTER_MS },
+        stackTraceLimit: PLAN_STACK_TRACES,
+        removeOnComplete: true,
+        removeOnFail: true,
+      };
+      await withRedis("adding a question", () => queueOf(INBOUND_QUEUE).add(CHARGE_JOB, job, opts));
+    },
+
     dataOf: (name, jobId) =>
       withRedis("reading a job", async () => {
         const job = await queueOf(name).getJob(jobId);
@@ -266,6 +302,16 @@ export function createQueues(options: QueuesOptions): Queues {
       });
       return { missing, ended };
     },
+
+    waiting: (name) =>
+      withRedis("counting jobs", async () => {
+        const queue = queueOf(name);
+        const [waiting, prioritized] = await Promise.all([
+          redis.llen(queue.toKey("wait")),
+          redis.zcard(queue.toKey("prioritized")),
+        ]);
+        return waiting + prioritized;
+      }),
 
     stats: (queue) =>
       withRedis(`the statistics of ${queue.name}`, async () => {

@@ -1,5 +1,5 @@
 import type { Database } from "./database.ts";
-import type { MessagePage, MessageStatus, StoredMessage } from "./store.ts";
+import type { MessagePage, MessageStatus, OpenMessage, StoredMessage } from "./store.ts";
 
 export const MESSAGE_COLUMNS =
   "id, seq, account_id, hunt_id, ad_id, channel, queue, recipient, sender, status, code, detail, provider, " +
@@ -57,6 +57,17 @@ export function toStoredMessage(row: MessageRow): StoredMessage {
     readAt: row.read_at,
     updatedAt: row.updated_at,
   };
+}
+
+export type OpenMessageRow = Omit<OpenMessage, "accountId" | "huntId" | "adId" | "retryInMs"> & {
+  account_id: string | null;
+  hunt_id: string | null;
+  ad_id: string | null;
+  retry_in_ms: number | null;
+};
+
+export function toOpenMessage({ account_id, hunt_id, ad_id, retry_in_ms, ...row }: OpenMessageRow): OpenMessage {
+  return { ...row, accountId: account_id, huntId: hunt_id, adId: ad_id, retryInMs: retry_in_ms ?? 0 };
 }
 
 interface Filter {

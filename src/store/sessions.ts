@@ -114,6 +114,8 @@ export type PairAnswer =
  */
 export interface SessionStore {
   pair(accountId: string, phone: string, method: "qr" | "code"): Promise<PairAnswer>;
+  /** Whether there is such an account. */
+  knowsAccount(accountId: string): Promise<boolean>;
   session(id: string): Promise<Session | undefined>;
   /** In the order of creation. */
   sessions(filter: { accountId?: string | undefined }): Promise<Session[]>;

@@ -1,6 +1,8 @@
 import type { Receipt, Reply } from "../core/inbound.ts";
 import type { Idempotency } from "../core/route.ts";
 import type { Cap } from "../core/rules.ts";
+import type { AccountStore } from "./accounts.ts";
+import type { FlowStore } from "./flows.ts";
 import type { ComplianceStore } from "./compliance.ts";
 import type { SessionStore } from "./sessions.ts";
 
@@ -49,7 +51,7 @@ export interface PlannedMessage {
 
 export type Acceptance<Response> =
   | { result: "accepted" | "replay"; response: Response }
-  | { result: "conflict" | "unknown_account" | "suspended_account" | "other_account" };
+  | { result: "conflict" | "unknown_account" | "suspended_account" | "other_account" | "cancelled_hunt" };
 
 export interface NewHunt {
   id: string;
@@ -77,6 +79,8 @@ export type Verdict =
   | { verdict: "go"; recipient: string; attempts: number }
   | { verdict: "wait"; retryInMs: number }
   | { verdict: "reconcile"; recipient: string; attemptId: string; attempts: number; startedAt: number }
+  /** Its hunt is paused: it is fed again when the hunt goes on. */
+  | { verdict: "paused" }
   | { verdict: "skipped"; code: string }
   | { verdict: "settled"; status: MessageStatus; code: string | undefined }
   | { verdict: "missing" };
@@ -154,6 +158,8 @@ export interface HuntStatus {
   lastSettledAt: string | null;
   /** Messages that were attempted and have come to an end. */
   attempted: number;
+  pausedAt: string | null;
+  cancelledAt: string | null;
   /** Contacts that wait to be planned, by channel. */
   pending: Record<string, number>;
   channels: Record<string, Partial<Counts>>;
@@ -191,6 +197,12 @@ export interface OpenMessage {
   retryInMs: number;
 }
 
+/** A message as the sweeper finds it. */
+export interface SweptMessage extends OpenMessage {
+  /** It is to have no job now: it is still to be fed, or its hunt is paused. */
+  held: boolean;
+}
+
 export interface Account {
   status: "active" | "suspended";
   defaultCountry: string;
@@ -207,6 +219,8 @@ export interface Account {
 export interface Store {
   readonly sessions: SessionStore;
   readonly compliance: ComplianceStore;
+  readonly accounts: AccountStore;
+  readonly flows: FlowStore;
   ping(): Promise<void>;
   /** undefined when there is no such account. */
   account(id: string): Promise<Account | undefined>;
@@ -269,7 +283,7 @@ export interface Store {
   observeEpoch(epoch: number): void;
   nextEpoch(): Promise<number>;
 
-  openMessages(after: number, limit: number, olderThanMs: number): Promise<OpenMessage[]>;
+  openMessages(after: number, limit: number, olderThanMs: number): Promise<SweptMessage[]>;
   /** Submissions that are not planned to the end, with the numbers of their chunks that are not. */
   openSubmissions(olderThanMs: number): Promise<{ jobId: string; huntId: string; chunks: number; open: number[] }[]>;
   tidy(): Promise<void>;

@@ -18,6 +18,9 @@ const SENT = { maxSize: 250, maxConcurrent: 2, maxWaitMs: 2 };
 /** As many as an address holds. */
 const CONTACTS = { maxSize: 100, maxConcurrent: 2, maxWaitMs: 2 };
 
+/** Sessions in one request: a hosted project gives at most 1,000 rows, and says nothing of those that it leaves out. */
+const PAGE = 500;
+
 /** Sessions on Supabase; shares the ledger's connection. */
 export function createSessionStore(database: Database): SessionStore & { close(): void } {
   const { client } = database;
@@ -56,7 +59,9 @@ export function createSessionStore(database: Database): SessionStore & { close()
       return items.map(() => undefined);
     },
     ...CONTACTS,
+    // No message waits for it.
     maxConcurrent: 1,
+    maxWaitMs: 50,
     waitForDatabase: false,
   });
   const contacted = new Batcher<{ sessionId: string; phone: string }, boolean>({
@@ -85,14 +90,25 @@ export function createSessionStore(database: Database): SessionStore & { close()
       const answer = await rpc<{ result: string; session?: SessionRow }>("pair_whatsapp_session", args);
       return (answer.session ? { ...answer, session: toSession(answer.session) } : answer) as PairAnswer;
     },
+    async knowsAccount(accountId) {
+      const query = client.from("accounts").select("id").eq("id", accountId);
+      return (await database.run<unknown[]>("account", query)).length > 0;
+    },
     session: one,
     async sessions({ accountId }) {
-      const all = client.from("whatsapp_sessions").select("*").order("created_at").order("id");
-      const rows = await database.run<SessionRow[]>(
-        "sessions",
-        accountId === undefined ? all : all.eq("account_id", accountId),
-      );
-      return rows.map(toSession);
+      const all: SessionRow[] = [];
+      for (let rows: SessionRow[] | undefined; !rows || rows.length === PAGE;) {
+        let query = client.from("whatsapp_sessions").select("*").order("created_at").order("id").limit(PAGE);
+        if (accountId !== undefined) query = query.eq("account_id", accountId);
+        const last = all.at(-1);
+        if (last) {
+          const { created_at: at, id } = last;
+          query = query.or(`created_at.gt."${at}",and(created_at.eq."${at}",id.gt.${id})`);
+        }
+        rows = await database.run<SessionRow[]>("sessions", query);
+        all.push(...rows);
+      }
+      return all.map(toSession);
     },
     async dismiss(id) {
       const query = client.from("whatsapp_sessions").update({ wanted: "gone" }).eq("id", id).select("id");
@@ -109,9 +125,14 @@ export function createSessionStore(database: Database): SessionStore & { close()
       return (await rpc<SessionRow[]>("claim_whatsapp_sessions", args)).map(toSession);
     },
     async renew(leases, leaseMs) {
-      if (leases.length === 0) return [];
-      const args = { p_items: leases.map(leaseRow), p_lease_ms: leaseMs };
-      return (await rpc<SessionRow[]>("renew_whatsapp_sessions", args)).map(toSession);
+      const pages = Array.from({ length: Math.ceil(leases.length / PAGE) }, (_, page) =>
+        leases.slice(page * PAGE, (page + 1) * PAGE),
+      );
+      const kept = pages.map((page) => {
+        const args = { p_items: page.map(leaseRow), p_lease_ms: leaseMs };
+        return rpc<SessionRow[]>("renew_whatsapp_sessions", args);
+      });
+      return (await Promise.all(kept)).flat().map(toSession);
     },
     report({ id, epoch }, { pairingCode, lastError, pairedAt, coldPausedUntil, ...rest }) {
       const report = {

@@ -4,16 +4,17 @@ import type { Idempotency } from "../core/route.ts";
 import { Batcher } from "./batcher.ts";
 import { Database, DatabaseError, type DatabaseOptions } from "./database.ts";
 import { phoneHash } from "./phone-hash.ts";
+import { createAccountStore } from "./supabase-accounts.ts";
 import { createComplianceStore } from "./supabase-compliance.ts";
 import { createSessionStore } from "./supabase-sessions.ts";
-import { pageOfMessages, toStoredMessage, MESSAGE_COLUMNS, type MessageRow } from "./message-rows.ts";
+import { createFlowStore } from "./flows.ts";
+import { pageOfMessages, toOpenMessage, toStoredMessage, MESSAGE_COLUMNS, type MessageRow, type OpenMessageRow } from "./message-rows.ts";
 import type {
   Acceptance,
   Chunk,
   HuntStatus,
   MessageStatus,
   NewAttempt,
-  OpenMessage,
   Outcome,
   PlannedMessage,
   ResolveAnswer,
@@ -129,6 +130,8 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
   return {
     sessions,
     compliance,
+    accounts: createAccountStore(database),
+    flows: createFlowStore(database),
 
     async ping() {
       await rpc("ping");
@@ -234,14 +237,8 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
 
     async openMessages(after, limit, olderThanMs) {
       const args = { p_after: after, p_limit: limit, p_older_than_ms: olderThanMs };
-      const rows = await rpc<OpenMessageRow[]>("open_messages", args);
-      return rows.map(({ account_id, hunt_id, ad_id, retry_in_ms, ...row }) => ({
-        ...row,
-        accountId: account_id,
-        huntId: hunt_id,
-        adId: ad_id,
-        retryInMs: retry_in_ms ?? 0,
-      }));
+      const rows = await rpc<(OpenMessageRow & { held: boolean })[]>("open_messages", args);
+      return rows.map((row) => ({ ...toOpenMessage(row), held: row.held }));
     },
 
     openSubmissions: (olderThanMs) => rpc("open_submissions", { p_older_than_ms: olderThanMs }),
@@ -264,13 +261,6 @@ interface AccountRow {
   policy: unknown;
   consent_declared: boolean;
 }
-
-type OpenMessageRow = Omit<OpenMessage, "accountId" | "huntId" | "adId" | "retryInMs"> & {
-  account_id: string | null;
-  hunt_id: string | null;
-  ad_id: string | null;
-  retry_in_ms: number | null;
-};
 
 interface VerdictRow {
   id: string;
@@ -298,6 +288,8 @@ function toVerdict(row: VerdictRow | undefined): Verdict {
         attempts: row.attempts,
         startedAt: Date.parse(row.started_at),
       };
+    case "paused":
+      return { verdict: "paused" };
     case "skipped":
       return { verdict: "skipped", code: row.code ?? "skipped" };
     case "settled":

@@ -1,21 +1,26 @@
 import { UnrecoverableError, type Job } from "bullmq";
-import { inboundJobSchema } from "../channels/inbound-job.ts";
+import { CHARGE_JOB, inboundJobSchema } from "../channels/inbound-job.ts";
 import { isStart } from "../channels/stop-words.ts";
 import { messageOf, UnavailableError } from "../core/errors.ts";
 import type { InboundEvent } from "../core/inbound.ts";
 import type { Store } from "../store/store.ts";
+import type { Charges } from "./charges.ts";
 
-export interface InboundWorkerDeps {
+interface TakeDeps {
   store: Pick<Store, "takeReceipt" | "takeReply">;
   /** Whether a reply is a wish to be left alone. */
   isStop(text: string): boolean;
+}
+
+export interface InboundWorkerDeps extends TakeDeps {
+  charges: Charges;
 }
 
 /**
  * Takes what a webhook brought into the ledger, which bears each of it twice and in any order. Rejects with
  * `UnavailableError` when the database was away for any of it: all of it is to be brought again.
  */
-export async function takeEvents(events: readonly InboundEvent[], { store, isStop }: InboundWorkerDeps): Promise<void> {
+export async function takeEvents(events: readonly InboundEvent[], { store, isStop }: TakeDeps): Promise<void> {
   const taken = await Promise.allSettled(
     events.map(({ kind: _kind, ...what }): Promise<unknown> => {
       if ("status" in what) return store.takeReceipt(what);
@@ -27,7 +32,12 @@ export async function takeEvents(events: readonly InboundEvent[], { store, isSto
 }
 
 /** The job of the queue `inbound`. While the database is away it fails, and is tried again until it is back. */
-export async function runInboundJob(job: Job<unknown>, deps: InboundWorkerDeps): Promise<void> {
+export async function runInboundJob(
+  job: Job<unknown>,
+  token: string | undefined,
+  deps: InboundWorkerDeps,
+): Promise<void> {
+  if (job.name === CHARGE_JOB) return deps.charges.ask(job, token);
   const parsed = inboundJobSchema.safeParse(job.data);
   if (!parsed.success) throw new UnrecoverableError("The job's payload is not valid.");
   try {
@@ -37,4 +47,5 @@ export async function runInboundJob(job: Job<unknown>, deps: InboundWorkerDeps):
     // What the database refuses it refuses each time: the failed job stays, to be seen.
     throw new UnrecoverableError(messageOf(error));
   }
+  await deps.charges.plan(parsed.data.events);
 }

@@ -29,6 +29,7 @@ export interface WorkersOptions {
   /** No job is taken before it resolves. */
   mayStart: Promise<void>;
   enqueue: RunJobDeps["enqueue"];
+  throttle: RunJobDeps["throttle"];
   ruling: RunJobDeps["ruling"];
   clock: Clock;
   log: Logger;
@@ -37,7 +38,7 @@ export interface WorkersOptions {
 
 export interface Workers {
   readonly progress: readonly Progress[];
-  readonly lanes: LaneHost;
+  readonly lanes: Pick<LaneHost, "open">;
   /**
    * Takes no new jobs and resolves when the running ones are done and recorded: true. When `deadline` aborts first,
    * they are handed back: false.
@@ -106,7 +107,7 @@ export function startWorkers(options: WorkersOptions): Workers {
     startChannel(queue, options.concurrency);
   }
   start(HUNT_QUEUE, options.huntConcurrency, (job) => runHuntJob(job, options.hunt));
-  start(INBOUND_QUEUE, options.concurrency, (job) => runInboundJob(job, options.inbound));
+  start(INBOUND_QUEUE, options.concurrency, (job, token) => runInboundJob(job, token, options.inbound));
 
   let draining = false;
   let started = false;
@@ -118,7 +119,7 @@ export function startWorkers(options: WorkersOptions): Workers {
     if (!draining) workers.forEach(run);
   });
 
-  const lanes: LaneHost = {
+  const lanes: Workers["lanes"] = {
     open(lane, concurrency) {
       if (draining) return { setConcurrency: () => {}, close: async () => {} };
       const worker = startChannel(lane, concurrency);

@@ -2,7 +2,8 @@ import { assertNever, PermanentError, RateLimitedError, TransientError } from ".
 
 /**
  * Calls of a provider that a message may cost in all. Being rate-limited does not use up the job's attempts, so
- * something else has to end a message that is put off for ever.
+ * something else has to end a message that is put off for ever. One whose sender is busy is ended by its expiry alone:
+ * it is called again only in its sender's own time, and nothing is wrong with it.
  */
 const MAX_CALLS = 50;
 
@@ -25,7 +26,7 @@ export interface Tries {
 export function decide(error: unknown, { attempt, maxAttempts, calls }: Tries): Decision {
   if (error instanceof PermanentError) return { result: "failed", next: "fail" };
   if (error instanceof RateLimitedError) {
-    if (calls >= MAX_CALLS) return { result: "failed", next: "fail" };
+    if (error.scope === "message" && calls >= MAX_CALLS) return { result: "failed", next: "fail" };
     return { result: "not_sent", next: "delay", delayMs: error.retryAfterMs };
   }
   if (error instanceof TransientError) {

@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { DelayedError, UnrecoverableError, type Job } from "bullmq";
 import type { Logger } from "pino";
-import type { Admission, Channel, Provider, ProviderChoice, SendRequest } from "../channels/channel.ts";
-import { movesOn } from "../channels/failover.ts";
+import type { Channel, Provider, ProviderChoice, SendRequest } from "../channels/channel.ts";
+import { movesOn, SHORT_WAIT_MS } from "../channels/failover.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Metrics } from "../core/metrics.ts";
 import type { Ruling } from "../core/rules.ts";
@@ -11,6 +11,8 @@ import { messageJobSchema, type MessageJob } from "../channels/message-job.ts";
 import type { Outcome, Store } from "../store/store.ts";
 import { attemptOnce, holdMs, outcomeOf, reconcile, START_BUDGET_MS } from "./attempt.ts";
 import type { NewMessageJob } from "../queues/index.ts";
+import type { Throttle } from "../queues/throttle.ts";
+import { admit, GO, learn, type Admitted } from "./admission.ts";
 import type { HandBack } from "./hand-back.ts";
 
 /** A channel with who carries it; no provider: it is off. */
@@ -31,6 +33,7 @@ export interface RunJobDeps {
   leaving: HandBack;
   /** What its account's policy says of a marketing message now. Rejects with `UnavailableError`. */
   ruling(message: MessageJob): Promise<Ruling>;
+  throttle: Throttle;
   /** Puts a message's job into the lane that it belongs to now. */
   enqueue(job: NewMessageJob): Promise<void>;
 }
@@ -96,15 +99,29 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
   if (moved !== undefined) return { status: "moved", code: moved };
   const ruling = async (): Promise<Ruling | undefined> =>
     data.category === undefined ? undefined : orHandBack(deps.ruling(data));
+  const first = job.attemptsStarted <= 1;
+  /** Settles who sends it: the first in line whose vendor does not want to hear nothing from its sender for long. */
+  const admitted = async (): Promise<Admitted> => {
+    const asking = { lane, priority: job.opts.priority ?? 0, first };
+    for (let soonestMs = Infinity; ;) {
+      const other = choice?.next(data.to, [...tried, provider.name]);
+      const patienceMs = other ? SHORT_WAIT_MS : Infinity;
+      const answer = await orHandBack(admit(provider, data, { ...asking, patienceMs }, deps));
+      if (answer.verdict !== "later") return answer;
+      soonestMs = Math.min(soonestMs, answer.delayMs);
+      if (!other || answer.heldMs <= patienceMs) return { ...answer, delayMs: soonestMs };
+      tried.push(provider.name);
+      provider = other;
+    }
+  };
   /** Outside its hours nobody waits for a turn: the ledger notes why, or finds another end for it. */
   const before = await ruling();
-  const admission = before?.opensInMs || before?.skip ? GO : await orHandBack(admit(provider, data, lane, leaving));
-  if (admission.verdict === "later") return later(admission.delayMs);
-  if (admission.verdict === "skip") {
-    const { code, detail } = admission;
-    await record({ ...outcomeOf(messageId), result: "skipped", code, detail });
-    return { status: "skipped", code };
-  }
+  const admission = before?.opensInMs || before?.skip ? GO : await admitted();
+  const turnInMs = admission.verdict === "later" ? admission.delayMs : 0;
+  // Who has waited before is looked up: it may have expired meanwhile, or be none that waits to be sent.
+  if (turnInMs > 0 && first) return later(turnInMs);
+  let permit = admission.verdict === "go" ? admission.permit : undefined;
+  const unreachable = admission.verdict === "skip" ? { code: admission.code, detail: admission.detail } : undefined;
 
   if (data.attempt !== undefined && data.attempt !== data.outcome?.attemptId) {
     await orHandBack(doubtForgotten(store, messageId, data.attempt));
@@ -112,7 +129,7 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
   let attemptId = randomUUID();
   for (;;) {
     // Its turn may have been long in coming.
-    const { skip, opensInMs, why, caps } = (before?.opensInMs ? before : await ruling()) ?? {};
+    const { skip = unreachable, opensInMs, why, caps } = (before?.opensInMs ? before : await ruling()) ?? {};
     if (skip) {
       const refusal: Outcome = { ...outcomeOf(messageId), result: "skipped", ...skip };
       if (await orHandBack(store.recordOutcome(refusal))) return { status: "skipped", code: skip.code };
@@ -125,8 +142,8 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
         attemptId,
         provider: provider.name,
         holdMs: holdMs(provider),
-        opensInMs: skip ? NEVER_MS : opensInMs,
-        why,
+        opensInMs: skip ? NEVER_MS : (opensInMs ?? (turnInMs > 0 ? turnInMs : undefined)),
+        why: why ?? (turnInMs > 0 ? NOT_ITS_TURN : undefined),
         caps,
       }),
     );
@@ -135,6 +152,8 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
         throw new UnrecoverableError("The ledger does not know this message, so nothing was sent.");
       case "settled":
         return { status: answer.status, code: answer.code };
+      case "paused":
+        return { status: "paused" };
       case "skipped":
         return { status: "skipped", code: answer.code };
       case "wait":
@@ -180,13 +199,14 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
         if (attempt.next === "reconcile" && !(attempt.error instanceof ProviderError)) {
           log.error({ err: attempt.error, jobId: job.id }, "a provider threw what it must not throw");
         }
-        await record(attempt.outcome);
+        await Promise.all([record(attempt.outcome), learn(provider.name, permit, attempt, deps)]);
         if (nextInLine && attempt.outcome.result === "not_sent" && attempt.next !== "done" && movesOn(attempt.error)) {
           tried.push(provider.name);
           provider = nextInLine;
           attemptId = randomUUID();
-          const turn = await orHandBack(admit(provider, data, lane, leaving));
+          const turn = await admitted();
           if (turn.verdict !== "go") return later(turn.verdict === "later" ? turn.delayMs : HAND_BACK_MS);
+          permit = turn.permit;
           continue;
         }
         switch (attempt.next) {
@@ -277,22 +297,8 @@ async function moveToLane(
 /** A year: longer than any message waits. */
 const NEVER_MS = 31_536_000_000;
 
-const GO: Admission = { verdict: "go" };
-
-async function admit(
-  provider: Provider,
-  data: MessageJob,
-  lane: string | undefined,
-  leaving: HandBack,
-): Promise<Admission> {
-  if (!provider.admit) return GO;
-  const { messageId, accountId, channel, to, from, content } = data;
-  const controller = new AbortController();
-  return leaving.orAbort(
-    provider.admit({ messageId, accountId, channel, lane, to, from, content }, controller.signal),
-    (reason) => controller.abort(reason),
-  );
-}
+/** Shown of a message that waits. */
+const NOT_ITS_TURN = "Its sender has others to send first.";
 
 function requestOf(
   data: MessageJob,

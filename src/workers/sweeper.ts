@@ -1,11 +1,11 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
-import { messageJobSchema } from "../channels/message-job.ts";
 import { UnavailableError } from "../core/errors.ts";
 import { chunkJobId, HUNT_QUEUE } from "../hunt/hunt.jobs.ts";
-import type { NewMessageJob, Queues } from "../queues/index.ts";
+import type { Queues } from "../queues/index.ts";
 import { removeJobs } from "../queues/removal.ts";
-import type { OpenMessage, Outcome, Store } from "../store/store.ts";
+import type { Store } from "../store/store.ts";
+import { requeueOrphans } from "./requeue.ts";
 
 export interface SweeperOptions {
   store: Store;
@@ -44,7 +44,11 @@ export function startSweeper({ store, queues, log, intervalMs }: SweeperOptions)
     let requeued = 0;
     for (let pages = 0; hurried || pages < PAGES_A_ROUND; pages++) {
       const page = await store.openMessages(after, PAGE, SETTLED_MS);
-      requeued += await requeueOrphans(page, queues, store);
+      requeued += await requeueOrphans(
+        page.filter(({ held }) => !held),
+        queues,
+        store,
+      );
       const last = page.at(-1);
       if (!last || page.length < PAGE) {
         after = 0;
@@ -70,6 +74,10 @@ export function startSweeper({ store, queues, log, intervalMs }: SweeperOptions)
     return requeued;
   }
 
+  async function sweepCancelled(): Promise<void> {
+    while (!stopping.signal.aborted && (await store.flows.continueCancelling(PAGE)) === PAGE);
+  }
+
   /** What an erasure could not take away at once, because a worker had it in hand or Redis was away. */
   async function sweepErasures(): Promise<void> {
     const erased = await store.compliance.resumeErasures([]);
@@ -92,6 +100,7 @@ export function startSweeper({ store, queues, log, intervalMs }: SweeperOptions)
   async function round(): Promise<void> {
     const submissions = (await step("submissions", sweepSubmissions)) ?? 0;
     const messages = (await step("messages", sweepMessages)) ?? 0;
+    await step("cancelled hunts", sweepCancelled);
     await step("erasures", sweepErasures);
     await step("tidy", () => store.tidy());
     if (messages + submissions > 0) log.warn({ messages, submissions }, "work without a job was queued again");
@@ -112,60 +121,6 @@ export function startSweeper({ store, queues, log, intervalMs }: SweeperOptions)
     async stop() {
       stopping.abort();
       await Promise.race([running, delay(STOP_TIMEOUT_MS, undefined, { ref: false })]);
-    },
-  };
-}
-
-/**
- * A job that ended while its message is open would block a new one of the same id: it goes first. If it knows that the
- * message was sent, or may have been, the ledger has forgotten that (a database that lost its last seconds), and is told again.
- */
-async function requeueOrphans(page: readonly OpenMessage[], queues: Queues, store: Store): Promise<number> {
-  let requeued = 0;
-  const known = page.filter(({ queue }) => queues.get(queue));
-  for (const [queue, messages] of await queues.inLanes(known.map(placed))) {
-    const { missing, ended } = await queues.idle(
-      queue,
-      messages.map(({ id }) => id),
-    );
-    for (const id of ended) {
-      const job = messageJobSchema.safeParse(await queues.dataOf(queue, id));
-      if (job.data?.outcome && /^(sent|unknown)$/.test(job.data.outcome.result)) {
-        await store.recordOutcome(job.data.outcome as Outcome).catch((error: unknown) => {
-          // What the ledger refuses must not keep all others waiting: its job finds out what became of it.
-          if (error instanceof UnavailableError) throw error;
-        });
-      }
-      await queues.remove(queue, id);
-    }
-    const orphans = new Set([...missing, ...ended]);
-    await queues.addMessages(messages.filter(({ id }) => orphans.has(id)).map(toJob));
-    requeued += orphans.size;
-  }
-  return requeued;
-}
-
-const placed = (message: OpenMessage) => ({
-  ...message,
-  accountId: message.accountId ?? undefined,
-  sender: message.sender ?? undefined,
-});
-
-function toJob(message: ReturnType<typeof placed>): NewMessageJob {
-  return {
-    queue: message.queue,
-    priority: message.priority,
-    delayMs: message.retryInMs,
-    data: {
-      messageId: message.id,
-      accountId: message.accountId,
-      huntId: message.huntId ?? undefined,
-      adId: message.adId ?? undefined,
-      channel: message.channel,
-      to: message.recipient,
-      from: message.sender,
-      content: message.content,
-      category: message.category ?? undefined,
     },
   };
 }

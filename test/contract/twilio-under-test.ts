@@ -14,6 +14,9 @@ export const TWILIO_VALUES: TwilioValues = {
   TWILIO_FROM: "+33987650000",
   TWILIO_API_BASE_URL: "https://api.twilio.com",
   TWILIO_TIMEOUT_MS: 15_000,
+  SMS_RATE_MIN: 0.2,
+  SMS_RATE_STEP: 0.2,
+  SMS_RATE_CUT: 0.5,
 };
 
 /** For the situations in which a test waits for the time-out: far below what the schema allows. */

@@ -47,4 +47,6 @@ async function startTwilioVoice(situation: Situation): Promise<ProviderUnderTest
   };
 }
 
-describeProvider("Twilio voice", ["is_unreachable", ...(Object.keys(ANSWERS) as Situation[])], startTwilioVoice);
+describeProvider("Twilio voice", ["is_unreachable", ...(Object.keys(ANSWERS) as Situation[])], startTwilioVoice, {
+  never: { fails_before_accepting: "Twilio accepts, refuses or limits a call; a fault of its own leaves it in doubt" },
+});

@@ -11,7 +11,6 @@ import { VOICEPARTNER_VALUES, voicePartnerAt } from "./voice-under-test.ts";
 
 const TO = "+33612348899";
 
-/** Not among them: what is reconciled as accepted, because VoicePartner cannot be asked; its report settles that. */
 const ANSWERS = {
   accepts: { kind: "accept" },
   refuses_for_good: {
@@ -54,4 +53,12 @@ async function startVoicePartner(situation: Situation): Promise<ProviderUnderTes
   };
 }
 
-describeProvider("VoicePartner", ["is_unreachable", ...(Object.keys(ANSWERS) as Situation[])], startVoicePartner);
+const CANNOT_BE_ASKED = "VoicePartner cannot be asked what became of a message; its report settles that";
+
+describeProvider("VoicePartner", ["is_unreachable", ...(Object.keys(ANSWERS) as Situation[])], startVoicePartner, {
+  never: {
+    fails_before_accepting: "it accepts, refuses or limits a message; a fault of its own leaves it in doubt",
+    breaks_off_after_accepting: CANNOT_BE_ASKED,
+    times_out_after_accepting: CANNOT_BE_ASKED,
+  },
+});

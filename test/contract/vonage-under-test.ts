@@ -14,6 +14,9 @@ export const VONAGE_VALUES: VonageValues = {
   VONAGE_FROM: "+33987650000",
   VONAGE_API_BASE_URL: "https://api.nexmo.com",
   VONAGE_TIMEOUT_MS: 15_000,
+  SMS_RATE_MIN: 0.2,
+  SMS_RATE_STEP: 0.2,
+  SMS_RATE_CUT: 0.5,
 };
 
 /** The Vonage provider, through the official SDK, talking to `url`. */

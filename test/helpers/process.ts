@@ -100,6 +100,7 @@ export function twilioEnvironment(twilio: FakeTwilio): Record<string, string> {
     TWILIO_ACCOUNT_SID: twilio.accountSid,
     TWILIO_AUTH_TOKEN: twilio.authToken,
     TWILIO_FROM: "+33987650000",
+    SMS_RATE_MAX: "1000",
     TWILIO_API_BASE_URL: twilio.url,
     TWILIO_TIMEOUT_MS: "1000",
   };

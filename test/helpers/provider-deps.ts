@@ -18,7 +18,6 @@ export function providerDeps(given: Partial<ProviderDeps>): ProviderDeps {
     lanes: absent("lanes"),
     fetchPolicy: undefined,
     publicUrl: undefined,
-    turns: absent("turns"),
     ...given,
   };
 }

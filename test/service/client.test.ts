@@ -9,15 +9,18 @@ import { ClientError, createClient, type Client, type Result } from "../../src/c
 import { freePort } from "../../dev/stack/ports.ts";
 import { mediaRoutes } from "../../src/channels/media.routes.ts";
 import { singleRoute } from "../../src/channels/single.routes.ts";
+import { accountRoutes } from "../../src/compliance/accounts.routes.ts";
 import { erasureRoutes } from "../../src/compliance/erasure.routes.ts";
 import { suppressionRoutes } from "../../src/compliance/suppressions.routes.ts";
 import type { Route } from "../../src/core/route.ts";
 import type { contactSchema } from "../../src/hunt/contacts.ts";
+import { steeringRoutes } from "../../src/hunt/steering.routes.ts";
 import { huntRoutes } from "../../src/hunt/hunt.routes.ts";
 import type { statusSchema } from "../../src/hunt/hunt.status.ts";
 import { CHANNELS } from "../../src/modules.ts";
 import { jobRoutes } from "../../src/routes/jobs.routes.ts";
 import { opsRoutes } from "../../src/routes/ops.routes.ts";
+import { senderRoutes } from "../../src/routes/senders.routes.ts";
 import type { messageSchema } from "../../src/store/message-view.ts";
 import { openWorld, SECRET, type TestService, type World } from "../helpers/service.ts";
 
@@ -107,6 +110,14 @@ test("a hunt is submitted, waited for and read page by page", async () => {
   const huntId = "a hunt/of the client?";
   const accepted = valueOf(await client.executeHunt({ huntId, accountId, contacts, priority: "high" }));
   expect(accepted).toEqual({ jobId: expect.any(String), huntId, accepted: 5 });
+
+  expect(valueOf(await client.steerHunt(huntId, "resume"))).toEqual({
+    huntId,
+    accountId,
+    pausedAt: null,
+    cancelledAt: null,
+  });
+  expect(errorOf(await client.steerHunt("no such hunt", "cancel"))).toMatchObject({ code: "not_found" });
 
   const seen: api.HuntStatus[] = [];
   const onStatus = (status: api.HuntStatus): void => void seen.push(status);
@@ -485,9 +496,12 @@ test("the client's types have exactly the fields that the server documents", () 
     ...huntRoutes({ channels: new Map(CHANNELS.map((channel) => [channel.name, channel])) } as never),
     ...CHANNELS.map((channel) => singleRoute(channel, none)),
     ...mediaRoutes(none),
+    ...steeringRoutes(none),
     ...suppressionRoutes(none),
-    ...erasureRoutes({ store: none, removeJobs: none }),
+    ...erasureRoutes({ store: none, removeJobs: none, forgetInbound: none }),
+    ...accountRoutes({ accounts: none, channels: CHANNELS.map(({ name }) => name) }),
     ...jobRoutes({ queues: none, store: none }),
+    ...senderRoutes({ throttle: none }),
     ...opsRoutes({ clock: { now: () => 0, monotonic: () => 0 } } as never),
   ];
   const routeAt = (path: string): Route => {
@@ -542,6 +556,8 @@ test("the client's types have exactly the fields that the server documents", () 
     options: true,
     multipleAnswers: true,
   } satisfies KeysOf<api.NewPoll>);
+  const steered: KeysOf<api.Steered> = { huntId: true, accountId: true, pausedAt: true, cancelledAt: true };
+  for (const action of ["pause", "resume", "cancel"]) answers(`/api/hunt/:huntId/${action}`, 200, steered);
   answers("/api/media", 201, {
     mediaId: true,
     size: true,
@@ -563,6 +579,22 @@ test("the client's types have exactly the fields that the server documents", () 
     added: true,
     faults: true,
   } satisfies KeysOf<api.ImportedSuppressions>);
+  answers("/api/accounts/:accountId", 200, {
+    accountId: true,
+    status: true,
+    defaultCountry: true,
+    policy: true,
+    consentDeclared: true,
+    resendUnknown: true,
+    createdAt: true,
+    credits: true,
+  } satisfies KeysOf<api.Account>);
+  answers("/api/accounts/:accountId/credits", 200, {
+    channel: true,
+    balance: true,
+    reserved: true,
+    spent: true,
+  } satisfies KeysOf<api.Credits>);
   answers("/api/contacts/:phone", 200, {
     messages: true,
     replies: true,
@@ -598,6 +630,20 @@ test("the client's types have exactly the fields that the server documents", () 
     prioritized: true,
     paused: true,
   } satisfies KeysOf<api.QueueStats>);
+  const { senders } = (routeAt("/api/senders").responses[200]?.schema as z.ZodObject).shape;
+  expect(fieldsOf((senders as z.ZodArray<z.ZodObject>).element)).toEqual(
+    Object.keys({
+      provider: true,
+      sender: true,
+      perSecond: true,
+      minPerSecond: true,
+      maxPerSecond: true,
+      heldUntil: true,
+      lastRefusal: true,
+      placed: true,
+      waitSeconds: true,
+    } satisfies KeysOf<api.Sender>).toSorted(),
+  );
   answers("/health", 200, { status: true, version: true, uptimeSeconds: true } satisfies KeysOf<api.Health>);
   answers("/ready", 200, { ready: true, checks: true } satisfies KeysOf<api.Readiness>);
 });

@@ -122,7 +122,7 @@ describe("each body example of the document", () => {
         requestBody?.content["application/json"] &&
         !responses[202] &&
         !path.startsWith(SESSIONS) &&
-        !/^\/webhooks|preview$/.test(path),
+        !/^\/webhooks|preview$|^\/api\/accounts/.test(path),
     );
     expect(others.map(({ path }) => path)).toEqual(["/api/suppressions", "/api/messages/{messageId}/resolve"]);
     const list = others.shift()!;
@@ -134,6 +134,22 @@ describe("each body example of the document", () => {
     const url = path.replace("{messageId}", body.messageId);
     expect(await service.post(url, requestBody!.content["application/json"]!.example)).toMatchObject({ status: 200 });
   });
+});
+
+test("an account's routes → make it, change it and give it credits, as their own examples show", async () => {
+  const of = operationsOf(document).filter(({ path }) => path.startsWith("/api/accounts"));
+  for (const method of ["PUT", "PATCH", "POST", "GET"]) {
+    const operation = of.find((each) => each.method === method)!;
+    const body = operation.requestBody?.content["application/json"]?.example;
+    const response = await fetch(service.url + operation.path.replace("{accountId}", "of the examples"), {
+      method,
+      headers: { authorization: `Bearer ${SECRET}`, "content-type": "application/json" },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+    expect({ method, status: response.status }).toEqual({ method, status: 200 });
+    const { schema } = responseOf(document, operation, 200)!.content!["application/json"]!;
+    expect(createChecker(document)(schema, await response.json())).toBeUndefined();
+  }
 });
 
 test("a path that takes a file → lists its types, and how many bytes", () => {

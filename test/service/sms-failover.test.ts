@@ -29,6 +29,7 @@ const start = (environment: Record<string, string> = {}): Promise<TestService> =
     TWILIO_ACCOUNT_SID: twilio.accountSid,
     TWILIO_AUTH_TOKEN: twilio.authToken,
     TWILIO_FROM: "+33987650000",
+    SMS_RATE_MAX: "1000",
     TWILIO_API_BASE_URL: twilio.url,
     TWILIO_TIMEOUT_MS: "1000",
     VONAGE_API_KEY: FakeVonage.API_KEY,
@@ -156,6 +157,13 @@ describe("a provider that fails", () => {
     twilio.otherwise({ kind: "error", status: 400, code: 30500 });
     for (let i = 0; i < 6; i++) expect(await carrierOf(service)).toBe("vonage");
     expect(stateOf(service, "provider taken out")).toMatchObject([{ provider: "twilio", channel: "sms" }]);
+    const states = async (): Promise<string[]> =>
+      [
+        ...(await service.get("/metrics")).body.matchAll(
+          /^auto_prospect_provider_state\{channel="sms",provider="(\w+)",state="(\w+)"\} 1$/gm,
+        ),
+      ].map(([, provider, state]) => `${provider} ${state}`);
+    expect(await states()).toEqual(["twilio out", "vonage in"]);
     const before = twilio.requests.length;
     expect(await carrierOf(service)).toBe("vonage");
     expect(twilio.requests).toHaveLength(before);
@@ -163,6 +171,7 @@ describe("a provider that fails", () => {
     twilio.otherwise({ kind: "accept" });
     await expect.poll(() => carrierOf(service), { timeout: 10_000 }).toBe("twilio");
     expect(stateOf(service, "provider back")).toHaveLength(1);
+    expect(await states()).toEqual(["twilio in", "vonage in"]);
     expect(await carrierOf(service)).toBe("twilio");
   });
 

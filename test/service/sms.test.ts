@@ -1,9 +1,10 @@
+import type { JobType } from "bullmq";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type FakeTwilio, startFakeTwilio } from "../fakes/twilio/fake-twilio.ts";
 import { huntId, messageOf, messagesOf, phone, run, settles } from "../helpers/hunts.ts";
 import { twilioEnvironment } from "../helpers/process.ts";
 import { contact, openWorld, type TestService, type World } from "../helpers/service.ts";
-import { startTwilio, startVonage } from "../helpers/sms-vendors.ts";
+import { PUBLIC_URL, startTwilio, startVonage } from "../helpers/sms-vendors.ts";
 
 let world: World;
 let twilio: FakeTwilio;
@@ -121,6 +122,50 @@ describe("what Vonage charges", () => {
     await expect.poll(async () => (await messageOf(vonage, body.messageId)).price).toBe(0.0666);
     expect(await messageOf(vonage, body.messageId)).toMatchObject({ status: "sent", segments: 2, currency: "EUR" });
   });
+});
+
+describe("what Twilio charges", () => {
+  const charge = async (vendor: FakeTwilio, of: TestService, where: World, to: string) => {
+    const { body } = await of.post("/api/phone/sms", { recipientPhone: to, message: "Bonjour" });
+    await settles(of, body.messageId, "sent");
+    const message = vendor.acceptedFor(to).at(-1)!;
+    expect((await vendor.report(message, "delivered")).status).toBe(204);
+    await settles(of, body.messageId, "delivered");
+    const find = async () => (await where.queue("inbound").getDelayed()).filter(({ name }) => name === "charge");
+    await expect.poll(async () => (await find()).length).toBe(1);
+    return { messageId: body.messageId as string, message, job: (await find())[0]! };
+  };
+  const asked = (vendor: FakeTwilio, sid: string): number =>
+    vendor.requests.filter(({ method, path }) => method === "GET" && path.endsWith(`/${sid}.json`)).length;
+
+  test.each([{ SMS_PROVIDER: "twilio" }, { SMS_PROVIDER: "", SMS_PROVIDERS: "twilio,sandbox" }])(
+    "%o: asked for later, again while it is not known, and taken over",
+    async (environment) => {
+      await using other = await openWorld();
+      await using vendor = await startFakeTwilio();
+      const charged = await other.start({ ...twilioEnvironment(vendor), PUBLIC_URL, ...environment });
+      vendor.via = (url) => url.replace(PUBLIC_URL, charged.url);
+      const { messageId, message, job } = await charge(vendor, charged, other, phone(5008));
+      // Nobody is asked while the webhook is answered.
+      expect(asked(vendor, message.sid)).toBe(0);
+      // Twice reported: still one question.
+      await vendor.report(message, "delivered");
+      const jobs = async (...states: JobType[]) =>
+        (await other.queue("inbound").getJobs(states)).map(({ name }) => name);
+      await expect.poll(() => jobs("wait", "active")).toEqual([]);
+      expect(await jobs("delayed", "prioritized")).toEqual(["charge"]);
+      await job.promote();
+      await expect.poll(() => asked(vendor, message.sid)).toBe(1);
+      await expect.poll(() => job.getState()).toBe("delayed");
+      expect((await messageOf(charged, messageId)).price).toBeNull();
+      message.price = "-0.07980";
+      await job.promote();
+      await expect.poll(async () => (await messageOf(charged, messageId)).price).toBe(0.0798);
+      expect(await messageOf(charged, messageId)).toMatchObject({ status: "delivered", currency: "USD", segments: 1 });
+      expect(asked(vendor, message.sid)).toBe(2);
+      await expect.poll(() => job.getState()).toBe("unknown");
+    },
+  );
 });
 
 describe("SMS_TRANSLITERATE", () => {

@@ -263,6 +263,29 @@ test("a job that comes into its queue after the erasure → is taken out again",
   expect(provider.callsTo(to)).toBe(1);
 });
 
+test("what they wrote and the database has refused, or was away for → goes from its queue; what others wrote stays", async () => {
+  const [to, other] = [nextPhone(), nextPhone()];
+  const queue = world.queue("inbound");
+  const reply = (from: string) => ({ kind: "reply", provider: "scripted", from, text: TEXT, at: Date.now() });
+  // Beyond what Postgres takes for a time.
+  const refused = (...from: string[]) => ({ events: from.map((each) => ({ ...reply(each), at: 8.64e15 })) });
+  const jobs = await queue.addBulk(
+    [refused(to), refused(to, other), refused(other)].map((data) => ({ name: "events", data })),
+  );
+  for (const job of jobs) await expect.poll(() => job.getState()).toBe("failed");
+  await queue.add("events", { events: [reply(to)] }, { delay: 600_000 });
+  await queue.pause();
+  await queue.add("events", { events: [reply(to)] });
+  await erase(to);
+  expect(await keysWith(digits(to))).toEqual([]);
+  expect(await Promise.all(jobs.map((job) => job.getState()))).toEqual(["unknown", "failed", "failed"]);
+  expect((await queue.getFailed()).flatMap(({ data }) => data.events)).toMatchObject([
+    { from: other },
+    { from: other },
+  ]);
+  await queue.resume();
+});
+
 test("what WhatsApp has of a person → goes; what it has of others stays", async () => {
   const [accountId, to, other] = [await world.account(), nextPhone(), nextPhone()];
   const [{ id }] = (

@@ -37,6 +37,7 @@ beforeAll(async () => {
       TWILIO_API_BASE_URL: twilio.url,
       TWILIO_TIMEOUT_MS: "1000",
       TWILIO_VOICE_FROM: FROM,
+      TWILIO_VOICE_CALLS_PER_SECOND: "100",
       // Calls only: texts go to the sandbox.
       SMS_PROVIDER: "sandbox",
     },

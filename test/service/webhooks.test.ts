@@ -45,8 +45,9 @@ describe.each([
   async function settled(): Promise<void> {
     await expect
       .poll(async () => {
-        const { waiting, active, delayed } = (await service.get("/api/queues/inbound/stats")).body;
-        return waiting + active + delayed;
+        const jobs = await world.queue("inbound").getJobs(["wait", "active", "delayed"]);
+        // What a message was charged is asked for a minute later.
+        return jobs.filter(({ name }) => name === "events").length;
       })
       .toBe(0);
   }
@@ -211,6 +212,25 @@ describe.each([
       pointer: expect.stringMatching(/^\/\w+$/),
       detail: expect.stringContaining("missing"),
     });
+  });
+
+  test("each call → counted, by what became of it", async () => {
+    const counts = async () => {
+      const pattern = new RegExp(
+        `^auto_prospect_webhooks_total\\{provider="${vendor.name}",result="(\\w+)"\\} (\\d+)$`,
+        "gm",
+      );
+      const found = [...(await service.get("/metrics")).body.matchAll(pattern)];
+      const of = (result: string) => Number(found.find(([, name]) => name === result)?.[2] ?? 0);
+      return [of("taken"), of("forged"), of("malformed")];
+    };
+    const { to } = await send();
+    const [taken = 0, forged = 0, malformed = 0] = await counts();
+    await vendor.report(to, "delivered");
+    await vendor.report(to, "irrelevant");
+    await vendor.forge("wrong secret", to);
+    await vendor.nonsense("inbound");
+    expect(await counts()).toEqual([taken + 2, forged + 1, malformed + 1]);
   });
 
   test.each(["status", "inbound"])("%s: 1 MB → 413; of another type → 415; nothing → 400", async (what) => {

@@ -54,12 +54,6 @@ async function isPutOff(id: string, messageId: string): Promise<void> {
   expect(await messageOf(service, messageId)).toMatchObject({ status: "queued", attempts: 0 });
 }
 
-/** What an operator does who does not want to wait until a message looks again by itself. */
-async function promote(id: string, messageId: string): Promise<void> {
-  const delayed = await world.queue(`whatsapp.${id}`).getDelayed();
-  await delayed.find(({ id: job }) => job === messageId)?.promote();
-}
-
 test("the environment's pace: gaps between the shortest and the rate's, uneven, and shown in the session's status", async () => {
   await using own = await openWorld();
   const slow = await own.start(
@@ -166,7 +160,7 @@ test("a new number's first day: five first contacts of ten, the others wait, peo
 
   await second.post(`/api/whatsapp/sessions/${id}/settings`, { newContactsPerDay: 10, warmUpDays: 0 });
   await expect.poll(async () => (await sessionOf(second, id)).pace).toMatchObject({ newContactsAllowedToday: 10 });
-  for (const job of await own.queue(`whatsapp.${id}`).getDelayed()) await job.promote();
+  // Nobody has to wait until they look again by themselves.
   for (const messageId of [...ids, late]) await settles(second, messageId, "delivered");
 });
 
@@ -216,7 +210,6 @@ test("WhatsApp says until when, and later that it is over → so long, and no lo
   fake.restrict(phone, undefined);
   await expect.poll(async () => (await sessionOf(service, id)).coldPausedUntil).toBeNull();
   expect(await sessionOf(service, id)).not.toHaveProperty("lastError");
-  await promote(id, cold);
   await settles(service, cold, "delivered");
 });
 

@@ -214,6 +214,42 @@ test("a number that was found on WhatsApp → not asked about again, in this pro
   expect(takenBy(elsewhere)).toMatchObject([{ text: "par la table" }]);
 });
 
+test("strangers who are looked up together → each is reached where they are, whoever is not there or under other digits", async () => {
+  const there = Array.from({ length: 6 }, () => person());
+  const absent = person();
+  const [dialled, registered] = ["+5511987650002", "+551187650002"];
+  fake.notOnWhatsApp(absent);
+  fake.alias(dialled, registered);
+  const hunt = huntId();
+  const contacts = [...there, absent, dialled].map((to) =>
+    contact({ channel: "whatsapp_text", recipientPhone: to, message: `Pour ${to}` }),
+  );
+  await run(service, { huntId: hunt, accountId, contacts });
+  const states = async (): Promise<string[]> =>
+    (
+      await world.sql.query<{ line: string }>(
+        "select recipient || ' ' || status as line from messages where hunt_id = $1 order by 1",
+        [hunt],
+      )
+    ).rows.map(({ line }) => line);
+  await expect.poll(states).toEqual(
+    [...there, dialled]
+      .map((to) => `${to} delivered`)
+      .concat(`${absent} skipped`)
+      .toSorted(),
+  );
+  for (const to of there) expect(takenBy(to)).toMatchObject([{ text: `Pour ${to}`, undecryptable: 0 }]);
+  expect(takenBy(registered)).toMatchObject([{ text: `Pour ${dialled}`, undecryptable: 0 }]);
+  const { rows } = await world.sql.query(
+    "select phone, jid, lid is not null as has_lid from whatsapp_numbers where phone = any($1) order by phone",
+    [[absent, dialled]],
+  );
+  expect(rows).toEqual([
+    { phone: absent, jid: null, has_lid: false },
+    { phone: dialled, jid: `${registered.slice(1)}@s.whatsapp.net`, has_lid: true },
+  ]);
+});
+
 test("a hunt of texts and pictures, by upload and by URL → each person gets theirs, byte for byte", async () => {
   const mediaId = await upload(FILES.png, "image/png");
   const [a, b, c] = [person(), person(), person()];

@@ -1,5 +1,7 @@
 import { toBuffer } from "qrcode";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { openTestDatabase } from "../../dev/stack/databases.ts";
+import { createSupabaseStore } from "../../src/store/supabase.ts";
 import type { FakeWhatsApp } from "../fakes/whatsapp/server.ts";
 import { messageOf, phone as recipient, settles } from "../helpers/hunts.ts";
 import { openWorld, SECRET, type TestService, type World } from "../helpers/service.ts";
@@ -158,6 +160,8 @@ test("what cannot be paired: another account's number, an unknown account, no nu
   expect(unknown).toMatchObject({ status: 400, body: { errors: [{ pointer: "/accountId" }] } });
   const wrong = await service.post(PATH, { accountId: other, phone: "12" });
   expect(wrong).toMatchObject({ status: 400, body: { errors: [{ pointer: "/phone" }] } });
+  const both = await service.post(PATH, { accountId: "acc_nobody", phone: "12" });
+  expect(both).toMatchObject({ status: 400, body: { errors: [{ pointer: "/accountId" }, { pointer: "/phone" }] } });
   const { body } = await service.get(`${PATH}?accountId=${other}`);
   expect(body).toEqual({ sessions: [] });
   expect((await service.get(`${PATH}/4f8b1c9e-7d0a-4b7e-9c53-0a1f6d2e8b11`)).status).toBe(404);
@@ -205,13 +209,18 @@ async function dumpOf(id: string): Promise<string> {
   return rows.map(({ row }) => row).join("\n");
 }
 
+/** What Redis has of a session's lane. */
+const keysInRedis = (id: string): Promise<string[]> => world.redis.keys(`${world.prefix}:whatsapp.${id}:*`);
+
 test("DELETE of an open session: the phone forgets the device, the database everything", async () => {
   const { id, phone, accountId } = await pairedAccount(world, service, fake);
   const messageId = await sendText(service, accountId, recipient(901));
   await settles(service, messageId, "delivered");
   expect(await dumpOf(id)).toContain(id);
+  expect(await keysInRedis(id)).toContain(`${world.prefix}:whatsapp.${id}:${messageId}`);
   expect((await forget(id)).status).toBe(202);
   await expect.poll(() => dumpOf(id)).toBe("");
+  expect(await keysInRedis(id)).toEqual([]);
   expect(fake.paired(phone)).toBe(false);
   await fake.waitFor(() => fake.connected(phone) === 0);
   expect((await service.get(`${PATH}/${id}`)).status).toBe(404);
@@ -227,10 +236,8 @@ test("DELETE of a session that was never paired, and of one that is logged out",
   const { id: out, phone } = await pairedAccount(world, service, fake);
   fake.unpair(phone);
   await untilState(service, out, "logged-out");
-  for (const id of [never, out]) {
-    expect((await forget(id)).status).toBe(202);
-    await expect.poll(() => dumpOf(id)).toBe("");
-  }
+  for (const id of [never, out]) expect((await forget(id)).status).toBe(202);
+  for (const id of [never, out]) await expect.poll(() => dumpOf(id)).toBe("");
 });
 
 test("DELETE with messages waiting → they fail, and say that there is no session", async () => {
@@ -242,6 +249,40 @@ test("DELETE with messages waiting → they fail, and say that there is no sessi
   expect((await messageOf(service, messageId)).status).toBe("queued");
   await forget(id);
   expect(await settles(service, messageId, "failed")).toMatchObject({ code: "no_session" });
+  await expect.poll(() => keysInRedis(id)).toEqual([]);
+});
+
+test("DELETE with messages put off, and the account has another number → they leave from that, once", async () => {
+  const { id, accountId } = await pairedAccount(world, service, fake);
+  await service.post(`${PATH}/${id}/settings`, { newContactsPerDay: 0 });
+  await expect.poll(async () => (await sessionOf(service, id)).pace).toMatchObject({ newContactsPerDay: 0 });
+  const messageId = await sendText(service, accountId, recipient(903));
+  await expect.poll(async () => (await world.queue(`whatsapp.${id}`).getJobCounts("delayed"))["delayed"]).toBe(1);
+  const other = await pair(service, fake, accountId);
+  await forget(id);
+  await settles(service, messageId, "delivered");
+  expect(fake.messages.filter(({ to }) => to === recipient(903))).toMatchObject([{ from: other.phone, relays: 1 }]);
+  await expect.poll(() => keysInRedis(id)).toEqual([]);
+});
+
+test("a database that gives at most 1,000 rows an answer, as hosted ones do → every session is listed, and stays its owner's", async () => {
+  await using database = await openTestDatabase(inject("stack"), { maxRows: 1000 });
+  await database.sql.query("insert into accounts (id) values ('acc_big')");
+  await database.sql.query(
+    `insert into whatsapp_sessions (account_id, phone, method, state, owner, epoch, leased_until)
+     select 'acc_big', '+336' || (10000000 + n), 'qr', 'open', 'us', 1, now() + interval '1 hour'
+     from generate_series(1, 1001) n`,
+  );
+  const { supabaseUrl: url, supabaseServiceKey: serviceKey } = database;
+  const store = createSupabaseStore({ url, serviceKey, timeoutMs: 10_000 });
+  const { rows } = await database.sql.query("select id from whatsapp_sessions order by created_at, id");
+  for (const filter of [{}, { accountId: "acc_big" }]) {
+    const listed = await store.sessions.sessions(filter);
+    expect(listed.map(({ id }) => id)).toEqual(rows.map(({ id }) => id));
+  }
+  const leases = rows.map(({ id }) => ({ id, epoch: 1 }));
+  expect(await store.sessions.renew(leases, 60_000)).toHaveLength(1001);
+  await store.close();
 });
 
 test("in all of that nobody broke WhatsApp's protocol", () => {

@@ -3,7 +3,7 @@ import { pino } from "pino";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import type { Clock } from "../../src/core/clock.ts";
-import type { SendRequest, Turns } from "../../src/channels/channel.ts";
+import type { SendRequest } from "../../src/channels/channel.ts";
 import type { VoiceContent } from "../../src/channels/voice/content.ts";
 import { REFUSED_FIELDS, VOICEPARTNER_CODES } from "../../src/channels/voice/providers/voicepartner/error-codes.ts";
 import { voicePartnerProvider } from "../../src/channels/voice/providers/voicepartner/voicepartner.provider.ts";
@@ -217,44 +217,32 @@ describe("which recording an audioUrl stands for", () => {
 });
 
 describe("whose turn it is", () => {
-  const turnsThat = (answer: number): Turns & { asked: unknown[] } => {
-    const asked: unknown[] = [];
-    return { asked, take: async (...given) => (asked.push(given), answer) };
-  };
-  const admitted = async (stage: Stage, turns: Turns, request = stage.drop(), values = {}) => {
-    const provider = await voicePartnerAt(stage.fake.url, values, { turns });
+  const admitted = async (stage: Stage, request = stage.drop()) => {
+    const provider = await voicePartnerAt(stage.fake.url);
     const admission = await provider.admit?.(request, signal);
     await provider.close?.();
     return admission;
   };
 
-  test("five a minute are a little more than twelve seconds apart", async () => {
+  test("five a minute are a little more than twelve seconds apart, whoever sends them", async () => {
     await using stage = await openStage();
-    const turns = turnsThat(0);
-    expect(await admitted(stage, turns)).toEqual({ verdict: "go" });
-    expect(turns.asked).toEqual([["voicepartner", "m1", 12_200]]);
-  });
-
-  test("who is not due is put off, not refused", async () => {
-    await using stage = await openStage();
-    expect(await admitted(stage, turnsThat(36_600))).toEqual({ verdict: "later", delayMs: 36_600 });
+    const { pace } = await voicePartnerAt(stage.fake.url);
+    expect(1_000 / pace!.max).toBeCloseTo(12_200);
+    expect(pace!.senderOf("+33612345678")).toBe(pace!.senderOf(undefined));
+    expect(await admitted(stage)).toEqual({ verdict: "go" });
     expect(stage.fake.asked).toEqual([]);
   });
 
   test("a text is skipped, because speaking it would ring the phone", async () => {
     await using stage = await openStage();
-    const turns = turnsThat(0);
-    const admission = await admitted(stage, turns, { ...stage.drop(), content: { text: "Bonjour" } });
+    const admission = await admitted(stage, { ...stage.drop(), content: { text: "Bonjour" } });
     expect(admission).toMatchObject({ verdict: "skip", code: "voicepartner_no_speech" });
-    expect(turns.asked).toEqual([]);
   });
 
   test("what cannot be sent anyway takes nobody's turn", async () => {
     await using stage = await openStage();
     stage.files.files["/offre.mp3"] = { type: "text/html", body: FILES.html };
-    const turns = turnsThat(0);
-    expect(await admitted(stage, turns)).toEqual({ verdict: "go" });
-    expect(turns.asked).toEqual([]);
+    expect(await admitted(stage)).toEqual({ verdict: "go", unpaced: true });
   });
 });
 

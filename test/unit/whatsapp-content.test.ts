@@ -252,7 +252,7 @@ describe("a hunt's contacts", () => {
     const on = new Map([...channels].map(([name, channel]) => [name, { channel, on: true }]));
     // As it comes back from the database.
     const stored = JSON.parse(JSON.stringify(contacts)) as typeof contacts;
-    expect(planChunk(chunk, 0, stored, on)).toMatchObject([
+    expect(planChunk(chunk, stored, on)).toMatchObject([
       {
         channel: "whatsapp_poll",
         queue: "whatsapp",

@@ -1,30 +1,50 @@
 import { z } from "zod";
+import { REFUSALS } from "../../core/refusals.ts";
 import { route, type Route } from "../../core/route.ts";
+import { shortText } from "../../core/text.ts";
+import type { ChannelRouteDeps, ContentTerms } from "../channel.ts";
 import { textSchema } from "../text.ts";
 import { countSegments } from "./segments.ts";
 
-export interface PreviewDeps {
-  /** The text as it would be sent. */
-  prepare(text: string): string;
+/** A text as it is sent, and what was put at its end. */
+export interface Prepared {
+  text: string;
+  notice: string | undefined;
+}
+
+export interface PreviewDeps extends Pick<ChannelRouteDeps, "termsOf"> {
+  prepare(text: string, terms: ContentTerms | undefined): Prepared;
   maxSegments: number;
   maxLength: number;
 }
 
 /** What an SMS would cost, before it is sent. */
-export function previewRoute({ prepare, maxSegments, maxLength }: PreviewDeps): Route {
+export function previewRoute({ prepare, termsOf, maxSegments, maxLength }: PreviewDeps): Route {
   return route({
     method: "post",
     path: "/api/phone/sms/preview",
     tag: "Messages",
     summary: "Count the segments of an SMS",
     description: "Sends nothing. Carriers charge each segment.",
-    body: z.object({ message: textSchema(maxLength).describe("The text to send, 1 to 1600 characters.") }),
+    body: z.object({
+      message: textSchema(maxLength).describe("The text to send, 1 to 1600 characters."),
+      category: z
+        .enum(["marketing"])
+        .optional()
+        .describe(
+          "As every message of a hunt is: with how to stop further ones, where the account's policy asks for it",
+        ),
+      accountId: shortText(200).optional().describe("Whose policy; default: the service's"),
+      recipientPhone: shortText(100).optional().describe("Whose country; default: the account's"),
+      senderPhone: shortText(100).optional().describe("Number to send from; default: the provider's"),
+    }),
     bodyExample: { message: "L’annonce est-elle toujours d’actualité ?" },
     responses: {
       200: {
         description: "How it would be sent.",
         schema: z.object({
           text: z.string().describe("As it would be sent, with what forces UCS-2 replaced if the service is set to"),
+          stopNotice: z.string().nullable().describe("What was put at its end"),
           encoding: z.enum(["GSM-7", "UCS-2"]).describe("UCS-2 as soon as one character is not in GSM-7"),
           segments: z.int().describe("Messages that are charged"),
           characters: z
@@ -36,6 +56,7 @@ export function previewRoute({ prepare, maxSegments, maxLength }: PreviewDeps): 
         }),
         example: {
           text: "L’annonce est-elle toujours d’actualité ?",
+          stopNotice: null,
           encoding: "UCS-2",
           segments: 1,
           characters: 41,
@@ -44,11 +65,13 @@ export function previewRoute({ prepare, maxSegments, maxLength }: PreviewDeps): 
           allowed: true,
         },
       },
+      422: REFUSALS[422]!,
     },
-    async handle({ body: { message } }) {
-      const text = prepare(message);
+    async handle({ body: { message, category, ...given } }) {
+      const { text, notice: stopNotice = null } = prepare(message, category && (await termsOf(given)));
       const count = countSegments(text);
-      return { status: 200, body: { text, ...count, maxSegments, allowed: count.segments <= maxSegments } };
+      const allowed = count.segments <= maxSegments && text.length <= maxLength;
+      return { status: 200, body: { text, stopNotice, ...count, maxSegments, allowed } };
     },
   });
 }

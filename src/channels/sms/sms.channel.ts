@@ -1,12 +1,13 @@
 import { z } from "zod";
-import type { Channel, ChannelSettings } from "../channel.ts";
+import type { Channel, ChannelSettings, ContentTerms } from "../channel.ts";
 import { sandboxProvider } from "../sandbox.ts";
-import { optionalText, textContentOf, textSchema } from "../text.ts";
+import { isName, optionalText, textContentOf, textSchema } from "../text.ts";
 import type { SmsContent } from "./content.ts";
-import { previewRoute } from "./preview.routes.ts";
+import { previewRoute, type Prepared } from "./preview.routes.ts";
 import { twilioProvider } from "./providers/twilio/twilio.provider.ts";
 import { vonageProvider } from "./providers/vonage/vonage.provider.ts";
 import { countSegments } from "./segments.ts";
+import { DEFAULT_STOP_NOTICE, noticeFor, readStopNotices, type StopNotices } from "./stop-notice.ts";
 import { transliterate } from "./transliterate.ts";
 
 /** Twilio's limit for a body: https://www.twilio.com/docs/api/errors/21617 */
@@ -20,6 +21,16 @@ const env = {
     .max(25)
     .default(11)
     .describe("Segments that an SMS may take, each of which is charged; 11 hold 1600 characters of GSM-7"),
+  SMS_STOP_NOTICE: z
+    .string()
+    .default(DEFAULT_STOP_NOTICE)
+    .superRefine((value, context) => {
+      const read = readStopNotices(value);
+      if (typeof read === "string") context.addIssue({ code: "custom", message: read });
+    })
+    .describe(
+      "What a marketing SMS says of how to stop further ones, where the account's policy asks for it (docs/compliance.md): entries between semicolons, `FR=…` for a country and its territories, one without for all others; `none` for none",
+    ),
   SMS_TRANSLITERATE: z
     .stringbool()
     .default(false)
@@ -30,28 +41,43 @@ const env = {
 
 const settings: ChannelSettings<typeof env> = {
   env,
-  apply({ SMS_MAX_SEGMENTS: maxSegments, SMS_TRANSLITERATE: toGsm }) {
+  apply({ SMS_MAX_SEGMENTS: maxSegments, SMS_STOP_NOTICE, SMS_TRANSLITERATE: toGsm }) {
+    const notices = readStopNotices(SMS_STOP_NOTICE) as StopNotices;
     /** The text as it is sent: whatever else is to stand in it belongs here, so that it is counted. */
-    const prepare = (text: string): string => {
+    const prepare = (given: string, terms: ContentTerms | undefined): Prepared => {
+      const notice = noticeOf(given, terms, notices);
+      const text = notice === undefined ? given : `${given}\n${notice}`;
       const likeness = toGsm ? transliterate(text) : text;
       // `…` becomes three characters.
-      return likeness.length > MAX_LENGTH ? text : likeness;
+      return { text: likeness.length > MAX_LENGTH ? text : likeness, notice };
     };
     return {
-      contentOf({ message }) {
+      contentOf({ message }, terms) {
         const given = textContentOf(message, MAX_LENGTH);
         if ("faults" in given) return given;
-        const text = prepare(given.content.text);
+        const { text, notice } = prepare(given.content.text, terms);
         const { encoding, segments } = countSegments(text);
         const content: SmsContent = { text, segments };
-        if (segments <= maxSegments) return { content };
-        const detail = `The message takes ${segments} segments of ${encoding}; at most ${maxSegments} are allowed.`;
+        if (segments <= maxSegments && text.length <= MAX_LENGTH) return { content };
+        const whole = notice === undefined ? "The message" : "The message, with how to stop further ones,";
+        const detail =
+          text.length > MAX_LENGTH
+            ? `${whole} has ${text.length} characters; at most ${MAX_LENGTH} are allowed.`
+            : `${whole} takes ${segments} segments of ${encoding}; at most ${maxSegments} are allowed.`;
         return { faults: [{ pointer: "/message", detail }] };
       },
-      routes: () => [previewRoute({ prepare, maxSegments, maxLength: MAX_LENGTH })],
+      routes: ({ termsOf }) => [previewRoute({ prepare, termsOf, maxSegments, maxLength: MAX_LENGTH })],
     };
   },
 };
+
+/** Of whom nobody knows whether they can be answered, a name cannot. */
+function noticeOf(text: string, terms: ContentTerms | undefined, notices: StopNotices): string | undefined {
+  if (terms?.stopNotice === undefined) return undefined;
+  const { country, sender, oneWay, stopNotice: notice } = terms;
+  const answerable = sender === undefined ? !oneWay : !isName(sender);
+  return noticeFor(text, { country, notice, answerable }, notices);
+}
 
 export const smsChannel: Channel<SmsContent> = {
   name: "sms",

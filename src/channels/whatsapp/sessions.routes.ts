@@ -15,6 +15,8 @@ const QR_WIDTH = 384;
 /** An owner that is gone is noticed when its lease runs out; until it is replaced nobody is connected. */
 const NEEDS_AN_OWNER = new Set(["open", "backing-off"]);
 
+const NO_ACCOUNT = { pointer: "/accountId", detail: "There is no such account." };
+
 const sessionSchema = z.object({
   id: z.uuid(),
   accountId: z.string(),
@@ -95,11 +97,14 @@ export function sessionRoutes({ sessions, provider, clock }: ChannelRouteDeps): 
       async handle({ body: { accountId, phone, method } }) {
         if (!provider?.lanes) throw sessionsOff();
         const number = parsePhone(phone, "FR");
-        if (!number.ok) throw invalidRequest([{ pointer: "/phone", detail: number.detail }]);
+        if (!number.ok) {
+          const faults = [{ pointer: "/phone", detail: number.detail }];
+          throw invalidRequest((await sessions.knowsAccount(accountId)) ? faults : [NO_ACCOUNT, ...faults]);
+        }
         const answer = await sessions.pair(accountId, number.e164, method);
         switch (answer.result) {
           case "unknown_account":
-            throw invalidRequest([{ pointer: "/accountId", detail: "There is no such account." }]);
+            throw invalidRequest([NO_ACCOUNT]);
           case "taken":
             throw new ProblemError({
               status: 409,
@@ -183,8 +188,8 @@ export function sessionRoutes({ sessions, provider, clock }: ChannelRouteDeps): 
       tag: TAG,
       summary: "Set a session's own pace",
       description:
-        "Replaces its own values. What is not given is as the environment says. Effective within seconds; first contacts " +
-        "that were put off until another day look again within a quarter of an hour.",
+        "Replaces its own values. What is not given is as the environment says. Effective within seconds, also for first " +
+        "contacts that were put off until another day.",
       params: one,
       body: settingsSchema,
       bodyExample: { messagesPerMinute: 10, newContactsPerDay: 30 },
@@ -207,7 +212,8 @@ export function sessionRoutes({ sessions, provider, clock }: ChannelRouteDeps): 
       tag: TAG,
       summary: "Log a WhatsApp session out",
       description:
-        "Unlinks the device on the phone, wipes its keys and forgets the session. Its waiting messages fail.",
+        "Unlinks the device on the phone, wipes its keys and forgets the session. Messages that wait for it leave from " +
+        "another number of the account, or fail.",
       params: one,
       responses: { 202: { description: "It is on its way out.", schema: z.object({ id: z.uuid() }) }, ...missing },
       async handle({ params: { sessionId } }) {

@@ -19,9 +19,11 @@ export interface FakeCall {
 /** What the person, or the machine, hears. */
 export interface Performance {
   verbs: Verb[];
-  /** Every status with which we were answered, in order. */
+  /** Every status with which we were answered, in order; 504 where nobody was reached. */
   statuses: number[];
 }
+
+const UNREACHED = 504;
 
 interface Form {
   [name: string]: string;
@@ -40,9 +42,14 @@ export class FakeTwilioVoice implements AsyncDisposable {
   readonly #server: http.Server;
   readonly #byRecipient = new Map<string, TwilioAnswer[]>();
   #otherwise: TwilioAnswer = { kind: "accept" };
-  #reach: { publicUrl: string; url: string } | undefined;
   /** What happens between taking a call and saying so. */
   beforeAnswer: ((call: FakeCall) => Promise<unknown>) | undefined;
+  /** Called with each call that is taken, before its caller is answered, if at all. */
+  onAccept: (call: FakeCall) => void = () => {};
+  /** From the address that a webhook was given to the one where it is reached: what a reverse proxy does. */
+  via: (url: string) => string = (url) => url;
+  /** Waits for so long: without it pauses take no time. */
+  pause: (seconds: number) => Promise<unknown> = () => Promise.resolve();
   url = "";
 
   constructor({ authToken = FakeTwilio.AUTH_TOKEN }: { authToken?: string } = {}) {
@@ -60,7 +67,7 @@ export class FakeTwilioVoice implements AsyncDisposable {
 
   /** Where requests to a public address really go, as through a proxy. */
   reach(publicUrl: string, url: string): void {
-    this.#reach = { publicUrl, url };
+    this.via = (address) => address.replace(publicUrl, url);
   }
 
   script(to: string, ...answers: TwilioAnswer[]): void {
@@ -83,7 +90,7 @@ export class FakeTwilioVoice implements AsyncDisposable {
     return full;
   }
 
-  /** Somebody or something picks up: asks what to do, and does it to the end. Pauses take no time. */
+  /** Somebody or something picks up: asks what to do, and does it to the end. */
   async pickUp(call: FakeCall, answeredBy: string | undefined): Promise<Performance> {
     const performance: Performance = { verbs: [], statuses: [] };
     const form = this.#formOf(call, { CallStatus: "in-progress", ...(answeredBy ? { AnsweredBy: answeredBy } : {}) });
@@ -95,6 +102,7 @@ export class FakeTwilioVoice implements AsyncDisposable {
       if (!type.startsWith("text/xml")) throw new Error(`12300: ${type}`);
       for (const verb of readTwiml(body)) {
         performance.verbs.push(verb);
+        if (verb.verb === "Pause") await this.pause(verb.seconds);
         if (verb.verb === "Redirect") address = verb.url;
       }
     }
@@ -137,18 +145,19 @@ export class FakeTwilioVoice implements AsyncDisposable {
     const [target = "", fragment = ""] = address.split("#");
     const retries = Number(new URLSearchParams(fragment).get("rc") ?? 0);
     for (let i = 0; ; i += 1) {
-      const response = await fetch(this.#reach ? target.replace(this.#reach.publicUrl, this.#reach.url) : target, {
+      const response = await fetch(this.via(target), {
         method: "POST",
         headers: {
           "content-type": "application/x-www-form-urlencoded",
           "x-twilio-signature": this.sign(target, form),
         },
         body: new URLSearchParams(form).toString(),
-      });
-      statuses.push(response.status);
-      const type = response.headers.get("content-type") ?? "";
-      const body = await response.text();
-      if (response.status < 500 || i >= retries) return { status: response.status, body, type };
+      }).catch(() => undefined);
+      const status = response?.status ?? UNREACHED;
+      statuses.push(status);
+      const type = response?.headers.get("content-type") ?? "";
+      const body = (await response?.text()) ?? "";
+      if (status < 500 || i >= retries) return { status, body, type };
     }
   }
 
@@ -177,7 +186,11 @@ export class FakeTwilioVoice implements AsyncDisposable {
   async #create(form: Form, response: http.ServerResponse): Promise<void> {
     const { To: to = "", From: from = "" } = form;
     const answer = this.#byRecipient.get(to)?.shift() ?? this.#otherwise;
-    const accept = () => this.add({ to, from, form });
+    const accept = (): FakeCall => {
+      const call = this.add({ to, from, form });
+      this.onAccept(call);
+      return call;
+    };
     switch (answer.kind) {
       case "error":
         return refuse(response, answer);

@@ -27,6 +27,8 @@ export interface FakeTwilioMessage {
   dateCreated: Date;
   /** Where its sender wants to be told what becomes of it. */
   statusCallback: string | null;
+  /** As Twilio writes it, negative; null until it knows. */
+  price: string | null;
 }
 
 /** One call of a webhook. */
@@ -124,6 +126,7 @@ export class FakeTwilio implements AsyncDisposable {
       direction: "outbound-api",
       dateCreated: new Date(),
       statusCallback: null,
+      price: null,
     };
     const full = { sid, ...defaults, ...message };
     this.accepted.push(full);
@@ -206,6 +209,10 @@ export class FakeTwilio implements AsyncDisposable {
     if (request.headers.authorization !== `Basic ${credentials}`) {
       return refuse(response, { kind: "error", status: 401, code: 20003, message: "Authenticate" });
     }
+    const one = this.accepted.find(
+      ({ sid }) => request.path === `/2010-04-01/Accounts/${this.accountSid}/Messages/${sid}.json`,
+    );
+    if (one && request.method === "GET") return json(response, 200, resource(this.accountSid, one));
     if (request.path !== `/2010-04-01/Accounts/${this.accountSid}/Messages.json`) {
       return refuse(response, {
         kind: "error",
@@ -299,6 +306,8 @@ function resource(
     error_code: null,
     error_message: null,
     num_segments: String(segments),
+    price: message.price,
+    price_unit: "USD",
     api_version: "2010-04-01",
   };
 }

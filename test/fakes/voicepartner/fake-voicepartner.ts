@@ -11,7 +11,8 @@ export type DropAnswer =
   | { kind: "hang"; accept?: boolean }
   | { kind: "reset"; accept?: boolean }
   /** 200 with half a JSON document. */
-  | { kind: "malformed"; accept?: boolean };
+  | { kind: "malformed"; accept?: boolean }
+  | { kind: "slow"; delayMs: number };
 
 export interface Campaign {
   campaignId: string;
@@ -45,8 +46,11 @@ export class FakeVoicePartner implements AsyncDisposable {
   readonly #server: http.Server;
   readonly #byRecipient = new Map<string, DropAnswer[]>();
   #otherwise: DropAnswer = { kind: "accept" };
-  #reach: { publicUrl: string; url: string } | undefined;
   url = "";
+  /** Called with each drop that is taken, before its sender is answered, if at all. */
+  onAccept: (campaign: Campaign) => void = () => {};
+  /** From the address that a webhook was given to the one where it is reached: what a reverse proxy does. */
+  via: (url: string) => string = (url) => url;
 
   constructor({ apiKey = FakeVoicePartner.API_KEY, recordings, perMinute = Infinity }: Options) {
     this.apiKey = apiKey;
@@ -64,7 +68,7 @@ export class FakeVoicePartner implements AsyncDisposable {
   }
 
   reach(publicUrl: string, url: string): void {
-    this.#reach = { publicUrl, url };
+    this.via = (address) => address.replace(publicUrl, url);
   }
 
   script(to: string, ...answers: DropAnswer[]): void {
@@ -91,10 +95,9 @@ export class FakeVoicePartner implements AsyncDisposable {
   }
 
   async call(address: string, times = 1): Promise<number[]> {
-    const target = this.#reach ? address.replace(this.#reach.publicUrl, this.#reach.url) : address;
     const statuses: number[] = [];
     for (let i = 0; i < times; i += 1) {
-      const response = await fetch(target);
+      const response = await fetch(this.via(address));
       await response.text();
       statuses.push(response.status);
     }
@@ -117,7 +120,7 @@ export class FakeVoicePartner implements AsyncDisposable {
     const body = (text === "" ? {} : JSON.parse(text)) as Record<string, unknown>;
     this.requests.push({ method: incoming.method ?? "", path, body });
     if (incoming.method === "GET" && path.startsWith("/v1/audios/")) return this.#list(path, response);
-    if (incoming.method === "POST" && path === "/v1/campaign/send") return this.#send(body, response);
+    if (incoming.method === "POST" && path === "/v1/campaign/send") return await this.#send(body, response);
     json(response, 404, { code: 404, message: "Not Found" });
   }
 
@@ -128,7 +131,7 @@ export class FakeVoicePartner implements AsyncDisposable {
     json(response, 200, { nb_datas: datas.length, datas });
   }
 
-  #send(body: Record<string, unknown>, response: http.ServerResponse): void {
+  async #send(body: Record<string, unknown>, response: http.ServerResponse): Promise<void> {
     const now = performance.now();
     const { phoneNumbers, tokenAudio, sender, notifyUrl } = body as Record<string, string>;
     const recent = this.asked.filter((at) => now - at < 60_000).length;
@@ -146,19 +149,18 @@ export class FakeVoicePartner implements AsyncDisposable {
     }
     const accept = (): object => {
       const campaignId = randomUUID().slice(0, 10);
-      this.campaigns.push({
-        campaignId,
-        phoneNumbers: phoneNumbers ?? "",
-        tokenAudio: tokenAudio ?? "",
-        sender,
-        notifyUrl,
-        at: now,
-      });
+      const [numbers, token] = [phoneNumbers ?? "", tokenAudio ?? ""];
+      const campaign = { campaignId, phoneNumbers: numbers, tokenAudio: token, sender, notifyUrl, at: now };
+      this.campaigns.push(campaign);
+      this.onAccept(campaign);
       const detail = { "33": { nbSms: 1, cost_unity: 0.15, cost: 0.15 } };
       const audioFile = { filename: "offre.wav", size: "135.8Ko" };
       return { success: true, campaignId, cost: 0.15, currency: "EUR", nbSms: 1, audioFile, detail };
     };
     switch (answer.kind) {
+      case "slow":
+        await new Promise((resolve) => setTimeout(resolve, answer.delayMs));
+        return json(response, 200, accept());
       case "accept":
         return json(response, 200, accept());
       case "answer":

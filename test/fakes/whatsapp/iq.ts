@@ -45,6 +45,8 @@ const ANSWERS: Record<string, Answer> = {
 export function answerIq(asked: Asked): BinaryNode {
   const { attrs, content } = asked.iq;
   const xmlns = attrs["xmlns"] ?? "";
+  const refusal = asked.account.refusals.get(xmlns);
+  if (refusal !== undefined) return iqResult(attrs["id"], undefined, refusal);
   const first = Array.isArray(content) ? content[0]?.tag : undefined;
   const answer = ANSWERS[`${xmlns} > ${first}`] ?? ANSWERS[xmlns];
   if (answer === undefined) asked.world.unknownIqs.push(`${xmlns} > ${first}`);

@@ -208,6 +208,11 @@ export class FakeWhatsApp implements AsyncDisposable {
     this.#outage = status;
   }
 
+  /** Refuses a session's queries of a kind, such as `usync`, with this code from now on. */
+  refuseQueries(phone: string, xmlns: string, code: number): void {
+    this.#world.account(e164(phone)).refusals.set(xmlns, code);
+  }
+
   onSend(rule: SendRule): void {
     const [to, from] = [rule.to, rule.from].map((phone) => phone && e164(phone));
     this.#world.rules.add({ ...rule, ...(to && { to }), ...(from && { from }) });

@@ -57,6 +57,8 @@ export class Account {
   readonly #pending = new Map<string, BinaryNode>();
   /** A restriction on writing to strangers, as `fetchAccountReachoutTimelock` reports it. */
   restriction: { enforcementType: string; until?: Date } | undefined;
+  /** Queries that are refused for now, by `xmlns`: with which code. */
+  readonly refusals = new Map<string, number>();
 
   constructor(person: FakePerson) {
     this.person = person;

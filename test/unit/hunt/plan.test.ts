@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { CHUNK_SIZE, messageId, planChunk } from "../../../src/hunt/plan.ts";
+import { messageId, planChunk } from "../../../src/hunt/plan.ts";
 import { CHANNELS } from "../../../src/modules.ts";
 import type { Chunk } from "../../../src/store/store.ts";
 
@@ -14,8 +14,8 @@ const CHUNK: Chunk = {
 const CONTACT = { adId: "ad", recipientPhone: "06 12 34 56 78", channel: "sms", message: "Bonjour" };
 const channels = (on = true) => new Map(CHANNELS.map((channel) => [channel.name, { channel, on }]));
 
-const plan = (contacts: object[], chunk: Partial<Chunk> = {}, no = 0, on = true) =>
-  planChunk({ ...CHUNK, ...chunk }, no, contacts as (typeof CONTACT)[], channels(on));
+const plan = (contacts: object[], chunk: Partial<Chunk> = {}, on = true) =>
+  planChunk({ ...CHUNK, ...chunk }, contacts as (typeof CONTACT)[], channels(on));
 
 test("a good contact → a ledger row in E.164, with the channel's content", () => {
   expect(plan([{ ...CONTACT, senderPhone: "+33987654321" }])).toEqual([
@@ -30,7 +30,7 @@ test("a good contact → a ledger row in E.164, with the channel's content", () 
       recipient: "+33612345678",
       sender: "+33987654321",
       content: { text: "Bonjour" },
-      priority: 1,
+      priority: 0,
       expiresAt: "2031-01-01T00:00:00Z",
       skip: undefined,
       detail: undefined,
@@ -74,37 +74,14 @@ describe("who is skipped", () => {
     ["a contact that the submission gave before", { copy: 1 }, true, "duplicate"],
     ["a channel that nobody carries", {}, false, "channel_off"],
     ["a channel that is gone since", { channel: "pigeon" }, true, "channel_off"],
-    ["content that no longer fits", { message: "x".repeat(5000) }, true, "channel_off"],
+    ["content that no longer fits", { message: "x".repeat(5000) }, true, "invalid_content"],
     ["a repeated contact with a bad number", { copy: 1, recipientPhone: "x" }, false, "duplicate"],
   ])("%s → skipped with a reason and words", (_, fields, on, skip) => {
-    const [row] = plan([{ ...CONTACT, ...fields }], {}, 0, on);
+    const [row] = plan([{ ...CONTACT, ...fields }], {}, on);
     expect(row).toMatchObject({ skip, detail: expect.stringMatching(/\w+ \w+/) });
   });
 
   test("an unusable number → is kept as it was given", () => {
     expect(plan([{ ...CONTACT, recipientPhone: "call me" }])[0]?.recipient).toBe("call me");
-  });
-});
-
-describe("priority", () => {
-  const priorities = (count: number, priority: Chunk["priority"], no = 0) =>
-    plan(
-      Array.from({ length: count }, (_, i) => ({ ...CONTACT, adId: `ad_${i}` })),
-      { priority },
-      no,
-    ).map((row) => row.priority);
-
-  test("grows with the place in the hunt, across chunks", () => {
-    expect(priorities(4, "normal")).toEqual([1, 2, 3, 4]);
-    expect(priorities(2, "normal", 1)).toEqual([CHUNK_SIZE + 1, CHUNK_SIZE + 2]);
-  });
-
-  test("high grows slower, low faster", () => {
-    expect(priorities(8, "high")).toEqual([1, 1, 1, 1, 2, 2, 2, 2]);
-    expect(priorities(3, "low")).toEqual([1, 5, 9]);
-  });
-
-  test("never leaves what BullMQ takes", () => {
-    expect(priorities(1, "low", 10_000)).toEqual([2_097_151]);
   });
 });

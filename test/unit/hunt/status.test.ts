@@ -7,6 +7,8 @@ const STATUS: HuntStatus = {
   accountId: "acc",
   createdAt: "2026-01-01T00:00:00Z",
   now: "2026-01-01T00:01:40Z",
+  pausedAt: null,
+  cancelledAt: null,
   startedAt: null,
   lastSettledAt: null,
   attempted: 0,

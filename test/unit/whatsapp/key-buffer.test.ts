@@ -1,10 +1,12 @@
-import { expect, test } from "vitest";
+import { afterEach, expect, test, vi } from "vitest";
 import { KeyBuffer } from "../../../src/channels/whatsapp/providers/baileys/key-buffer.ts";
 import { UnavailableError } from "../../../src/core/errors.ts";
 import type { SealedKey } from "../../../src/store/sessions.ts";
 
 const lease = { id: "session", epoch: 1 };
 const row = (type: string, id: string, sealed: string | null = `${type} ${id}`): SealedKey => ({ type, id, sealed });
+
+afterEach(() => void vi.useRealTimers());
 
 /** A database in memory, whose writes are answered when the test says so. */
 async function open({ names }: { names?: string[] | undefined } = { names: [] }) {
@@ -128,4 +130,31 @@ test("closed → what waits is not written", async () => {
   first.answer.resolve(true);
   await closed;
   expect(writes).toHaveLength(1);
+});
+
+test("one message after the other → written at once; many → together, when eight need theirs or 25 ms have passed", async () => {
+  vi.useFakeTimers();
+  const { buffer, writes } = await open();
+  const send = async (message: number): Promise<void> => {
+    await buffer.writeKeys(lease, [row("session", `${message}`), row("session", "own", `after ${message}`)]);
+    void buffer.flushed();
+    await vi.advanceTimersByTimeAsync(0);
+  };
+  const written = (): number[] => writes.map(({ keys, answer }) => (answer.resolve(true), keys.length));
+  await send(1);
+  expect(written()).toEqual([2]);
+  for (let message = 2; message < 9; message++) await send(message);
+  expect(written()).toEqual([2]);
+  await send(9);
+  expect(written()).toEqual([2, 9]);
+  expect(writes[1]?.keys).toContainEqual(row("session", "own", "after 9"));
+  await vi.advanceTimersByTimeAsync(10);
+  await send(10);
+  await vi.advanceTimersByTimeAsync(14);
+  expect(written()).toEqual([2, 9]);
+  await vi.advanceTimersByTimeAsync(1);
+  expect(written()).toEqual([2, 9, 2]);
+  await vi.advanceTimersByTimeAsync(25);
+  await send(11);
+  expect(written()).toEqual([2, 9, 2, 2]);
 });

@@ -4,20 +4,20 @@ import { KeyCache } from "../../../src/channels/whatsapp/providers/baileys/key-c
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
-test("more than a thousand keys → the least recently used go", () => {
+test("more than four thousand keys → the least recently used go", () => {
   const cache = new KeyCache();
-  for (let i = 0; i < 1000; i++) cache.set(`session.${i}`, i);
+  for (let i = 0; i < 4000; i++) cache.set(`session.${i}`, i);
   expect(cache.get("session.0")).toBe(0);
-  cache.set("session.1000", 1000);
-  expect(cache.size).toBe(1000);
+  cache.set("session.4000", 4000);
+  expect(cache.size).toBe(4000);
   expect(cache.get("session.0")).toBe(0);
   expect(cache.get("session.1")).toBeUndefined();
-  expect(cache.get("session.1000")).toBe(1000);
+  expect(cache.get("session.4000")).toBe(4000);
 });
 
-test("pre-keys → are not kept", () => {
+test.for(["pre-key", "lid-mapping", "device-list"])("a %s → is not kept", (type) => {
   const cache = new KeyCache();
-  cache.set("pre-key.1", {});
+  cache.set(`${type}.1`, {});
   expect(cache.size).toBe(0);
   expect(vi.getTimerCount()).toBe(0);
 });

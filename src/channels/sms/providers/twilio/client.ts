@@ -1,12 +1,12 @@
-import type twilio from "twilio";
 import type { Clock } from "../../../../core/clock.ts";
-import { ProviderError, TransientError } from "../../../../core/errors.ts";
-import type { Inbound } from "../../../../core/inbound.ts";
-import type { OpenAttempt, Provider, Reconciliation, SendRequest, SendResult } from "../../../channel.ts";
+import type { Charge, Inbound } from "../../../../core/inbound.ts";
+import type { OpenAttempt, Pace, Provider, Reconciliation, SendRequest, SendResult } from "../../../channel.ts";
+import { isName } from "../../../text.ts";
 import type { SmsContent } from "../../content.ts";
-import { type Failure, NAME, redacted, retryAfterOf, twilioError } from "./errors.ts";
+import { type Sdk, TwilioCaller } from "../../../twilio/caller.ts";
+import { Owners } from "../../../twilio/owners.ts";
+import { NAME, TWILIO } from "./errors.ts";
 import { reconcile } from "./reconcile.ts";
-import { type Exchange, Transport, TransportError } from "./transport.ts";
 import { statusCallback } from "./webhooks.ts";
 
 interface TwilioConfig {
@@ -18,14 +18,14 @@ interface TwilioConfig {
   timeoutMs: number;
   /** Where Twilio is to report to; undefined: nowhere. */
   publicUrl: string | undefined;
+  pace: Pace;
 }
 
-type Sdk = typeof twilio;
+const AMOUNT = /^\d{1,12}(\.\d{1,12})?$/;
+const CURRENCY = /^[A-Za-z]{3}$/;
 
 /** Of one recipient, the most recent first. */
 const LIST_SIZE = 100;
-/** Messages whose attempt is remembered, at least; up to twice as many. */
-const REMEMBERED = 5_000;
 
 /** SMS through Twilio's Messages resource, by its SDK: https://www.twilio.com/docs/messaging/api/message-resource */
 export class TwilioProvider implements Provider<SmsContent> {
@@ -33,28 +33,28 @@ export class TwilioProvider implements Provider<SmsContent> {
   readonly timeoutMs: number;
   /** Twilio documents no bound for how soon a message is listed. Too early costs an `inconclusive`, never a second SMS. */
   readonly reconcileAfterMs = 10_000;
-  readonly #sdk: Sdk;
+  readonly oneWay: boolean;
+  readonly pace: Pace;
   readonly #config: TwilioConfig;
   readonly #clock: Clock;
   readonly #inbound: Inbound;
-  readonly #transport: Transport;
-  /** Which attempt a message is known to come from: two generations, the older is forgotten whole. */
-  #owners = new Map<string, string>();
-  #olderOwners = new Map<string, string>();
+  readonly #caller: TwilioCaller;
+  readonly #owners = new Owners();
 
   constructor(sdk: Sdk, config: TwilioConfig, { clock, inbound }: { clock: Clock; inbound: Inbound }) {
-    this.#sdk = sdk;
     this.#config = config;
     this.#clock = clock;
     this.#inbound = inbound;
-    this.#transport = new Transport(config);
+    this.#caller = new TwilioCaller(config, { sdk, vendor: TWILIO, clock });
     this.timeoutMs = config.timeoutMs;
+    this.pace = config.pace;
+    this.oneWay = "from" in config.sender && isName(config.sender.from);
   }
 
   async send(request: SendRequest<SmsContent>, signal: AbortSignal): Promise<SendResult> {
     const { to, content, attemptId } = request;
     const { publicUrl } = this.#config;
-    const { sid, numSegments } = await this.#call(request, signal, async (client) => {
+    const { sid, numSegments } = await this.#caller.call(personal(request), signal, async (client) => {
       const message = await client.messages.create({
         to,
         body: content.text,
@@ -64,7 +64,7 @@ export class TwilioProvider implements Provider<SmsContent> {
       if (typeof message.sid !== "string") throw new TypeError("The answer has no sid.");
       return message;
     });
-    this.#remember(sid, attemptId);
+    this.#owners.remember(sid, attemptId);
     this.#takeOver(sid, Number(numSegments), content.segments);
     return { providerMessageId: sid };
   }
@@ -77,60 +77,30 @@ export class TwilioProvider implements Provider<SmsContent> {
   async reconcile(attempt: OpenAttempt<SmsContent>): Promise<Reconciliation> {
     const sender = this.#senderOf(attempt);
     const from = "from" in sender ? { from: sender.from } : {};
-    try {
-      const page = await this.#call(attempt, undefined, (client) =>
-        client.messages.page({ to: attempt.to, ...from, pageSize: LIST_SIZE }),
-      );
-      return reconcile(page.instances, {
-        attempt,
-        timeoutMs: this.timeoutMs,
-        messagingServiceSid: "messagingServiceSid" in sender ? sender.messagingServiceSid : undefined,
-        ownerOf: (sid) => this.#owners.get(sid) ?? this.#olderOwners.get(sid),
-      });
-    } catch (error) {
-      // `not_sent` of the question must not be read as `not_sent` of the message.
-      if (!(error instanceof ProviderError)) throw error;
-      const { code, message } = error;
-      throw new TransientError(`Asked what became of an attempt: ${message}`, {
-        code,
-        provider: NAME,
-        cause: error,
-        delivery: "unknown",
-      });
-    }
+    const page = await this.#caller.ask(personal(attempt), (client) =>
+      client.messages.page({ to: attempt.to, ...from, pageSize: LIST_SIZE }),
+    );
+    return reconcile(page.instances, {
+      attempt,
+      timeoutMs: this.timeoutMs,
+      messagingServiceSid: "messagingServiceSid" in sender ? sender.messagingServiceSid : undefined,
+      ownerOf: (sid) => this.#owners.of(sid),
+    });
+  }
+
+  /** Its reports name no price, and it is not known at once: https://www.twilio.com/docs/messaging/api/message-resource */
+  async chargeOf(sid: string): Promise<Charge | undefined> {
+    const message = await this.#caller.call([], undefined, (client) => client.messages(sid).fetch());
+    // What is spent is negative.
+    const amount = message.price?.replace(/^-/, "");
+    const segments = Number(message.numSegments);
+    if (amount === undefined || !AMOUNT.test(amount) || !CURRENCY.test(message.priceUnit)) return undefined;
+    const price = { amount, currency: message.priceUnit.toUpperCase() };
+    return { price, ...(segments > 0 ? { segments } : {}) };
   }
 
   async close(): Promise<void> {
-    this.#transport.close();
-  }
-
-  /** Runs one SDK call. The client is made for it (20 µs): only so can the SDK's answer be tied to its connection. */
-  async #call<Result>(
-    personal: SendRequest<SmsContent>,
-    signal: AbortSignal | undefined,
-    use: (client: twilio.Twilio) => Promise<Result>,
-  ): Promise<Result> {
-    const { accountSid, authToken } = this.#config;
-    const exchange: Exchange = {};
-    const httpClient = this.#transport.clientFor(exchange, signal);
-    try {
-      return await use(new this.#sdk.Twilio(accountSid, authToken, { accountSid, autoRetry: false, httpClient }));
-    } catch (error) {
-      const { to, from, content } = personal;
-      throw twilioError(this.#failureOf(error, exchange), redacted(error, [content.text, to, from ?? "", authToken]));
-    }
-  }
-
-  #failureOf(error: unknown, { status, retryAfter }: Exchange): Failure {
-    if (error instanceof TransportError) return { kind: error.kind, left: error.left };
-    if (status === undefined || (status >= 200 && status < 300)) return { kind: "unreadable" };
-    const code = error instanceof Error && "code" in error ? error.code : undefined;
-    return {
-      kind: "answer",
-      status,
-      code: typeof code === "number" ? code : undefined,
-      retryAfterMs: retryAfterOf(retryAfter, this.#clock.now()),
-    };
+    this.#caller.close();
   }
 
   /** Its webhooks say nothing of segments, so what this answer says is noted where it is not what we had counted. */
@@ -144,12 +114,6 @@ export class TwilioProvider implements Provider<SmsContent> {
   #senderOf({ from }: SendRequest): TwilioConfig["sender"] {
     return from === undefined ? this.#config.sender : { from };
   }
-
-  #remember(sid: string, attemptId: string): void {
-    if (this.#owners.size >= REMEMBERED) {
-      this.#olderOwners = this.#owners;
-      this.#owners = new Map();
-    }
-    this.#owners.set(sid, attemptId);
-  }
 }
+
+const personal = ({ to, from, content }: SendRequest<SmsContent>) => [content.text, to, from];

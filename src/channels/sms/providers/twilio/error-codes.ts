@@ -1,8 +1,10 @@
-import type { VendorCode } from "../vendor-errors.ts";
+import type { VendorCode } from "../../../providers/vendor-errors.ts";
+import { ACCOUNT_CODES } from "../../../twilio/error-codes.ts";
 
 /** Each is documented at https://www.twilio.com/docs/api/errors/<code>. */
 export const TWILIO_CODES: Readonly<Record<number, VendorCode>> = {
-  21211: { kind: "permanent", words: "The recipient's number is not valid." },
+  ...ACCOUNT_CODES,
+
   21266: { kind: "permanent", words: "Recipient and sender are the same number." },
   21612: { kind: "permanent", words: "The recipient cannot be reached from this sender." },
   21614: { kind: "permanent", words: "The recipient's number is not a mobile number." },
@@ -17,13 +19,6 @@ export const TWILIO_CODES: Readonly<Record<number, VendorCode>> = {
   30004: { kind: "content", words: "The recipient or its carrier blocks this message." },
   30007: { kind: "content", words: "A carrier filtered the message as spam." },
 
-  10001: { kind: "configuration", scope: "sender", words: "The Twilio account is not active (balance or policy)." },
-  20003: {
-    kind: "configuration",
-    scope: "sender",
-    words: "Twilio refuses the credentials: check TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN.",
-  },
-  20005: { kind: "configuration", scope: "sender", words: "The Twilio account is not active (balance or trial)." },
   21212: { kind: "configuration", scope: "sender", words: "The sender is not a valid number or name." },
   21408: {
     kind: "configuration",
@@ -58,7 +53,6 @@ export const TWILIO_CODES: Readonly<Record<number, VendorCode>> = {
     words: "The recipient's carrier wants this sender registered first.",
   },
 
-  20429: { kind: "busy", scope: "provider", retryAfterMs: 2_000, words: "Too many concurrent requests to Twilio." },
   // The queue of one sender holds ten hours of messages, so a minute frees 60 places even at one message a second.
   21611: { kind: "busy", scope: "sender", retryAfterMs: 60_000, words: "The sender's queue at Twilio is full." },
   63017: {

@@ -1,14 +1,18 @@
 import { z } from "zod";
 import type { Fault } from "../../../../core/problem.ts";
 import type { ProviderDefinition } from "../../../channel.ts";
+import { ACCOUNT_SID, accountEnv } from "../../../twilio/env.ts";
 import type { SmsContent } from "../../content.ts";
 import { TwilioProvider } from "./client.ts";
+import { paceOf, rateEnv, rateFaults } from "../rate.ts";
 import { NAME } from "./errors.ts";
 import { twilioWebhooks } from "./webhooks.ts";
 
+const { TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_API_BASE_URL, TWILIO_TIMEOUT_MS, TWILIO_VOICE_FROM } = accountEnv;
+
 const env = {
-  TWILIO_ACCOUNT_SID: z.string().optional().describe("Twilio: the account, AC and 32 hexadecimal digits."),
-  TWILIO_AUTH_TOKEN: z.string().optional().describe("Twilio: the account's secret token."),
+  TWILIO_ACCOUNT_SID,
+  TWILIO_AUTH_TOKEN,
   TWILIO_FROM: z
     .string()
     .optional()
@@ -17,28 +21,21 @@ const env = {
     .string()
     .optional()
     .describe("Twilio: the messaging service to send with, MG and 32 hexadecimal digits. This or TWILIO_FROM."),
-  TWILIO_API_BASE_URL: z
-    .url({ protocol: /^https?$/ })
-    .default("https://api.twilio.com")
-    .describe("Twilio: where its API is reached, for a proxy or a test double."),
-  TWILIO_TIMEOUT_MS: z.coerce
-    .number()
-    .int()
-    .min(1_000)
-    .max(120_000)
-    .default(15_000)
-    .describe("Twilio: the longest that one request may take, milliseconds."),
-  TWILIO_VOICE_FROM: z
-    .string()
-    .optional()
-    .describe("Twilio: the number (+33…) to call from; with it voicemails are left through Twilio (docs/voice.md)."),
+  TWILIO_API_BASE_URL,
+  TWILIO_TIMEOUT_MS,
+  TWILIO_VOICE_FROM,
+  ...rateEnv,
 };
 
 type Env = typeof env;
 type Values = z.output<z.ZodObject<Env>>;
 
-const ACCOUNT_SID = /^AC[0-9a-f]{32}$/i;
 const SERVICE_SID = /^MG[0-9a-f]{32}$/i;
+/**
+ * To countries other than the US and Canada, from a number or a name. Twilio takes more and sends it later, when it is too
+ * late to stop it: https://support.twilio.com/hc/en-us/articles/115002943027
+ */
+const SMS_PER_SECOND = 10;
 /** E.164, a short code, or a name of up to 11 characters with a letter in it: https://www.twilio.com/docs/api/errors/21212 */
 const SENDER = /^(?:\+[1-9]\d{6,14}|\d{3,8}|(?=.*[A-Za-z])[A-Za-z0-9 +_&-]{1,11})$/;
 
@@ -72,6 +69,7 @@ function configured(values: Values): "present" | "absent" | Fault[] {
   if (service && !SERVICE_SID.test(service)) {
     fault("TWILIO_MESSAGING_SERVICE_SID", "Not a messaging service SID: MG and 32 hexadecimal digits.");
   }
+  faults.push(...rateFaults(values));
   return faults.length === 0 ? "present" : faults;
 }
 
@@ -82,14 +80,15 @@ export const twilioProvider: ProviderDefinition<Env, SmsContent> = {
   /** The SDK is loaded only here: its import takes some 90 ms that a worker without Twilio need not spend. */
   async create(values, { clock, publicUrl, inbound }) {
     const { default: sdk } = await import("twilio");
-    const service = values.TWILIO_MESSAGING_SERVICE_SID;
+    const { TWILIO_MESSAGING_SERVICE_SID: service, TWILIO_FROM: from = "" } = values;
     const config = {
       accountSid: values.TWILIO_ACCOUNT_SID ?? "",
       authToken: values.TWILIO_AUTH_TOKEN ?? "",
-      sender: service ? { messagingServiceSid: service } : { from: values.TWILIO_FROM ?? "" },
+      sender: service ? { messagingServiceSid: service } : { from },
       baseUrl: values.TWILIO_API_BASE_URL,
       timeoutMs: values.TWILIO_TIMEOUT_MS,
       publicUrl,
+      pace: paceOf(values, SMS_PER_SECOND, (named) => named ?? service ?? from),
     };
     return new TwilioProvider(sdk, config, { clock, inbound });
   },

@@ -1,9 +1,10 @@
 import type { Clock } from "../../../../core/clock.ts";
 import { type ProviderError, TransientError } from "../../../../core/errors.ts";
-import type { OpenAttempt, Provider, Reconciliation, SendRequest, SendResult } from "../../../channel.ts";
+import type { OpenAttempt, Pace, Provider, Reconciliation, SendRequest, SendResult } from "../../../channel.ts";
+import { isName } from "../../../text.ts";
 import type { SmsContent } from "../../content.ts";
-import { HttpCaller, TransportError } from "../http-call.ts";
-import { type Failure, redacted, retryAfterOf } from "../vendor-errors.ts";
+import { HttpCaller, TransportError } from "../../../providers/http-call.ts";
+import { type Failure, redacted, retryAfterOf } from "../../../providers/vendor-errors.ts";
 import { codeOf, NAME, vonageError } from "./errors.ts";
 import type * as sdk from "./sdk.ts";
 import { statusUrl } from "./webhooks.ts";
@@ -20,6 +21,7 @@ export interface VonageConfig {
   timeoutMs: number;
   /** Where Vonage is to report to; undefined: where the account or the application says. */
   publicUrl: string | undefined;
+  pace: Pace;
 }
 
 /** Vonage's clock and ours differ a little. */
@@ -35,6 +37,8 @@ export class VonageProvider implements Provider<SmsContent> {
   readonly timeoutMs: number;
   /** Vonage documents no bound for how soon Reports knows a message. Too early costs an `inconclusive`, never a second SMS. */
   readonly reconcileAfterMs = 30_000;
+  readonly oneWay: boolean;
+  readonly pace: Pace;
   readonly #sdk: typeof sdk;
   readonly #config: VonageConfig;
   readonly #clock: Clock;
@@ -46,6 +50,8 @@ export class VonageProvider implements Provider<SmsContent> {
     this.#clock = clock;
     this.#caller = new HttpCaller(config);
     this.timeoutMs = config.timeoutMs;
+    this.pace = config.pace;
+    this.oneWay = isName(config.from);
   }
 
   /** The attempt's id goes along as `client_ref`, which comes back in receipts and stands in Reports. */

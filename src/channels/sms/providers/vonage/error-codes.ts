@@ -1,4 +1,4 @@
-import type { VendorCode } from "../vendor-errors.ts";
+import type { VendorCode } from "../../../providers/vendor-errors.ts";
 
 const ACCOUNT = "Look at the account in Vonage's dashboard.";
 

@@ -1,5 +1,5 @@
 import type { ProviderError } from "../../../../core/errors.ts";
-import { vendorError, type Failure, type Vendor } from "../vendor-errors.ts";
+import { vendorError, type Failure, type Vendor } from "../../../providers/vendor-errors.ts";
 import { VONAGE_CODES } from "./error-codes.ts";
 
 export const NAME = "vonage";

@@ -1,6 +1,6 @@
 import { Messages } from "@vonage/messages";
 import { Direction, Product, Reports } from "@vonage/reports";
-import type { HttpAnswer, HttpCaller } from "../http-call.ts";
+import type { HttpAnswer, HttpCaller } from "../../../providers/http-call.ts";
 
 export const PRODUCT = Product.MESSAGES;
 export const DIRECTION = Direction.OUTBOUND;

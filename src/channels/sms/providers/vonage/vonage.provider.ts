@@ -4,6 +4,7 @@ import type { Fault } from "../../../../core/problem.ts";
 import type { ProviderDefinition } from "../../../channel.ts";
 import type { SmsContent } from "../../content.ts";
 import { VonageProvider } from "./client.ts";
+import { paceOf, rateEnv, rateFaults } from "../rate.ts";
 import { NAME } from "./errors.ts";
 import { vonageWebhooks } from "./webhooks.ts";
 
@@ -39,6 +40,7 @@ const env = {
     .max(120_000)
     .default(15_000)
     .describe("Vonage: the longest that one request may take, milliseconds."),
+  ...rateEnv,
 };
 
 type Env = typeof env;
@@ -47,6 +49,8 @@ type Values = z.output<z.ZodObject<Env>>;
 const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 /** E.164, a short code, or a name of up to 11 characters. */
 const SENDER = /^(?:\+[1-9]\d{6,14}|\d{3,15}|(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11})$/;
+/** Of an API key: https://api.support.vonage.com/hc/en-us/articles/203993598 */
+const SMS_PER_SECOND = 30;
 const BESIDE = "Missing: Vonage needs it beside the other VONAGE_ variables.";
 
 /** Base URL and time-out alone ask for nothing: they only tune. */
@@ -71,6 +75,7 @@ function configured(values: Values): "present" | "absent" | Fault[] {
   if (application && !UUID.test(application)) fault("VONAGE_APPLICATION_ID", "Not an application's id: a UUID.");
   if (privateKey && !isPrivateKey(pemOf(privateKey)))
     fault("VONAGE_PRIVATE_KEY", "Not a private key in PEM: it begins with -----BEGIN PRIVATE KEY-----.");
+  faults.push(...rateFaults(values));
   return faults.length === 0 ? "present" : faults;
 }
 
@@ -101,6 +106,7 @@ export const vonageProvider: ProviderDefinition<Env, SmsContent> = {
       baseUrl: values.VONAGE_API_BASE_URL,
       timeoutMs: values.VONAGE_TIMEOUT_MS,
       publicUrl: reported ? publicUrl : undefined,
+      pace: paceOf(values, SMS_PER_SECOND, (named = values.VONAGE_FROM ?? "") => named),
     };
     return new VonageProvider(await import("./sdk.ts"), config, clock);
   },

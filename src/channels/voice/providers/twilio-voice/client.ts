@@ -1,13 +1,11 @@
-import type twilio from "twilio";
 import type { Clock } from "../../../../core/clock.ts";
-import { ProviderError, TransientError } from "../../../../core/errors.ts";
-import type { OpenAttempt, Provider, Reconciliation, SendRequest, SendResult } from "../../../channel.ts";
-import { type Failure, redacted, retryAfterOf } from "../../../sms/providers/vendor-errors.ts";
-import { type Exchange, Transport, TransportError } from "../../../sms/providers/twilio/transport.ts";
+import type { OpenAttempt, Pace, Provider, Reconciliation, SendRequest, SendResult } from "../../../channel.ts";
+import { type Sdk, TwilioCaller } from "../../../twilio/caller.ts";
+import { Owners } from "../../../twilio/owners.ts";
 import { digestOf, type VoiceContent } from "../../content.ts";
 import { type CheckRecording, RECORDING_CHECK_MS } from "../../recording.ts";
 import type { Tickets } from "../../ticket.ts";
-import { NAME, twilioVoiceError } from "./errors.ts";
+import { NAME, TWILIO_VOICE } from "./errors.ts";
 import { reconcile } from "./reconcile.ts";
 import { statusUrl, twimlUrl } from "./webhooks.ts";
 
@@ -25,6 +23,8 @@ export interface TwilioVoiceConfig {
   detectionSeconds: number;
   /** After which a call is ended, whatever is being said. */
   callSeconds: number;
+  /** Of one number. */
+  callsPerSecond: number;
 }
 
 interface Ports {
@@ -33,12 +33,8 @@ interface Ports {
   checkRecording: CheckRecording;
 }
 
-type Sdk = typeof twilio;
-
 /** Of one recipient, the most recent first. */
 const LIST_SIZE = 50;
-/** Calls whose attempt is remembered, at least; up to twice as many. */
-const REMEMBERED = 5_000;
 
 /**
  * Leaves messages in voicemails by calling: https://www.twilio.com/docs/voice/api/call-resource. Twilio detects who picks
@@ -47,27 +43,26 @@ const REMEMBERED = 5_000;
  * picks up hears some seconds of silence. A `delivered` means that a machine recorded while the message was played; whether
  * it kept all of it nobody can tell.
  *
- * Calls beyond the account's rate (one a second by default) wait at Twilio, so sending is never limited by them.
+ * Calls beyond the account's rate (one a second by default) would wait at Twilio, where nothing stops them any more.
  */
 export class TwilioVoiceProvider implements Provider<VoiceContent> {
   readonly name = NAME;
   readonly timeoutMs: number;
   /** Twilio documents no bound for how soon a call is listed. Too early costs an `inconclusive`, never a second call. */
   readonly reconcileAfterMs = 10_000;
-  readonly #sdk: Sdk;
+  readonly pace: Pace;
   readonly #config: TwilioVoiceConfig;
   readonly #ports: Ports;
-  readonly #transport: Transport;
-  /** Which attempt a call is known to come from: two generations, the older is forgotten whole. */
-  #owners = new Map<string, string>();
-  #olderOwners = new Map<string, string>();
+  readonly #caller: TwilioCaller;
+  readonly #owners = new Owners();
 
   constructor(sdk: Sdk, config: TwilioVoiceConfig, ports: Ports) {
-    this.#sdk = sdk;
     this.#config = config;
     this.#ports = ports;
-    this.#transport = new Transport(config);
+    this.#caller = new TwilioCaller(config, { sdk, vendor: TWILIO_VOICE, clock: ports.clock });
     this.timeoutMs = RECORDING_CHECK_MS + config.timeoutMs;
+    const max = config.callsPerSecond;
+    this.pace = { max, min: max / 10, step: max / 20, cut: 0.5, senderOf: (from = config.from) => from };
   }
 
   async send(request: SendRequest<VoiceContent>, signal: AbortSignal): Promise<SendResult> {
@@ -75,7 +70,7 @@ export class TwilioVoiceProvider implements Provider<VoiceContent> {
     const { publicUrl, ringSeconds, detectionSeconds, callSeconds } = this.#config;
     if ("audioUrl" in content) await this.#ports.checkRecording(content.audioUrl, signal);
     const token = this.#ports.tickets.issue({ messageId, attemptId, digest: digestOf(content) });
-    const { sid } = await this.#call(request, signal, async (client) => {
+    const { sid } = await this.#caller.call(personal(request), signal, async (client) => {
       const call = await client.calls.create({
         to,
         from: this.#senderOf(request),
@@ -92,7 +87,7 @@ export class TwilioVoiceProvider implements Provider<VoiceContent> {
       if (typeof call.sid !== "string") throw new TypeError("The answer has no sid.");
       return call;
     });
-    this.#remember(sid, attemptId);
+    this.#owners.remember(sid, attemptId);
     return { providerMessageId: sid };
   }
 
@@ -103,72 +98,28 @@ export class TwilioVoiceProvider implements Provider<VoiceContent> {
    */
   async reconcile(attempt: OpenAttempt<VoiceContent>): Promise<Reconciliation> {
     const from = this.#senderOf(attempt);
-    try {
-      const page = await this.#call(attempt, undefined, (client) =>
-        client.calls.page({ to: attempt.to, from, pageSize: LIST_SIZE }),
-      );
-      return reconcile(page.instances, {
-        attempt,
-        from,
-        timeoutMs: this.timeoutMs,
-        ownerOf: (sid) => this.#owners.get(sid) ?? this.#olderOwners.get(sid),
-      });
-    } catch (error) {
-      // `not_sent` of the question must not be read as `not_sent` of the message.
-      if (!(error instanceof ProviderError)) throw error;
-      const { code, message } = error;
-      throw new TransientError(`Asked what became of an attempt: ${message}`, {
-        code,
-        provider: NAME,
-        cause: error,
-        delivery: "unknown",
-      });
-    }
+    const page = await this.#caller.ask(personal(attempt), (client) =>
+      client.calls.page({ to: attempt.to, from, pageSize: LIST_SIZE }),
+    );
+    return reconcile(page.instances, {
+      attempt,
+      from,
+      timeoutMs: this.timeoutMs,
+      ownerOf: (sid) => this.#owners.of(sid),
+    });
   }
 
   async close(): Promise<void> {
-    this.#transport.close();
-  }
-
-  /** Runs one SDK call. The client is made for it: only so can the SDK's answer be tied to its connection. */
-  async #call<Result>(
-    personal: SendRequest<VoiceContent>,
-    signal: AbortSignal | undefined,
-    use: (client: twilio.Twilio) => Promise<Result>,
-  ): Promise<Result> {
-    const { accountSid, authToken } = this.#config;
-    const exchange: Exchange = {};
-    const httpClient = this.#transport.clientFor(exchange, signal);
-    try {
-      return await use(new this.#sdk.Twilio(accountSid, authToken, { accountSid, autoRetry: false, httpClient }));
-    } catch (error) {
-      const { to, from, content } = personal;
-      const words = "text" in content ? content.text : content.audioUrl;
-      throw twilioVoiceError(this.#failureOf(error, exchange), redacted(error, [words, to, from ?? "", authToken]));
-    }
-  }
-
-  #failureOf(error: unknown, { status, retryAfter }: Exchange): Failure {
-    if (error instanceof TransportError) return { kind: error.kind, left: error.left };
-    if (status === undefined || (status >= 200 && status < 300)) return { kind: "unreadable" };
-    const code = error instanceof Error && "code" in error ? error.code : undefined;
-    return {
-      kind: "answer",
-      status,
-      code: typeof code === "number" ? code : undefined,
-      retryAfterMs: retryAfterOf(retryAfter, this.#ports.clock.now()),
-    };
+    this.#caller.close();
   }
 
   #senderOf({ from }: SendRequest<VoiceContent>): string {
     return from ?? this.#config.from;
   }
-
-  #remember(sid: string, attemptId: string): void {
-    if (this.#owners.size >= REMEMBERED) {
-      this.#olderOwners = this.#owners;
-      this.#owners = new Map();
-    }
-    this.#owners.set(sid, attemptId);
-  }
 }
+
+const personal = ({ to, from, content }: SendRequest<VoiceContent>) => [
+  "text" in content ? content.text : content.audioUrl,
+  to,
+  from,
+];

@@ -1,24 +1,19 @@
-import type { VendorCode } from "../../../sms/providers/vendor-errors.ts";
+import type { VendorCode } from "../../../providers/vendor-errors.ts";
+import { ACCOUNT_CODES } from "../../../twilio/error-codes.ts";
 
 /**
  * Of calls; each is documented at https://www.twilio.com/docs/api/errors/<code>. One that was accepted fails without a
  * code: see `outcomes.ts`.
  */
 export const TWILIO_VOICE_CODES: Readonly<Record<number, VendorCode>> = {
+  ...ACCOUNT_CODES,
+
   21201: { kind: "permanent", words: "No recipient was given." },
   21202: { kind: "permanent", words: "The recipient's number is a premium number." },
-  21211: { kind: "permanent", words: "The recipient's number is not valid." },
   21214: { kind: "permanent", words: "The recipient's number cannot be reached." },
   21217: { kind: "permanent", words: "The recipient's number does not appear to be valid." },
 
-  10001: { kind: "configuration", scope: "sender", words: "The Twilio account is not active (balance or policy)." },
   10005: { kind: "configuration", scope: "sender", words: "The Twilio account may not make calls." },
-  20003: {
-    kind: "configuration",
-    scope: "sender",
-    words: "Twilio refuses the credentials: check TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN.",
-  },
-  20005: { kind: "configuration", scope: "sender", words: "The Twilio account is not active (balance or trial)." },
   21203: {
     kind: "configuration",
     scope: "message",
@@ -49,7 +44,6 @@ export const TWILIO_VOICE_CODES: Readonly<Record<number, VendorCode>> = {
   },
 
   10004: { kind: "busy", scope: "provider", retryAfterMs: 30_000, words: "The account has too many calls at once." },
-  20429: { kind: "busy", scope: "provider", retryAfterMs: 2_000, words: "Too many concurrent requests to Twilio." },
 
   20500: { kind: "ambiguous", words: "An internal error of Twilio's; the call may have been made." },
 };

@@ -1,4 +1,5 @@
-import type { OpenAttempt, Reconciliation } from "../../../channel.ts";
+import type { Reconciliation } from "../../../channel.ts";
+import { findOwn, type Search } from "../../../twilio/evidence.ts";
 import type { VoiceContent } from "../../content.ts";
 
 /** What a call in Twilio's list says of itself. */
@@ -10,18 +11,9 @@ export interface ListedCall {
   dateCreated: Date;
 }
 
-/** Twilio's times have whole seconds, and its clock and ours differ a little. */
-const CLOCK_SLACK_MS = 5_000;
-/** How long after our time-out Twilio may still create the call. */
-const LATE_MS = 60_000;
-
-interface Search {
-  attempt: OpenAttempt<VoiceContent>;
+interface CallSearch extends Search<VoiceContent> {
   /** The number that was called from. */
   from: string;
-  timeoutMs: number;
-  /** The attempt that a call is already known to come from. */
-  ownerOf: (sid: string) => string | undefined;
 }
 
 /**
@@ -32,21 +24,6 @@ interface Search {
  * The conclusive answer comes by itself: Twilio asks for the TwiML, and reports the end, at an address that names the
  * attempt. None proves nothing: the list lags behind.
  */
-export function reconcile(calls: readonly ListedCall[], { attempt, from, timeoutMs, ownerOf }: Search): Reconciliation {
-  const earliest = attempt.startedAt - CLOCK_SLACK_MS;
-  const latest = attempt.startedAt + timeoutMs + LATE_MS;
-  const candidates = calls.filter((call) => {
-    const created = call.dateCreated.getTime();
-    return (
-      call.direction === "outbound-api" &&
-      call.to === attempt.to &&
-      call.from === from &&
-      created >= earliest &&
-      created <= latest &&
-      (ownerOf(call.sid) ?? attempt.attemptId) === attempt.attemptId
-    );
-  });
-  const own = candidates.find(({ sid }) => ownerOf(sid) === attempt.attemptId) ?? candidates[0];
-  if (own === undefined || (candidates.length > 1 && ownerOf(own.sid) === undefined)) return { result: "inconclusive" };
-  return { result: "accepted", providerMessageId: own.sid };
+export function reconcile(calls: readonly ListedCall[], search: CallSearch): Reconciliation {
+  return findOwn(calls, search, (call) => call.direction === "outbound-api" && call.from === search.from);
 }

@@ -1,15 +1,14 @@
 import { z } from "zod";
 import type { Fault } from "../../../../core/problem.ts";
 import type { ProviderDefinition } from "../../../channel.ts";
-import { twilioProvider } from "../../../sms/providers/twilio/twilio.provider.ts";
+import { ACCOUNT_SID, accountEnv } from "../../../twilio/env.ts";
 import type { VoiceContent } from "../../content.ts";
 import { createRecordingCheck } from "../../recording.ts";
 import { TwilioVoiceProvider } from "./client.ts";
 import { NAME } from "./errors.ts";
 import { twilioTickets, twilioVoiceRoutes } from "./webhooks.ts";
 
-const { TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_API_BASE_URL, TWILIO_TIMEOUT_MS, TWILIO_VOICE_FROM } =
-  twilioProvider.env;
+const { TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_API_BASE_URL, TWILIO_TIMEOUT_MS, TWILIO_VOICE_FROM } = accountEnv;
 
 const seconds = (minimum: number, maximum: number) => z.coerce.number().int().min(minimum).max(maximum);
 
@@ -38,13 +37,20 @@ const env = {
   TWILIO_VOICE_CALL_SECONDS: seconds(30, 3_600)
     .default(300)
     .describe("Twilio voice: when a call is ended, whatever is being said."),
+  TWILIO_VOICE_CALLS_PER_SECOND: z.coerce
+    .number()
+    .min(0.01)
+    .max(1000)
+    .default(1)
+    .describe(
+      "Twilio voice: calls a second from each number; 1 is what an account may make unless Twilio says otherwise.",
+    ),
   PUBLIC_URL: z.string().optional().describe("Where Twilio asks what to do in a call."),
 };
 
 type Env = typeof env;
 type Values = z.output<z.ZodObject<Env>>;
 
-const ACCOUNT_SID = /^AC[0-9a-f]{32}$/i;
 const NUMBER = /^\+[1-9]\d{6,14}$/;
 const CONSOLE = "It is on the console's front page.";
 
@@ -83,6 +89,7 @@ export const twilioVoiceProvider: ProviderDefinition<Env, VoiceContent> = {
       ringSeconds: values.TWILIO_VOICE_RING_SECONDS,
       detectionSeconds: values.TWILIO_VOICE_DETECTION_SECONDS,
       callSeconds: values.TWILIO_VOICE_CALL_SECONDS,
+      callsPerSecond: values.TWILIO_VOICE_CALLS_PER_SECOND,
     };
     return new TwilioVoiceProvider(sdk, config, {
       clock,

@@ -1,5 +1,5 @@
-import { HttpCaller, type HttpRequest } from "../../../sms/providers/http-call.ts";
-import { retryAfterOf } from "../../../sms/providers/vendor-errors.ts";
+import { HttpCaller, type HttpRequest } from "../../../providers/http-call.ts";
+import { retryAfterOf } from "../../../providers/vendor-errors.ts";
 
 /** A complete answer. `body` is undefined when it is not JSON. */
 export interface Answer {

@@ -8,9 +8,9 @@ import type {
   Reconciliation,
   SendRequest,
   SendResult,
-  Turns,
+  Pace,
 } from "../../../channel.ts";
-import { TransportError } from "../../../sms/providers/http-call.ts";
+import { TransportError } from "../../../providers/http-call.ts";
 import { digestOf, type VoiceContent } from "../../content.ts";
 import { type CheckRecording, RECORDING_CHECK_MS } from "../../recording.ts";
 import type { Tickets } from "../../ticket.ts";
@@ -35,7 +35,6 @@ interface Ports {
   api: Api;
   tokenOf: TokenOf;
   tickets: Tickets;
-  turns: Turns;
   checkRecording: CheckRecording;
   log: Logger;
 }
@@ -50,7 +49,7 @@ const NO_SPEECH =
  * https://www.docpartner.dev/api/voice-partner/message-vocal/deposer-un-message-vocal
  *
  * One number a request, so that what is reported of a campaign is reported of a person. Five requests a minute are
- * allowed, over all processes: `admit` puts a message off until its turn, and holds up nobody else meanwhile.
+ * allowed, whatever the sender.
  *
  * What its documentation does not say, or says otherwise than was assumed:
  * - a recording is named by a token, not an address, and cannot be uploaded by API: see `recordings.ts`;
@@ -64,6 +63,7 @@ export class VoicePartnerProvider implements Provider<VoiceContent> {
   readonly name = NAME;
   readonly timeoutMs: number;
   readonly reconcileAfterMs = 0;
+  readonly pace: Pace;
   readonly #config: VoicePartnerConfig;
   readonly #ports: Ports;
   /** Attempts that were accepted here: two generations, the older is forgotten whole. */
@@ -74,23 +74,20 @@ export class VoicePartnerProvider implements Provider<VoiceContent> {
     this.#config = config;
     this.#ports = ports;
     this.timeoutMs = RECORDING_CHECK_MS + 2 * config.timeoutMs;
+    const max = 1_000 / (Math.ceil(60_000 / config.requestsPerMinute) + TURN_SLACK_MS);
+    this.pace = { max, min: max / 10, step: max / 10, cut: 0.5, senderOf: () => WHOLE_ACCOUNT };
   }
 
   /** A message that cannot be sent anyway takes nobody's turn: `send` says what is wrong with it. */
-  async admit(
-    { messageId, content }: Pick<SendRequest<VoiceContent>, "messageId" | "content">,
-    signal: AbortSignal,
-  ): Promise<Admission> {
+  async admit({ content }: Pick<SendRequest<VoiceContent>, "content">, signal: AbortSignal): Promise<Admission> {
     if ("text" in content) return { verdict: "skip", code: "voicepartner_no_speech", detail: NO_SPEECH };
     try {
       await this.#recordingOf(content, signal);
     } catch (error) {
-      if (error instanceof ProviderError) return { verdict: "go" };
+      if (error instanceof ProviderError) return { verdict: "go", unpaced: true };
       throw error;
     }
-    const gapMs = Math.ceil(60_000 / this.#config.requestsPerMinute) + TURN_SLACK_MS;
-    const delayMs = await this.#ports.turns.take(NAME, messageId, gapMs);
-    return delayMs > 0 ? { verdict: "later", delayMs } : { verdict: "go" };
+    return { verdict: "go" };
   }
 
   async send(request: SendRequest<VoiceContent>, signal: AbortSignal): Promise<SendResult> {
@@ -150,6 +147,8 @@ export class VoicePartnerProvider implements Provider<VoiceContent> {
   }
 }
 
+/** In the place of a sender: VoicePartner counts the requests of a key. */
+const WHOLE_ACCOUNT = "account";
 /** Accepted attempts that are remembered, at least; up to twice as many. */
 const REMEMBERED = 1_000;
 /** VoicePartner's minute and ours do not begin at the same time, and requests travel for different times. */

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { PermanentError, type ProviderError, RateLimitedError, TransientError } from "../../../../core/errors.ts";
-import type { TransportError } from "../../../sms/providers/http-call.ts";
+import type { TransportError } from "../../../providers/http-call.ts";
 import type { Answer } from "./api.ts";
 import { REFUSED_FIELDS, VOICEPARTNER_CODES, type VoicePartnerCode } from "./error-codes.ts";
 

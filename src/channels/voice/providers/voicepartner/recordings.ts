@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { Clock } from "../../../../core/clock.ts";
 import { type ProviderError, TransientError } from "../../../../core/errors.ts";
-import { TransportError } from "../../../sms/providers/http-call.ts";
+import { TransportError } from "../../../providers/http-call.ts";
 import type { Api } from "./api.ts";
 import { NAME, permanent, refusal, silence } from "./errors.ts";
 

@@ -59,7 +59,7 @@ export const voicePartnerProvider: ProviderDefinition<Env, VoiceContent> = {
   name: NAME,
   env,
   configured,
-  async create(values, { clock, log, fetchPolicy, publicUrl, turns }) {
+  async create(values, { clock, log, fetchPolicy, publicUrl }) {
     const apiKey = values.VOICEPARTNER_API_KEY ?? "";
     const timeoutMs = values.VOICEPARTNER_TIMEOUT_MS;
     const api = new Api({ baseUrl: values.VOICEPARTNER_API_BASE_URL, timeoutMs });
@@ -76,7 +76,6 @@ export const voicePartnerProvider: ProviderDefinition<Env, VoiceContent> = {
         api,
         tokenOf: createTokenOf({ api, apiKey, clock }),
         tickets: voicePartnerTickets(apiKey, clock),
-        turns,
         checkRecording: createRecordingCheck({ provider: NAME, clock, policy: fetchPolicy }),
         log,
       },

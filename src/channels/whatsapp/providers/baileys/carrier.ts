@@ -9,7 +9,14 @@ import type {
   SendRequest,
   SendResult,
 } from "../../../channel.ts";
-import { messageOf, PermanentError, ProviderError, RateLimitedError, TransientError } from "../../../../core/errors.ts";
+import {
+  type Delivery,
+  messageOf,
+  PermanentError,
+  ProviderError,
+  RateLimitedError,
+  TransientError,
+} from "../../../../core/errors.ts";
 import { createOpenMedia, type OpenMedia } from "../../open-media.ts";
 import type { WhatsAppMessage } from "../../content.ts";
 import { RESTRICTED, refusalOf } from "./acks.ts";
@@ -18,6 +25,7 @@ import { SessionLanes } from "./lanes.ts";
 import { whatsappIdOf } from "./message-id.ts";
 import { SessionOwner } from "./owner.ts";
 import { quietLibsignal } from "./quiet.ts";
+import { RecipientKeys } from "./recipient-keys.ts";
 import { createSealer, encryptionKeysOf } from "./sealed.ts";
 import type { BaileysSession } from "./session.ts";
 import { toBaileys } from "./to-baileys.ts";
@@ -41,7 +49,8 @@ export class BaileysCarrier implements Provider<Content> {
   readonly #deps: ProviderDeps;
   readonly #owner: SessionOwner;
   readonly #openMedia: OpenMedia;
-  /** `session phone`: to whom a session has written before, as far as this process knows. */
+  readonly #recipientKeys = new RecipientKeys();
+  /** `contactOf`: to whom a session has written before, as far as this process knows. */
   readonly #contacted = new Set<string>();
 
   constructor(env: BaileysEnv, deps: ProviderDeps) {
@@ -89,6 +98,9 @@ export class BaileysCarrier implements Provider<Content> {
     const sock = await session.line.whenOpen(signal).catch(() => undefined);
     signal.throwIfAborted();
     if (!sock) return { verdict: "later", delayMs: RECONNECT_MS };
+    const contacted = this.#hasContacted(session, message.to);
+    // It does not matter for a number that is not there.
+    contacted.catch(() => {});
     const found = await session.line
       .whileOpen(() => session.numbers.find(message.to, sock), signal)
       .catch((error: unknown) => {
@@ -102,7 +114,8 @@ export class BaileysCarrier implements Provider<Content> {
     if (found.jid === undefined) {
       return { verdict: "skip", code: "not_on_whatsapp", detail: "This number is not on WhatsApp." };
     }
-    if (!(await this.#hasContacted(session, message.to))) {
+    // Meanwhile another message to the same person may have been let go.
+    if (!(await contacted) && !this.#contacted.has(contactOf(session, message.to))) {
       const cold = session.pace.coldWait();
       if (cold) return { verdict: "later", delayMs: Math.min(LOOK_AGAIN_MS, cold.waitMs) };
       session.pace.noteNewContact();
@@ -127,12 +140,13 @@ export class BaileysCarrier implements Provider<Content> {
     const message = await session.line
       .whileOpen((open) => this.#prepare(request, session, sock, id, open), signal)
       .catch((error: unknown) => {
+        if (signal.aborted) throw aborted("not_sent", error);
         // Nothing has left yet, and nothing is wrong with the message.
         if (session.line.socket !== sock) throw closed();
         throw error instanceof ProviderError ? error : notPrepared(error);
       });
     if (session.line.socket !== sock) throw closed();
-    return this.#relay(session, sock, { ...message, id, phone: request.to });
+    return this.#relay(session, sock, { ...message, id, phone: request.to }, signal);
   }
 
   /** A message of which nothing was kept was never given to WhatsApp: it is kept first. */
@@ -152,6 +166,7 @@ export class BaileysCarrier implements Provider<Content> {
       const isSilent = error instanceof TransientError && error.code === NOT_CONFIRMED;
       if (isSilent && !(await session.line.doubt(sock)))
         throw notAsked("The connection was lost before there was an answer.");
+      if (error instanceof RateLimitedError) throw notAsked(error.message);
       // A refusal of the second is no proof about the first.
       this.#deps.log.warn(
         { err: error, messageId: attempt.messageId },
@@ -198,7 +213,8 @@ export class BaileysCarrier implements Provider<Content> {
         ...(quoted ? { quoted } : {}),
       });
       const encoded = proto.Message.fromObject(message ?? {});
-      await session.sent.keep({ id, jid, phone: to, message: encoded });
+      const kept = session.sent.keep({ id, jid, phone: to, message: encoded });
+      await Promise.all([kept, this.#recipientKeys.ready(jid, sock)]);
       return { jid, message: encoded };
     } catch (error) {
       throw error instanceof ProviderError ? error : notPrepared(error);
@@ -210,22 +226,28 @@ export class BaileysCarrier implements Provider<Content> {
     session: BaileysSession,
     sock: WASocket,
     { jid, id, phone, message }: { jid: string; id: string; phone: string; message: proto.IMessage },
+    signal?: AbortSignal,
   ): Promise<SendResult> {
     const relayed = async (): Promise<BinaryNode | undefined> => {
-      const { WHATSAPP_TIMEOUT_MS: totalMs, WHATSAPP_ACK_TIMEOUT_MS: ackMs } = this.#env;
-      const answer: Promise<BinaryNode | undefined> = sock.waitForMessage(id, totalMs + ackMs);
-      answer.catch(() => {});
-      await sock.relayMessage(jid, message, {
-        messageId: id,
-        additionalNodes: message.pollCreationMessage || message.pollCreationMessageV3 ? POLL : [],
-      });
-      // Only now has it left: Baileys makes one message of a session ready after the other.
-      const overdue = Promise.withResolvers<void>();
-      const timer = setTimeout(overdue.resolve, ackMs);
-      return Promise.race([answer, overdue.promise.then(() => undefined)]).finally(() => clearTimeout(timer));
+      const { promise: answer, resolve } = Promise.withResolvers<BinaryNode | undefined>();
+      const onAnswer = `TAG:${id}`;
+      sock.ws.once(onAnswer, resolve);
+      let timer: NodeJS.Timeout | undefined;
+      try {
+        await sock.relayMessage(jid, message, {
+          messageId: id,
+          additionalNodes: message.pollCreationMessage || message.pollCreationMessageV3 ? POLL : [],
+        });
+        // Only now has it left: Baileys makes one message of a session ready after the other.
+        timer = setTimeout(resolve, this.#env.WHATSAPP_ACK_TIMEOUT_MS, undefined);
+        return await answer;
+      } finally {
+        clearTimeout(timer);
+        sock.ws.off(onAnswer, resolve);
+      }
     };
     try {
-      const ack = await session.line.whileOpen(relayed);
+      const ack = await session.line.whileOpen(relayed, signal);
       if (!ack) {
         void session.line.doubt(sock);
         throw new Error("WhatsApp's server did not confirm it in time.");
@@ -240,6 +262,7 @@ export class BaileysCarrier implements Provider<Content> {
       throw refusal;
     } catch (error) {
       if (error instanceof ProviderError) throw error;
+      if (error === signal?.reason) throw aborted("unknown", error);
       const words = `It is not known whether WhatsApp has it: ${messageOf(error)}`;
       throw new TransientError(words, { code: NOT_CONFIRMED, provider: NAME, delivery: "unknown", cause: error });
     }
@@ -247,13 +270,13 @@ export class BaileysCarrier implements Provider<Content> {
 
   async #restricted(session: BaileysSession, sock: WASocket, phone: string): Promise<void> {
     // A person who tries again must not pass for somebody who knows the number.
-    this.#contacted.delete(`${session.row.id} ${phone}`);
+    this.#contacted.delete(contactOf(session, phone));
     await this.#deps.sessions.forgetContact(session.row.id, phone).catch((error: unknown) => {
       this.#deps.log.warn({ err: error }, "a refused first contact still counts as made");
     });
     const lock = await sock.fetchAccountReachoutTimelock().catch(() => undefined);
     // Of one that is in force the session has heard by the same answer.
-    if (!lock?.isActive) session.pauseCold();
+    if (!lock?.isActive) session.restriction.imposed();
   }
 
   /** What is quoted: one of our messages by its id, or one of theirs by WhatsApp's. */
@@ -266,7 +289,7 @@ export class BaileysCarrier implements Provider<Content> {
   }
 
   async #hasContacted(session: BaileysSession, phone: string): Promise<boolean> {
-    if (this.#contacted.has(`${session.row.id} ${phone}`)) return true;
+    if (this.#contacted.has(contactOf(session, phone))) return true;
     const known = await this.#deps.sessions.hasContacted(session.row.id, phone);
     if (known) this.#remember(session, phone);
     return known;
@@ -274,9 +297,11 @@ export class BaileysCarrier implements Provider<Content> {
 
   #remember(session: BaileysSession, phone: string): void {
     if (this.#contacted.size >= REMEMBERED_CONTACTS) this.#contacted.clear();
-    this.#contacted.add(`${session.row.id} ${phone}`);
+    this.#contacted.add(contactOf(session, phone));
   }
 }
+
+const contactOf = (session: BaileysSession, phone: string): string => `${session.row.id} ${phone}`;
 
 /** Waits until the pace lets a message go, and types it. */
 async function takeTurn(
@@ -311,6 +336,11 @@ function closed(): RateLimitedError {
 function notPrepared(error: unknown): TransientError {
   const words = `The message could not be prepared: ${messageOf(error)}`;
   return new TransientError(words, { code: "not_prepared", provider: NAME, delivery: "not_sent", cause: error });
+}
+
+function aborted(delivery: Delivery, cause: unknown): TransientError {
+  const words = "The service gave the message up before WhatsApp had confirmed it.";
+  return new TransientError(words, { code: "send_aborted", provider: NAME, delivery, cause });
 }
 
 function notAsked(words: string): TransientError {

@@ -12,6 +12,8 @@ const MAX_NAMES = 20_000;
 /** Rows on their way at the most: whoever has more waits. */
 const MAX_WAITING = 500;
 const RETRY_MS = 500;
+/** Keys of messages are written no sooner after those before, unless so many messages need them to be there. */
+const COMPANY = { messages: 8, afterMs: 25 };
 
 export interface KeyBufferOptions {
   store: Pick<SessionStore, "readKeys" | "writeKeys" | "staleKeys" | "keyNames">;
@@ -30,10 +32,11 @@ export class KeyBuffer implements Omit<KeyBufferOptions["store"], "keyNames"> {
   #names: Set<string> | undefined;
   #waiting = new Map<string, SealedKey>();
   #writing = new Map<string, SealedKey>();
-  /** The write that is under way, and the one after it. */
+  /** The write that is under way, and the one after it, with the calls of `flushed` that wait for it. */
   #current: Promise<boolean> | undefined;
-  #next: Promise<boolean> | undefined;
+  #next: { written: Promise<boolean>; calls: number; begin(): void } | undefined;
   #last: Promise<unknown> = Promise.resolve();
+  #begunAt = -Infinity;
   #isFailing = false;
   #isOver = false;
   #timer: NodeJS.Timeout | undefined;
@@ -74,9 +77,10 @@ export class KeyBuffer implements Omit<KeyBufferOptions["store"], "keyNames"> {
       if (!NOT_NAMED.has(key.type)) this.#names?.add(name);
     }
     if (this.#names && this.#names.size > MAX_NAMES) this.#names = undefined;
-    const mayWait = !this.#isFailing && this.#waiting.size < MAX_WAITING;
-    const written = this.#write();
-    if (mayWait && keys.every(({ type }) => WRITTEN_BEHIND.has(type))) {
+    const isBehind = keys.every(({ type }) => WRITTEN_BEHIND.has(type));
+    const mayWait = isBehind && !this.#isFailing && this.#waiting.size < MAX_WAITING;
+    const written = mayWait ? this.#prepare().written : this.#write();
+    if (mayWait) {
       written.catch(() => {});
       return true;
     }
@@ -99,7 +103,9 @@ export class KeyBuffer implements Omit<KeyBufferOptions["store"], "keyNames"> {
 
   /** Resolves when all that was given to it is in the database; rejects when it could not be written. */
   async flushed(): Promise<void> {
-    const written = this.#waiting.size > 0 ? this.#write() : this.#current;
+    const next = this.#waiting.size > 0 ? this.#prepare() : undefined;
+    if (next && ++next.calls >= COMPANY.messages) next.begin();
+    const written = next?.written ?? this.#current;
     if (!((await written) ?? !this.#isOver)) throw new Error("The session's keys are not written here any more.");
   }
 
@@ -112,15 +118,25 @@ export class KeyBuffer implements Omit<KeyBufferOptions["store"], "keyNames"> {
 
   /** All that waits, together, once the write that is under way is over. */
   #write(): Promise<boolean> {
+    const { written, begin } = this.#prepare();
+    begin();
+    return written;
+  }
+
+  /** The next write; it begins by itself, at once when nothing was written lately. */
+  #prepare() {
     if (this.#next) return this.#next;
-    const next = this.#last.then(() => {
+    const { promise: begun, resolve: begin } = Promise.withResolvers<void>();
+    const timer = setTimeout(begin, Math.max(0, this.#begunAt + COMPANY.afterMs - performance.now()));
+    const written = Promise.all([begun, this.#last]).then(() => {
+      clearTimeout(timer);
       this.#next = undefined;
-      this.#current = next;
+      this.#current = written;
+      this.#begunAt = performance.now();
       return this.#writeAll().finally(() => (this.#current = undefined));
     });
-    this.#next = next;
-    this.#last = next.catch(() => {});
-    return next;
+    this.#last = written.catch(() => {});
+    return (this.#next = { written, calls: 0, begin });
   }
 
   async #writeAll(): Promise<boolean> {

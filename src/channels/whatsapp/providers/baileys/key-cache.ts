@@ -1,10 +1,10 @@
 import type { CacheStore } from "@whiskeysockets/baileys";
 
-/** A contact takes about five: a session, two LID mappings, a list of devices and a token. */
-const MAX_ENTRIES = 1000;
+/** A contact takes two: a session and a token. */
+const MAX_ENTRIES = 4000;
 const IDLE_MS = 300_000;
-/** Of these each is read once at the most, and there are hundreds. */
-const NOT_CACHED = "pre-key.";
+/** These are read once at the most each, or Baileys remembers them itself. */
+const NOT_CACHED = /^(?:pre-key|lid-mapping|device-list)\./;
 
 /**
  * What `makeCacheableSignalKeyStore` keeps in memory of one session: the most recently used keys, and nothing once it
@@ -28,7 +28,7 @@ export class KeyCache implements CacheStore {
   }
 
   set(key: string, value: unknown): void {
-    if (key.startsWith(NOT_CACHED)) return;
+    if (NOT_CACHED.test(key)) return;
     this.#entries.delete(key);
     this.#entries.set(key, value);
     if (this.#entries.size > MAX_ENTRIES) this.#entries.delete(this.#entries.keys().next().value as string);

@@ -7,7 +7,7 @@ import type { Session, SessionStore } from "../../../../store/sessions.ts";
 export const laneOfSession = (sessionId: string): string => `whatsapp.${sessionId}`;
 
 /** How long an account's sessions are believed to be as they were, milliseconds. */
-const FRESH_MS = 1000;
+export const FRESH_MS = 1000;
 /** And how long that a sender is not among them: a message fails for it, and somebody may just have paired one. */
 const ABSENT_MS = 100;
 const NEEDS_A_PERSON = new Set(["logged-out", "banned", "stopped"]);

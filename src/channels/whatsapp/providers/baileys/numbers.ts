@@ -1,5 +1,6 @@
 import type { WASocket } from "@whiskeysockets/baileys";
 import type { SessionStore } from "../../../../store/sessions.ts";
+import { askedTogether } from "./asked-together.ts";
 
 /** Where a number is reached; jid undefined: it is not on WhatsApp. */
 export interface Reached {
@@ -19,6 +20,7 @@ export class Numbers {
   readonly #store: SessionStore;
   readonly #now: () => number;
   readonly #known = new Map<string, Reached & { until: number }>();
+  readonly #asked = askedTogether(reachedAt);
 
   constructor(store: SessionStore, now: () => number) {
     this.#store = store;
@@ -34,11 +36,13 @@ export class Numbers {
       const until = Date.parse(stored.checkedAt) + (stored.jid ? FRESH_MS.there : FRESH_MS.absent);
       if (until > this.#now()) return this.#remember(phone, stored.jid ?? undefined, until);
     }
-    const answers = await sock.onWhatsApp(phone);
-    if (!answers) throw new Error("WhatsApp did not say whether the number is there.");
-    const jid = answers.find(({ exists }) => exists)?.jid;
+    const answer = await this.#asked(phone, sock);
+    if (!answer) throw new Error("WhatsApp did not say whether the number is there.");
+    const { jid } = answer;
     const lid = jid ? await sock.signalRepository.lidMapping.getLIDForPN(jid).catch(() => null) : null;
-    await this.#store.keepNumber({ phone, jid: jid ?? null, lid: lid === null ? null : bare(lid) });
+    const known = { phone, jid: jid ?? null, lid: lid === null ? null : bare(lid) };
+    // No message waits for it: what is lost of it is asked once more.
+    this.#store.keepNumber(known).catch(() => {});
     return this.#remember(phone, jid, this.#now() + (jid ? FRESH_MS.there : FRESH_MS.absent));
   }
 
@@ -57,6 +61,23 @@ export class Numbers {
     this.#known.set(phone, { jid, until });
     return { jid };
   }
+}
+
+/** Where numbers are reached; undefined: WhatsApp did not say. */
+async function reachedAt(phones: string[], sock: WASocket): Promise<(Reached | undefined)[]> {
+  const answers = await sock.onWhatsApp(...phones);
+  if (!answers) return phones.map(() => undefined);
+  const told = new Map(answers.map((answer) => [phoneOfJid(answer.jid), answer]));
+  const all: (Reached | undefined)[] = [];
+  for (const phone of phones) {
+    // Under other digits it can be told whose answer it is only where there is no other.
+    const own = phones.length === 1 ? answers : told.has(phone) ? [told.get(phone)] : await sock.onWhatsApp(phone);
+    all.push(own && { jid: own.find((answer) => answer?.exists)?.jid });
+  }
+  const jids = all.flatMap((reached) => reached?.jid ?? []);
+  // Of all together; Baileys remembers them.
+  if (jids.length > 0) await sock.signalRepository.lidMapping.getLIDsForPNs(jids).catch(() => null);
+  return all;
 }
 
 /** Without the device: `123:4@lid` is a device of `123@lid`. */

@@ -138,8 +138,8 @@ export class SessionOwner {
     this.#hold(session, asked);
     if (row.wanted === "gone") return this.#dismiss(session);
     void session.ended.then(async () => {
-      // Over by itself, or lost: unless a later claim has taken its place.
-      if (this.#held.get(row.id)?.session !== session) return;
+      // Over by itself, or lost: unless a later claim has taken its place, or it is being forgotten, which takes longer.
+      if (this.#held.get(row.id)?.session !== session || session.row.wanted === "gone") return;
       this.#forget(session);
       await this.#release(session);
     });

@@ -1,4 +1,11 @@
-import { createCipheriv, createDecipheriv, createHash, randomBytes } from "node:crypto";
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHash,
+  createSecretKey,
+  type KeyObject,
+  randomBytes,
+} from "node:crypto";
 
 const KEY_BYTES = 32;
 const IV_BYTES = 12;
@@ -34,8 +41,8 @@ export interface Sealer {
 export function createSealer(keys: readonly string[]): Sealer {
   const faults = encryptionKeyFaults(keys.join(","));
   if (faults.length > 0) throw new Error(`The encryption keys are not usable: ${faults.join("; ")}.`);
-  const ring = new Map(keys.map((text) => keyOf(text)).map((key) => [markOf(key), key]));
-  const [[mark, current]] = ring as unknown as [[string, Buffer]];
+  const ring = new Map(keys.map((text) => keyOf(text)).map((key) => [markOf(key), createSecretKey(key)]));
+  const [[mark, current]] = ring as unknown as [[string, KeyObject]];
 
   return {
     mark,

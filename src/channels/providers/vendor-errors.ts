@@ -4,7 +4,7 @@ import {
   RateLimitedError,
   TransientError,
   assertNever,
-} from "../../../core/errors.ts";
+} from "../../core/errors.ts";
 
 /**
  * What an error code of a vendor's means to us.

@@ -1,0 +1,94 @@
+import { setTimeout as delay } from "node:timers/promises";
+import type { Logger } from "pino";
+import type { Clock } from "../core/clock.ts";
+import { UnavailableError } from "../core/errors.ts";
+import type { Queues } from "../queues/index.ts";
+import type { Store } from "../store/store.ts";
+import { jobOfOpen, requeueOrphans } from "./requeue.ts";
+
+export interface FeederOptions {
+  store: Pick<Store, "flows" | "recordOutcome">;
+  queues: Queues;
+  /** The channels' queues. */
+  names: readonly string[];
+  /** Messages under way at once in each queue, of this process. */
+  concurrency: number;
+  /** Messages of one flow that may be in the queues at once. */
+  window: number;
+  clock: Clock;
+  log: Logger;
+}
+
+export interface Feeder {
+  /** Something was planned: look at once. */
+  wake(): void;
+  stop(): Promise<void>;
+}
+
+/** What waits in a queue is so many seconds of its work: that long a small hunt waits behind a big one. */
+const HORIZON_SECONDS = 0.5;
+/** Messages a call; a hosted project answers no more rows. */
+const MAX_BATCH = 1000;
+/** Between two looks at a queue while its flows have something to give, and while they have not, milliseconds. */
+const BUSY_MS = 25;
+const IDLE_MS = 1000;
+/** Of the last measured pace, the rest is what it was before. */
+const SMOOTHING = 0.5;
+/** What is under way is not waited for longer: all that it may still do is safe to do. */
+const STOP_TIMEOUT_MS = 1000;
+
+/**
+ * Keeps each queue as full as it needs to be, and no fuller, with the waiting messages of hunts: whose turn it is is decided
+ * here, while they wait in Postgres, and not by their order in Redis. Any number of processes may feed the same queues.
+ */
+export function startFeeder(options: FeederOptions): Feeder {
+  const stopping = new AbortController();
+  const wakers = new Map<string, () => void>();
+  const running = Promise.all(options.names.map((name) => feedQueue(name, options, stopping.signal, wakers)));
+  return {
+    wake: () => wakers.forEach((wake) => wake()),
+    async stop() {
+      stopping.abort();
+      await Promise.race([running, delay(STOP_TIMEOUT_MS, undefined, { ref: false })]);
+    },
+  };
+}
+
+async function feedQueue(
+  name: string,
+  { store, queues, concurrency, window, clock, log }: FeederOptions,
+  stopping: AbortSignal,
+  wakers: Map<string, () => void>,
+): Promise<void> {
+  /** Messages a second that its workers have taken lately. */
+  let pace = 0;
+  let last = { at: clock.monotonic(), waiting: 0 };
+
+  async function round(): Promise<boolean> {
+    const waiting = await queues.waiting(name);
+    const now = clock.monotonic();
+    const seconds = Math.max(0.001, (now - last.at) / 1000);
+    pace += SMOOTHING * (Math.max(0, last.waiting - waiting) / seconds - pace);
+    last = { at: now, waiting };
+    const wanted = Math.min(MAX_BATCH, Math.max(2 * concurrency, Math.ceil(pace * HORIZON_SECONDS)));
+    if (waiting > wanted / 2) return true;
+    const messages = await store.flows.feed(name, wanted - waiting, window);
+    await queues.addMessages(messages.filter((message) => !message.again).map(jobOfOpen));
+    const again = messages.filter((message) => message.again);
+    await requeueOrphans(again, queues, store);
+    last.waiting += messages.length;
+    return messages.length > 0;
+  }
+
+  while (!stopping.aborted) {
+    const woken = new AbortController();
+    wakers.set(name, () => woken.abort());
+    const busy = await round().catch((error: unknown) => {
+      if (error instanceof UnavailableError) log.debug({ err: error, queue: name }, "feeding put off");
+      else log.error({ err: error, queue: name }, "feeding failed");
+      return false;
+    });
+    const signal = AbortSignal.any([stopping, ...(busy ? [] : [woken.signal])]);
+    await delay(busy ? BUSY_MS : IDLE_MS, undefined, { signal }).catch(() => {});
+  }
+}
