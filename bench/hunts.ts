@@ -30,9 +30,9 @@ export function huntBody(accountId: string, n: number, channels: readonly Channe
 }
 
 /**
- * Submits a hunt of N contacts while its channel queues are paused, and waits until each has its job.
+ * Submits a hunt of N contacts while its channel queues are paused, and waits until each is planned.
  *
- * @returns seconds from the request to its 202, and from the 202 to the last job in its queue
+ * @returns seconds from the request to its 202, and from the 202 to the last contact in the ledger
  */
 export async function planHunt(
   arena: Arena,
@@ -46,18 +46,18 @@ export async function planHunt(
   const asked = performance.now();
   await service.post("/api/hunt/execute", body);
   const accepted = performance.now();
-  const planned = await arena.until(queues, (unfinished) => unfinished >= n, service);
+  const planned = await arena.until(["hunt"], (unfinished) => unfinished === 0, service);
   return { acceptSeconds: (accepted - asked) / 1000, planSeconds: (planned - accepted) / 1000 };
 }
 
 /** A job of a planned queue, to copy: the bare side gets jobs of the very same shape and options. */
 export async function sampleJob(arena: Arena, queueName: string): Promise<NewJob> {
-  const [job] = await arena.queue(queueName).getJobs(["prioritized", "waiting"], 0, 0);
+  const [job] = await arena.queue(queueName).getJobs(["waiting"], 0, 0);
   if (!job) throw new Error(`queue ${queueName} is empty`);
   return { name: job.name, data: job.data, opts: job.opts };
 }
 
-/** N jobs like `sample`, each with its own id, number and place. */
+/** N jobs like `sample`, each with its own id and number. */
 export function bareJobs(n: number, sample: NewJob): NewJob[] {
   const { data, opts, name } = sample;
   const { timestamp: _, delay: __, jobId: ___, ...rest } = opts as Record<string, unknown>;
@@ -66,7 +66,7 @@ export function bareJobs(n: number, sample: NewJob): NewJob[] {
     return {
       name,
       data: { ...(data as object), messageId: id, adId: `ad_${i}`, to: phoneOf(i) },
-      opts: { ...rest, jobId: id, priority: i + 1 },
+      opts: { ...rest, jobId: id },
     };
   });
 }

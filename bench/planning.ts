@@ -37,7 +37,7 @@ export async function planning(bench: Bench): Promise<Section> {
   }
   section.series.push(accept, peak);
   section.notes.push(
-    "service: from the 202 to the last job in its queue, the channel queues paused; bare: addBulk of the same jobs, 500 at a time",
+    "service: from the 202 to the last contact in the ledger, the channel queues paused; bare: addBulk of the same jobs, 500 at a time",
   );
   return section;
 }

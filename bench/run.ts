@@ -4,6 +4,7 @@ import { ROOT, runCommand, say } from "../dev/command.ts";
 import { StackError } from "../dev/stack/stack-error.ts";
 import { api } from "./api.ts";
 import { openBench, type Bench } from "./arena.ts";
+import { fairness } from "./fairness.ts";
 import { planning } from "./planning.ts";
 import { tableOf, writeResults, type Section } from "./report.ts";
 import { sending } from "./sending.ts";
@@ -14,6 +15,7 @@ import { whatsapp } from "./whatsapp.ts";
 const SECTIONS: Record<string, (bench: Bench) => Promise<Section>> = {
   planning,
   sending,
+  fairness,
   api,
   webhooks,
   shutdown,

@@ -186,6 +186,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     names: [...new Set(config.channels.map(({ channel }) => channel.queue))],
     concurrency: config.workers.concurrency,
     window: config.workers.window,
+    taken: workers.taken,
     clock,
     log,
   });

@@ -23,9 +23,12 @@ export interface WebhooksResult {
   refused: number;
 }
 
+const CONNECTIONS = 64;
+
 await serveTask<WebhooksTask>(async (task) => {
   const { serviceUrl, publicUrl, accountSid, authToken, messages, perSecond, warmUpMs } = task;
-  const agent = new Agent({ keepAlive: true });
+  // In turns, so that no connection is idle for so long that the service closes it in the middle of a call.
+  const agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS, scheduling: "fifo" });
   const calls = messages.map(({ messageId, attemptId, to }) => {
     const path = `/webhooks/twilio/status?message=${messageId}&attempt=${attemptId}`;
     const form: Record<string, string> = {

@@ -107,6 +107,9 @@ const CHARGE_ATTEMPTS = 7;
 /** Of so many tries only the last few tell something. */
 const PLAN_STACK_TRACES = 3;
 
+/** The queue that a lane, `whatsapp.<session>`, belongs to; a queue's own name as it is. */
+export const queueOfLane = (name: string): string => name.split(LANE_MARK)[0] ?? name;
+
 /** One queue a job kind, and typed ways in. */
 export function createQueues(options: QueuesOptions): Queues {
   const { redis, prefix, names, attempts, backoffMs, retention, lanesOf } = options;
@@ -128,8 +131,7 @@ export function createQueues(options: QueuesOptions): Queues {
   /** `whatsapp.<session>`: a lane of `whatsapp`. */
   const laneNamed = (name: string): Queue | undefined => {
     const known = lanes.get(name);
-    const base = name.slice(0, Math.max(0, name.indexOf(LANE_MARK)));
-    if (known || !queues.has(base)) return known;
+    if (known || !queues.has(queueOfLane(name))) return known;
     const lane = new Queue(name, queueOptions);
     lane.on("error", ignore);
     lanes.set(name, lane);
@@ -213,7 +215,7 @@ export function createQueues(options: QueuesOptions): Queues {
     wakeLane: (lane) => wakeLane(queueOf(lane)),
 
     async removeLane(name) {
-      const queue = name.slice(0, name.indexOf(LANE_MARK));
+      const queue = queueOfLane(name);
       await removeLane(queueOf(name), (jobs) => addMessages(jobs.map((job) => ({ ...job, queue }))));
     },
 

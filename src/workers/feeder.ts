@@ -15,6 +15,8 @@ export interface FeederOptions {
   concurrency: number;
   /** Messages of one flow that may be in the queues at once. */
   window: number;
+  /** Jobs of a queue that this process has taken so far. */
+  taken(queue: string): number;
   clock: Clock;
   log: Logger;
 }
@@ -56,27 +58,33 @@ export function startFeeder(options: FeederOptions): Feeder {
 
 async function feedQueue(
   name: string,
-  { store, queues, concurrency, window, clock, log }: FeederOptions,
+  { store, queues, concurrency, window, taken, clock, log }: FeederOptions,
   stopping: AbortSignal,
   wakers: Map<string, () => void>,
 ): Promise<void> {
-  /** Messages a second that its workers have taken lately. */
+  /** Messages a second that this process has taken from the queue lately. */
   let pace = 0;
-  let last = { at: clock.monotonic(), waiting: 0 };
+  let looked = { at: clock.monotonic(), taken: taken(name) };
+  let fedAt = 0;
 
   async function round(): Promise<boolean> {
-    const waiting = await queues.waiting(name);
     const now = clock.monotonic();
-    const seconds = Math.max(0.001, (now - last.at) / 1000);
-    pace += SMOOTHING * (Math.max(0, last.waiting - waiting) / seconds - pace);
-    last = { at: now, waiting };
+    const seconds = Math.max(0.001, (now - looked.at) / 1000);
+    pace += SMOOTHING * ((taken(name) - looked.taken) / seconds - pace);
+    looked = { at: now, taken: taken(name) };
+    const waiting = await queues.waiting(name);
     const wanted = Math.min(MAX_BATCH, Math.max(2 * concurrency, Math.ceil(pace * HORIZON_SECONDS)));
-    if (waiting > wanted / 2) return true;
-    const messages = await store.flows.feed(name, wanted - waiting, window);
+    let missing = wanted - waiting;
+    if (waiting > wanted / 2) {
+      // Hunts have half of a queue that single messages fill faster than it is worked.
+      missing = now - fedAt < HORIZON_SECONDS * 1000 ? 0 : Math.ceil((pace * HORIZON_SECONDS) / 2);
+      if (missing === 0) return true;
+    }
+    const messages = await store.flows.feed(name, missing, window);
+    fedAt = now;
     await queues.addMessages(messages.filter((message) => !message.again).map(jobOfOpen));
     const again = messages.filter((message) => message.again);
     await requeueOrphans(again, queues, store);
-    last.waiting += messages.length;
     return messages.length > 0;
   }
 

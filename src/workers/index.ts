@@ -8,6 +8,7 @@ import { messageOf } from "../core/errors.ts";
 import { runHuntJob, type HuntWorkerDeps } from "../hunt/hunt.worker.ts";
 import { HUNT_QUEUE } from "../hunt/hunt.jobs.ts";
 import type { Metrics } from "../core/metrics.ts";
+import { queueOfLane } from "../queues/index.ts";
 import type { Store } from "../store/store.ts";
 import { outcomeOf } from "./attempt.ts";
 import { runInboundJob, type InboundWorkerDeps } from "./inbound.ts";
@@ -39,6 +40,8 @@ export interface WorkersOptions {
 export interface Workers {
   readonly progress: readonly Progress[];
   readonly lanes: Pick<LaneHost, "open">;
+  /** Jobs of a queue and its lanes that this process has taken so far. */
+  taken(queue: string): number;
   /**
    * Takes no new jobs and resolves when the running ones are done and recorded: true. When `deadline` aborts first,
    * they are handed back: false.
@@ -77,6 +80,7 @@ export function startWorkers(options: WorkersOptions): Workers {
   };
 
   const workers = new Set<Worker>();
+  const taken = new Map<string, number>();
   const start = (
     queue: string,
     concurrency: number,
@@ -84,6 +88,8 @@ export function startWorkers(options: WorkersOptions): Workers {
   ): Worker => {
     const log = options.log.child({ queue });
     const worker = new Worker(queue, run, { ...shared, concurrency, autorun: false });
+    const base = queueOfLane(queue);
+    worker.on("active", () => taken.set(base, (taken.get(base) ?? 0) + 1));
     worker.on("error", (error) => log.warn({ err: error }, "worker error"));
     worker.on("failed", (job, error) => log.info({ jobId: job?.id, reason: messageOf(error) }, "job failed"));
     workers.add(worker);
@@ -137,6 +143,7 @@ export function startWorkers(options: WorkersOptions): Workers {
   return {
     progress: [...workers].map((worker) => watchProgress(worker, clock)),
     lanes,
+    taken: (queue) => taken.get(queue) ?? 0,
     async drain(deadline) {
       draining = true;
       leaving.abort(new Error("The service is stopping."));

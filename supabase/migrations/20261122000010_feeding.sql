@@ -341,10 +341,13 @@ as $$
     limit p_limit
   ) m
   cross join lateral (
-    select m.status = 'queued' and exists (
-      select 1 from flows f join hunts h on h.id = f.hunt_id
-      where f.hunt_id = m.hunt_id and f.queue = m.queue and f.sender = coalesce(m.sender, '')
-        and (h.paused_at is not null and h.expires_at > now() or m.seq > f.fed_seq and m.seq <= f.last_seq)
+    select m.status = 'queued' and (
+      exists (select 1 from hunts h where h.id = m.hunt_id and h.paused_at is not null and h.expires_at > now())
+      or exists (
+        select 1 from flows f
+        where f.hunt_id = m.hunt_id and f.queue = m.queue and f.sender = coalesce(m.sender, '')
+          and m.seq > f.fed_seq and m.seq <= f.last_seq
+      )
     ) as held
   ) x
   order by m.seq
@@ -515,7 +518,9 @@ begin
       v_again := v_again || v_ids;
     end if;
   end loop;
-  update feed_clocks set tag = v_clock where queue = p_queue;
+  if v_left < p_limit then
+    update feed_clocks set tag = v_clock where queue = p_queue;
+  end if;
 
   return query
   select m.id, m.seq, m.queue, m.status, m.channel, m.recipient, m.sender, m.content, m.priority, m.account_id,
@@ -524,6 +529,39 @@ begin
   from unnest(v_all) with ordinality as u (id, n)
   cross join lateral (select m.* from messages m where m.id = u.id offset 0) m
   order by u.n;
+end
+$$;
+
+-- As before, and flows.
+create or replace function tidy() returns void
+language plpgsql
+set search_path = public
+as $$
+declare
+  v_receipts jsonb;
+begin
+  with matched as (
+    delete from pending_receipts p using messages m
+    where m.provider = p.provider and m.provider_message_id = p.provider_message_id
+    returning p.*
+  )
+  select jsonb_agg(to_jsonb(x)) into v_receipts from matched x;
+  if v_receipts is not null then
+    perform record_receipts(v_receipts);
+  end if;
+  delete from pending_receipts where received_at < now() - interval '7 days';
+  delete from idempotency_keys where created_at < now() - interval '24 hours';
+  -- Staged by a request that never came to its end.
+  delete from hunt_chunks c
+  where c.created_at < now() - interval '1 hour'
+    and not exists (select 1 from hunt_submissions s where s.job_id = c.job_id);
+  delete from media where created_at < now() - interval '8 days';
+  -- A phone that was off for so long does not ask again for what it could not decrypt.
+  delete from whatsapp_sent where created_at < now() - interval '30 days';
+  -- Flows that have nothing left to give: what comes later makes a new one.
+  delete from flows f
+  where f.fed_seq >= f.last_seq
+    and not exists (select 1 from messages m where m.hunt_id = f.hunt_id and m.settled_at is null);
 end
 $$;
 

@@ -164,6 +164,17 @@ function byMeaning(name: string, { accounts, hunts, jobs, messages }: Known): fc
       return fc.constantFrom("+33145678901", "0033145678901", "0145678901");
     case "options":
       return fc.constantFrom(["Oui", "Non"], ["Le matin", "L'après-midi", "Le soir"], ["Oui", "Oui "], []);
+    case "defaultCountry":
+      return fc.constantFrom("FR", "BE", "US", "ZZ");
+    case "policy":
+      return fc.constantFrom(
+        ...[null, "none", "country", "marketing-fr", "marketing"],
+        ...[
+          { hours: { sms: "any" }, perDay: 2 },
+          { base: "marketing-eu", stopNotice: "STOP au 36111" },
+          { perDay: -1 },
+        ],
+      );
     case "expiresAt":
       return fc.constantFrom("2099-01-01T00:00:00Z", "2020-01-01T00:00:00+02:00", "9999-12-31T23:59:59Z");
     case "cursor":

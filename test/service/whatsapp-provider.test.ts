@@ -21,7 +21,7 @@ beforeAll(async () => {
   fake.autoReceipts({ kind: "none" });
   world = await openWorld();
   baileys = await baileysAt(fake, world, {
-    environment: { WHATSAPP_LEASE_MS: "1000" },
+    environment: { WHATSAPP_LEASE_MS: "2000" },
     async remove(lane) {
       const [keys, session] = [await keysOf(world, sessionOf(lane)), await baileys.sessions.session(sessionOf(lane))];
       removals.push({ lane, keys: keys.length, epoch: session?.epoch });
