@@ -38,7 +38,7 @@ import type { Store } from "./store/store.ts";
 import { createSupabaseStore } from "./store/supabase.ts";
 import { startEpoch } from "./workers/epoch.ts";
 import { createCharges } from "./workers/charges.ts";
-import { takeEvents } from "./workers/inbound.ts";
+import { keepEvents } from "./workers/inbound.ts";
 import { startWorkers } from "./workers/index.ts";
 import type { ActiveChannel } from "./workers/run-job.ts";
 import { startFeeder } from "./workers/feeder.ts";
@@ -221,14 +221,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       ...(await webhooks(config, metrics, {
         clock,
         contentOf: (messageId) => store.contentOf(messageId),
-        async take(events) {
-          try {
-            await queues.addInbound({ events: [...events] });
-          } catch (error) {
-            if (!(error instanceof UnavailableError)) throw error;
-            await takeEvents(events, { store, isStop });
-          }
-        },
+        take: (events) => keepEvents(events, { store, isStop, addInbound: queues.addInbound }),
       })),
       ...[...channels.values()].flatMap(
         ({ channel, provider }) =>
@@ -341,11 +334,10 @@ async function webhooks(
   const { publicUrl } = http;
   if (publicUrl === undefined) return [];
   const available = new Map(channels.flatMap((each) => each.available).map((each) => [each.definition, each]));
-  const routes = [...available.values()].map(
-    async ({ definition, env }) =>
-      counted((await definition.webhooks?.(env, { ...deps, publicUrl })) ?? [], (result) =>
-        metrics.webhookEnded({ provider: definition.name, result }),
-      ),
+  const routes = [...available.values()].map(async ({ definition, env }) =>
+    counted((await definition.webhooks?.(env, { ...deps, publicUrl })) ?? [], (result) =>
+      metrics.webhookEnded({ provider: definition.name, result }),
+    ),
   );
   return (await Promise.all(routes)).flat();
 }
