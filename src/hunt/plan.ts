@@ -66,7 +66,6 @@ function plan(chunk: Chunk, contact: Contact, channels: PlanChannels, rules: Rul
     recipient: phone.ok ? phone.e164 : contact.recipientPhone,
     sender: contact.senderPhone,
     content: content && "content" in content ? content.content : { text: contact.message ?? "" },
-    priority: 0,
     expiresAt: chunk.expiresAt,
     ...skipOf(contact, phone, known?.on ? content : undefined, ruling),
     ...(rules ? { category: "marketing" } : {}),

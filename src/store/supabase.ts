@@ -8,7 +8,14 @@ import { createAccountStore } from "./supabase-accounts.ts";
 import { createComplianceStore } from "./supabase-compliance.ts";
 import { createSessionStore } from "./supabase-sessions.ts";
 import { createFlowStore } from "./flows.ts";
-import { pageOfMessages, toOpenMessage, toStoredMessage, MESSAGE_COLUMNS, type MessageRow, type OpenMessageRow } from "./message-rows.ts";
+import {
+  pageOfMessages,
+  toOpenMessage,
+  toStoredMessage,
+  MESSAGE_COLUMNS,
+  type MessageRow,
+  type OpenMessageRow,
+} from "./message-rows.ts";
 import type {
   Acceptance,
   Chunk,

@@ -13,7 +13,7 @@ export interface FeederOptions {
   names: readonly string[];
   /** Messages under way at once in each queue, of this process. */
   concurrency: number;
-  /** Messages of one flow that may be in the queues at once. */
+  /** Messages of one flow that may be in the queues at once, however fast it is. */
   window: number;
   /** Jobs of a queue that this process has taken so far. */
   taken(queue: string): number;
@@ -31,6 +31,8 @@ export interface Feeder {
 const HORIZON_SECONDS = 0.5;
 /** Messages a call; a hosted project answers no more rows. */
 const MAX_BATCH = 1000;
+/** Messages of one flow that may be under way before it is known how fast they settle. */
+const LEAST = 10;
 /** Between two looks at a queue while its flows have something to give, and while they have not, milliseconds. */
 const BUSY_MS = 25;
 const IDLE_MS = 1000;
@@ -80,7 +82,7 @@ async function feedQueue(
       missing = now - fedAt < HORIZON_SECONDS * 1000 ? 0 : Math.ceil((pace * HORIZON_SECONDS) / 2);
       if (missing === 0) return true;
     }
-    const messages = await store.flows.feed(name, missing, window);
+    const messages = await store.flows.feed(name, missing, { least: Math.min(LEAST, window), most: window });
     fedAt = now;
     await queues.addMessages(messages.filter((message) => !message.again).map(jobOfOpen));
     const again = messages.filter((message) => message.again);

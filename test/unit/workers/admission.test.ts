@@ -10,7 +10,7 @@ import { scriptedProvider } from "../../helpers/scripted.ts";
 
 const pace = { min: 0.1, max: 10, step: 1, cut: 0.5, senderOf: (from = "default") => from };
 const DATA = { messageId: "m1", channel: "sms", to: "+33612345678", content: {} };
-const ASKING = { lane: undefined, priority: 3, first: true, patienceMs: Infinity };
+const ASKING = { lane: undefined, patienceMs: Infinity };
 
 function throttleThat(answer: () => Promise<never>) {
   return {
