@@ -184,7 +184,10 @@ export interface WebhookDeps {
    * `UnavailableError` when neither can be had now, and the vendor is to call again.
    */
   take(events: readonly InboundEvent[]): Promise<void>;
-  /** What a message says, for a vendor who asks; undefined when there is none. Rejects with `UnavailableError`. */
+  /**
+   * What a message says, for a vendor who asks; undefined when there is none, or it is not to be said any more. Rejects with
+   * `UnavailableError`.
+   */
   contentOf(messageId: string): Promise<unknown>;
 }
 

@@ -128,6 +128,10 @@ const ofKinds = <T extends z.ZodType>(value: T) =>
 const cap = z.int().min(0).max(10_000).nullable();
 /** As long as an SMS. */
 const MAX_NOTICE = 160;
+/** One without a word would go out as an empty line. */
+const noticeText = shortText(MAX_NOTICE)
+  .refine((text) => !/^\s+$/.test(text), "must say something, or be false")
+  .trim();
 
 /** An account's own values; what is absent is as in `base`, which is `none` unless it is named. */
 const ownValues = z.strictObject({
@@ -138,7 +142,7 @@ const ownValues = z.strictObject({
   per30Days: cap.optional(),
   consent: ofKinds(z.boolean()).optional(),
   stopNotice: z
-    .union([z.boolean(), shortText(MAX_NOTICE)])
+    .union([z.boolean(), noticeText])
     .optional()
     .describe(
       "What an SMS says of how to stop: `true` the service's words (`SMS_STOP_NOTICE`), or these; `false` nothing",

@@ -3,18 +3,20 @@
  * sender's name among all, for how long it is remembered; then its own.
  *
  * State, times in milliseconds: `rate` a second; `tail`, the first time that nobody has; `over`, when the next of those
- * beyond the horizon comes back; `held`, until when the vendor wants to hear nothing; `cut`, when the rate was last cut.
+ * beyond the horizon comes back; `held`, until when the vendor wants to hear nothing; `cut`, when the rate was last cut;
+ * `last`, when the last one went.
  */
 const STATE = `
 local time = redis.call("time")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local min, max, name, kept = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
-local known = redis.call("hmget", KEYS[1], "rate", "tail", "held", "cut")
+local known = redis.call("hmget", KEYS[1], "rate", "tail", "held", "cut", "last")
 local rate = math.min(max, math.max(min, tonumber(known[1] or max)))
 local tail, held, cut = tonumber(known[2] or 0), tonumber(known[3] or 0), tonumber(known[4] or 0)
+local last = tonumber(known[5] or 0)
 local function keep()
   redis.call("hset", KEYS[1], "rate", tostring(rate), "min", ARGV[1], "max", ARGV[2],
-    "tail", tostring(tail), "held", held, "cut", cut)
+    "tail", tostring(tail), "held", held, "cut", cut, "last", last)
   redis.call("pexpire", KEYS[1], kept)
   redis.call("zadd", KEYS[3], now, name)
 end
@@ -31,8 +33,8 @@ end
  *
  * Hunts are fed so that few of their messages wait here: how long one waits does not depend on how big another hunt is.
  *
- * A place that is not taken in time is lost. Fast senders may catch up on a second of them, as after a busy moment; slow ones
- * keep their distance, because their vendors count.
+ * A place that is not taken in time is lost, unless the last one went long enough ago. Fast senders may catch up on a second
+ * of them, as after a busy moment; slow ones keep their distance, because their vendors count.
  */
 export const ASK = `${STATE}
 local id, horizon, longest = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -42,7 +44,7 @@ end
 local SLACK = 100
 local gap = 1000 / rate
 local late = gap < 1000 and 1000 or gap / 10
-redis.call("zremrangebyscore", KEYS[2], "-inf", "(" .. tostring(now - late))
+redis.call("zremrangebyscore", KEYS[2], "-inf", now - 60000)
 local mine = tonumber(redis.call("zscore", KEYS[2], id) or -1)
 local start = math.max(now, held)
 tail = math.max(tail, held)
@@ -51,7 +53,7 @@ if mine > now and mine >= held then
   wait = mine - now
 else
   redis.call("zrem", KEYS[2], id)
-  if mine >= 0 and held <= now then
+  if mine >= 0 and held <= now and (mine >= now - late or now - last >= gap * 0.9) then
     wait = 0
   elseif tail <= now then
     tail = math.max(tail, now - SLACK) + gap
@@ -68,6 +70,9 @@ else
       wait = longest / 2 + wait % (longest / 2)
     end
   end
+end
+if wait <= 0 then
+  last = now
 end
 keep()
 return { math.ceil(wait), now, math.max(0, held - now), rate < max and 1 or 0 }

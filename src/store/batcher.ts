@@ -18,6 +18,8 @@ export interface BatcherOptions<Item, Result> {
   maxWaitMs: number;
   /** While the database is gone, keep the items and try again (true), or reject them (false). */
   waitForDatabase: boolean;
+  /** Whether a refusal is about one of the items, and their batch to be taken apart; default: each but `UnavailableError`. */
+  isAboutItem?(error: unknown): boolean;
   onRetry?(error: unknown, items: number): void;
 }
 
@@ -26,7 +28,7 @@ export interface BatcherOptions<Item, Result> {
  * committed.
  *
  * States: open (takes items) → closed (every item that is not written yet is rejected).
- * A batch that the database refuses, rather than misses, is taken apart so that only the bad item fails.
+ * A batch that is refused, rather than missed, is taken apart so that only the bad item fails.
  */
 export class Batcher<Item, Result> {
   readonly #options: BatcherOptions<Item, Result>;
@@ -88,7 +90,8 @@ export class Batcher<Item, Result> {
         return;
       } catch (error) {
         const unavailable = error instanceof UnavailableError;
-        if (!unavailable && batch.length > 1) {
+        const isAboutItem = !unavailable && (this.#options.isAboutItem?.(error) ?? true);
+        if (isAboutItem && batch.length > 1) {
           const middle = batch.length >> 1;
           await Promise.all([this.#write(batch.slice(0, middle)), this.#write(batch.slice(middle))]);
           return;

@@ -141,7 +141,8 @@ export interface SessionStore {
 
   /** Keeps what is about to be sent, and counts its recipient as contacted. */
   keepSent(message: SentMessage): Promise<void>;
-  sent(id: string): Promise<{ sessionId: string; jid: string; sealed: string } | undefined>;
+  /** What was kept within the last 30 days; without a `sessionId` it is the id alone, because the session is gone. */
+  sent(id: string): Promise<{ sessionId: string | undefined; jid: string; sealed: string } | undefined>;
   /** Sent messages whose sealed form does not begin with `mark`, with ids after `after`. */
   staleSent(sessionId: string, mark: string, after: string, limit: number): Promise<SealedSent[]>;
   resealSent(sessionId: string, messages: readonly SealedSent[]): Promise<void>;

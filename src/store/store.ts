@@ -91,6 +91,8 @@ export interface NewAttempt {
   /** Not before that time has passed, milliseconds, and why: it waits, unless there is another reason to end it. */
   opensInMs?: number | undefined;
   why?: string | undefined;
+  /** It waits for something else than its sender's turn: others of its flow may go meanwhile. */
+  putOff?: boolean | undefined;
   /** Counted in the transaction that begins the attempt. */
   caps?: readonly Cap[] | undefined;
 }
@@ -255,7 +257,7 @@ export interface Store {
     filter: { status: MessageStatus | undefined; cursor: string | undefined; limit: number },
   ): Promise<MessagePage>;
   message(id: string): Promise<StoredMessage | undefined>;
-  /** What is to be said; undefined when there is no such message. */
+  /** What is to be said; undefined when there is none, or when its person has said stop or its account is suspended. */
   contentOf(messageId: string): Promise<unknown>;
   retryMessage<R>(id: string, response: R, idempotency: Idempotency | undefined): Promise<RetryAnswer<R>>;
 

@@ -159,8 +159,11 @@ export function createSessionStore(database: Database): SessionStore & { close()
     keepSent: (message) => sent.add(message),
     async sent(id) {
       const query = client.from("whatsapp_sent").select("session_id, jid, sealed").eq("id", id).maybeSingle();
-      const row = await database.run<{ session_id: string; jid: string; sealed: string } | null>("sent message", query);
-      return row ? { sessionId: row.session_id, jid: row.jid, sealed: row.sealed } : undefined;
+      const row = await database.run<{ session_id: string | null; jid: string; sealed: string } | null>(
+        "sent message",
+        query,
+      );
+      return row ? { sessionId: row.session_id ?? undefined, jid: row.jid, sealed: row.sealed } : undefined;
     },
     staleSent: (sessionId, mark, after, limit) =>
       rpc<SealedSent[]>("stale_whatsapp_sent", { p_id: sessionId, p_mark: mark, p_after: after, p_limit: limit }),

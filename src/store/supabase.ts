@@ -216,10 +216,7 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
       return row ? toStoredMessage(row) : undefined;
     },
 
-    async contentOf(messageId) {
-      const query = database.client.from("messages").select("content").eq("id", messageId);
-      return (await database.run("message", query.maybeSingle<{ content: unknown }>()))?.content;
-    },
+    contentOf: async (messageId) => (await rpc<unknown>("content_of", { p_id: messageId })) ?? undefined,
 
     retryMessage: <R>(id: string, response: R, idempotency: Idempotency | undefined) =>
       rpc<RetryAnswer<R>>("retry_message", { p_id: id, p_idempotency: idempotency ?? null, p_response: response }),
@@ -254,7 +251,7 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
 
     async openMessages(after, limit, olderThanMs) {
       const args = { p_after: after, p_limit: limit, p_older_than_ms: olderThanMs };
-      const rows = await rpc<(OpenMessageRow & { held: boolean })[]>("open_messages", args);
+      const rows = await rpc<(OpenMessageRow & { held: boolean })[]>("swept_messages", args);
       return rows.map((row) => ({ ...toOpenMessage(row), held: row.held }));
     },
 
@@ -324,11 +321,12 @@ function toVerdict(row: VerdictRow | undefined): Verdict {
   }
 }
 
-const toAttemptRow = ({ messageId, attemptId, holdMs, opensInMs, ...rest }: NewAttempt): object => ({
+const toAttemptRow = ({ messageId, attemptId, holdMs, opensInMs, putOff, ...rest }: NewAttempt): object => ({
   id: messageId,
   attempt_id: attemptId,
   hold_ms: holdMs,
   opens_in_ms: opensInMs,
+  put_off: putOff,
   ...rest,
 });
 

@@ -27,8 +27,9 @@ export interface Charges {
 /** Questions under way at once in this process, and of the queue's places at most: reports and stops go first. */
 const MAX_UNDER_WAY = 10;
 const SHARE = 0.25;
-/** Between two looks for a place among them, milliseconds; up to twice as long, so that not all look at once. */
+/** Before the first look for a place among them, milliseconds; longer each time, and not for all the same. */
 const NO_PLACE_MS = 30_000;
+const MAX_MISSES = 40;
 
 export function createCharges({ store, clock, providerNamed, addCharge, concurrency }: ChargesDeps): Charges {
   const most = Math.min(MAX_UNDER_WAY, Math.ceil(concurrency * SHARE));
@@ -45,7 +46,10 @@ export function createCharges({ store, clock, providerNamed, addCharge, concurre
     async ask(job, token) {
       const { provider, providerMessageId } = chargeJobSchema.parse(job.data);
       if (underWay >= most) {
-        await job.moveToDelayed(Date.now() + NO_PLACE_MS * (1 + Math.random()), token);
+        await job.moveToDelayed(
+          Date.now() + NO_PLACE_MS * Math.min(MAX_MISSES, job.attemptsStarted) * (1 + Math.random()),
+          token,
+        );
         throw new DelayedError();
       }
       underWay += 1;

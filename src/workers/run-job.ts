@@ -108,9 +108,12 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
       const answer = await orHandBack(admit(provider, data, { lane, patienceMs }, deps));
       if (answer.verdict === "go") return answer;
       if (answer.verdict === "skip") {
-        // What one cannot carry another may, also one that is out now.
-        if (!choice?.another(data.to, [...tried, provider.name])) return answer;
-        if (!other) return { verdict: "later", delayMs: choice.retryAfterMs, heldMs: 0 };
+        // What one cannot carry another may, also one that is held or out now.
+        if (!other) {
+          if (soonestMs < Infinity) return { verdict: "later", delayMs: soonestMs, heldMs: 0 };
+          const isOut = choice?.another(data.to, [...tried, provider.name]) === true;
+          return isOut ? { verdict: "later", delayMs: choice.retryAfterMs, heldMs: 0 } : answer;
+        }
         tried.push(provider.name);
         provider = other;
         continue;
@@ -126,7 +129,8 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
   const admission = before?.opensInMs || before?.skip ? GO : await admitted();
   const turnInMs = admission.verdict === "later" ? admission.delayMs : 0;
   // Who has waited before is looked up: it may have expired meanwhile, or be none that waits to be sent.
-  if (turnInMs > 0 && first) return later(turnInMs);
+  const isAway = provider.lanes !== undefined && turnInMs >= AWAY_MS;
+  if (turnInMs > 0 && first && !isAway) return later(turnInMs);
   let permit = admission.verdict === "go" ? admission.permit : undefined;
   const unreachable = admission.verdict === "skip" ? { code: admission.code, detail: admission.detail } : undefined;
 
@@ -151,6 +155,7 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
         holdMs: holdMs(provider),
         opensInMs: skip ? NEVER_MS : (opensInMs ?? (turnInMs > 0 ? turnInMs : undefined)),
         why: why ?? (turnInMs > 0 ? NOT_ITS_TURN : undefined),
+        putOff: opensInMs !== undefined || isAway,
         caps,
       }),
     );
@@ -303,6 +308,8 @@ async function moveToLane(
   return lane;
 }
 
+/** A sender of a lane that wants so long to pass is away, or rests: longer than the gaps of its pace, milliseconds. */
+const AWAY_MS = 1000;
 /** A year: longer than any message waits. */
 const NEVER_MS = 31_536_000_000;
 

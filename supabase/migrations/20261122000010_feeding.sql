@@ -6,11 +6,14 @@ alter table hunts
   add column cancelled_at timestamptz,
   -- Of a cancelled hunt some messages may still say queued.
   add column cancelling boolean not null default false;
+-- Waiting in the queue for something that is not its sender's turn: its hours, or a sender that is away.
+alter table messages add column put_off_until timestamptz;
 create index hunts_cancelling on hunts (id) where cancelling;
 
 -- What of a hunt goes through one queue from one sender, '' for any. fed_seq: its messages up to there have been given to
 -- the queue; last_seq: its last one. tag: its virtual time, see feed. due_at: it is not looked at before. allowed: messages
--- that may be under way at once; under_way: as many as there were at looked_at, and were fed since.
+-- that may be under way at once; under_way: as many as there were at looked_at, and were fed since; moved_at: when it was last
+-- seen that something moved.
 create table flows (
   hunt_id text not null references hunts (id),
   queue text not null,
@@ -25,6 +28,7 @@ create table flows (
   allowed integer not null default 0,
   under_way integer not null default 0,
   looked_at timestamptz not null default now(),
+  moved_at timestamptz not null default now(),
   primary key (hunt_id, queue, sender)
 ) with (fillfactor = 50);
 create index flows_hungry on flows (queue) where fed_seq < last_seq;
@@ -88,10 +92,13 @@ begin
     where not exists (select 1 from messages m where m.id = r.id)
   ),
   known as (
-    select i.*, exists (select 1 from suppressions s where s.phone = i.recipient_hash) as erased from input i
+    select i.*, exists (select 1 from suppressions s where s.phone = i.recipient_hash) as erased,
+      exists (select 1 from hunts h where h.id = i.hunt_id and h.cancelled_at is not null) as cancelled
+    from input i
   ),
   judged as (
     select i.*, case
+      when i.cancelled then 'cancelled'
       when i.erased then 'suppressed'
       when i.skip is not null then i.skip
       when exists (
@@ -131,8 +138,8 @@ begin
     select f.id, f.account_id, f.hunt_id, f.ad_id, coalesce(f.copy, 0), f.channel, f.queue,
       case when f.erased then 'erased' else f.recipient end, f.sender,
       case when f.erased then '{}' else f.content end, coalesce(f.priority, 0), coalesce(f.expires_at, now() + interval '7 days'),
-      case when f.reason is not null or f.unfunded then 'skipped' else 'queued' end,
-      case when f.unfunded then 'no_credit' else f.reason end,
+      case when f.reason = 'cancelled' then 'cancelled' when f.reason is not null or f.unfunded then 'skipped' else 'queued' end,
+      case when f.unfunded then 'no_credit' else nullif(f.reason, 'cancelled') end,
       case
         when f.erased then null
         when f.reason = 'frequency_cap' then full_cap(f.account_id, f.recipient, f.id, f.caps)
@@ -159,7 +166,7 @@ begin
     insert into erasures (message_id, queue) select id, queue from inserted where recipient = 'erased'
   ),
   skipped as (
-    insert into message_events (message_id, kind, code) select id, status, code from inserted where status = 'skipped'
+    insert into message_events (message_id, kind, code) select id, status, code from inserted where status in ('skipped', 'cancelled')
   ),
   flowing as (
     -- In one order, so that two writers never wait for each other in a circle.
@@ -170,10 +177,6 @@ begin
     group by i.hunt_id, i.queue, coalesce(i.sender, ''), h.priority
     order by 1, 2, 3
     on conflict (hunt_id, queue, sender) do update set last_seq = greatest(f.last_seq, excluded.last_seq)
-  ),
-  late as (
-    update hunts h set cancelling = true
-    where h.id in (select i.hunt_id from inserted i where i.status = 'queued') and h.cancelled_at is not null and not h.cancelling
   )
   insert into leads (account_id, ad_id, phone, hunt_id)
   select account_id, ad_id, nullif(recipient, 'erased'), hunt_id from inserted where account_id is not null and ad_id is not null
@@ -271,7 +274,7 @@ begin
   return query
   with judged as (
     select w.id, w.attempt_id as mine, w.provider, w.hold_ms, m.status, m.code, m.recipient, m.attempt_id as theirs, m.attempts,
-      m.attempt_started_at, m.held_until, m.expires_at, w.opens_in_ms, w.why,
+      m.attempt_started_at, m.held_until, m.expires_at, w.opens_in_ms, w.why, w.put_off,
       case
         when m.id is null then 'missing'
         when m.id = any (v_skipped) and m.status = 'cancelled' then 'settled'
@@ -286,7 +289,7 @@ begin
         else 'reconcile'
       end as verdict
     from jsonb_to_recordset(p_items) as w (
-      id uuid, attempt_id uuid, provider text, hold_ms integer, opens_in_ms bigint, why text
+      id uuid, attempt_id uuid, provider text, hold_ms integer, opens_in_ms bigint, why text, put_off boolean
     )
     left join messages m on m.id = w.id
     left join hunts h on h.id = m.hunt_id
@@ -299,8 +302,11 @@ begin
     from judged j where m.id = j.id and j.verdict = 'go'
   ),
   put_off as (
-    update messages m set detail = j.why from judged j
-    where m.id = j.id and j.verdict = 'wait' and j.status = 'queued' and m.detail is distinct from j.why
+    update messages m set
+      detail = j.why,
+      put_off_until = case when j.put_off then now() + make_interval(secs => j.opens_in_ms / 1000.0) end
+    from judged j
+    where m.id = j.id and j.verdict = 'wait' and j.status = 'queued' and (j.put_off or m.detail is distinct from j.why)
   ),
   claimed as (
     update messages m set
@@ -320,11 +326,9 @@ begin
 end
 $$;
 
-drop function open_messages(bigint, integer, integer);
-
 -- Messages that may be waiting for something, a page after p_after in the order of planning; the sweeper compares. held:
 -- it is to have no job now, because it is still to be fed, or its hunt is paused.
-create function open_messages(p_after bigint, p_limit integer, p_older_than_ms integer)
+create function swept_messages(p_after bigint, p_limit integer, p_older_than_ms integer)
 returns table (
   id uuid, seq bigint, queue text, status text, channel text, recipient text, sender text, content jsonb,
   priority integer, account_id text, hunt_id text, ad_id text, retry_in_ms integer, category text, held boolean
@@ -356,8 +360,22 @@ as $$
   ) x
   order by m.seq
 $$;
-revoke all on function open_messages(bigint, integer, integer) from public, anon, authenticated;
-grant execute on function open_messages(bigint, integer, integer) to service_role;
+
+-- What has to have a job, as a service of before knows it: it does not know what is held.
+create or replace function open_messages(p_after bigint, p_limit integer, p_older_than_ms integer)
+returns table (
+  id uuid, seq bigint, queue text, status text, channel text, recipient text, sender text, content jsonb,
+  priority integer, account_id text, hunt_id text, ad_id text, retry_in_ms integer, category text
+)
+language sql stable
+set search_path = public
+as $$
+  select id, seq, queue, status, channel, recipient, sender, content, priority, account_id, hunt_id, ad_id, retry_in_ms, category
+  from swept_messages(p_after, p_limit, p_older_than_ms) where not held
+$$;
+
+revoke all on function swept_messages(bigint, integer, integer) from public, anon, authenticated;
+grant execute on function swept_messages(bigint, integer, integer) to service_role;
 
 -- As before, with whether it is paused or cancelled.
 create or replace function hunt_status(p_job_id uuid) returns jsonb
@@ -446,14 +464,22 @@ begin
 end
 $$;
 
+-- A flow while feed looks at it. start: where it stands in virtual time. busy: of its messages in the queue those that are not
+-- put off; room: for how many more; share: how many it gets.
+create type looked_flow as (
+  hunt_id text, sender text, fed_seq bigint, again_seq bigint, last_seq bigint, weight double precision,
+  start double precision, allowed integer, under_way integer, looked_at timestamptz, moved_at timestamptz,
+  busy integer, room integer, share integer
+);
+
 -- The next messages for a queue, at most p_limit. Whoever is given them has to put them into the queue; what a crash keeps
 -- from that, the sweeper finds.
 --
 -- Of each flow no more than p_least are under way at first; twice as many, up to p_most, each time that half of them have
 -- settled; and again no more than ten seconds' worth when they settle slowly. So a slow sender has few of a big hunt's
--- messages before those of a small one, and a fast one as many as it takes.
+-- messages before those of a small one, and a fast one as many as it takes. What is put off is not under way.
 --
--- Start-time fair queueing: a flow's tag grows by 1/weight a message, the flow with the smallest is next, and one that had
+-- Start-time fair queueing: a flow's tag grows by 1/weight a message, those with the smallest are next, and one that had
 -- nothing to send begins at the queue's clock. So each gets its share by weight, however many messages the others have.
 -- again: a job of the same message may stand in the way.
 create function feed(p_queue text, p_limit integer, p_least integer, p_most integer)
@@ -469,92 +495,141 @@ set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 declare
+  -- Flows a call: with more, each has its turn in a later one.
+  c_looks constant integer := 200;
   v_clock double precision;
-  v_share double precision;
-  v_left integer := p_limit;
-  v_flow flows;
-  v_open integer;
-  v_settled integer;
-  v_seconds double precision;
-  v_wanted integer;
-  v_found integer;
-  v_ids uuid[];
-  v_seq bigint;
-  v_all uuid[] := '{}';
-  v_again uuid[] := '{}';
+  v_flows looked_flow[];
+  v_room bigint;
+  v_low double precision;
+  v_high double precision;
+  v_level double precision;
 begin
   insert into feed_clocks (queue) values (p_queue) on conflict do nothing;
   -- One feeder of a queue at a time: the clock is its lock.
   select tag into v_clock from feed_clocks where queue = p_queue for update;
-  select p_limit / greatest(sum(f.weight), 0.25) into v_share from flows f
-  where f.queue = p_queue and f.fed_seq < f.last_seq and f.due_at <= now();
 
-  while v_left > 0 loop
-    select f.* into v_flow from flows f join hunts h on h.id = f.hunt_id
-    where f.queue = p_queue and f.fed_seq < f.last_seq and f.due_at <= now() and h.cancelled_at is null
-      and (h.paused_at is null or h.expires_at <= now())
-    order by greatest(f.tag, v_clock), f.hunt_id, f.sender
-    limit 1
-    for update of f skip locked;
-    exit when not found;
-    v_clock := greatest(v_clock, v_flow.tag);
-
-    select count(*) into v_open from (
-      select 1 from messages m
-      where m.hunt_id = v_flow.hunt_id and m.seq <= v_flow.fed_seq and m.settled_at is null
-        and m.queue = p_queue and coalesce(m.sender, '') = v_flow.sender
-      limit p_most
-    ) x;
-    v_settled := greatest(0, v_flow.under_way - v_open);
-    v_seconds := extract(epoch from clock_timestamp() - v_flow.looked_at);
-    v_flow.allowed := greatest(p_least, v_flow.allowed);
-    if v_settled * 2 >= v_flow.allowed or v_seconds >= 1 then
-      v_flow.allowed := least(p_most, case
-        when v_settled * 2 >= v_flow.allowed then v_flow.allowed * 2
-        else greatest(p_least, least(v_flow.allowed, ceil(10 * v_settled / v_seconds)))
-      end);
-      v_flow.looked_at := clock_timestamp();
-      v_flow.under_way := v_open;
-    end if;
-    v_wanted := least(v_flow.allowed - v_open, v_left, ceil(v_share * v_flow.weight));
-    if v_wanted <= 0 then
-      update flows f set
-        allowed = v_flow.allowed, under_way = v_flow.under_way, looked_at = v_flow.looked_at,
-        -- Soon at first, since most settle at once; later and later while they do not.
-        due_at = now() + make_interval(secs => least(0.5, greatest(0.025, v_seconds / 2)))
-      where f.hunt_id = v_flow.hunt_id and f.queue = p_queue and f.sender = v_flow.sender;
-      continue;
-    end if;
-
-    select array_agg(x.id), max(x.seq), count(*) into v_ids, v_seq, v_found from (
-      select m.id, m.seq from messages m
-      where m.hunt_id = v_flow.hunt_id and m.seq > v_flow.fed_seq and m.seq <= v_flow.last_seq
-        and m.settled_at is null and m.status = 'queued'
-        and m.queue = p_queue and coalesce(m.sender, '') = v_flow.sender
-      order by m.seq limit v_wanted
-    ) x;
-    update flows f set
-      fed_seq = case when v_found < v_wanted then f.last_seq else v_seq end,
-      tag = v_clock + v_found / f.weight, allowed = v_flow.allowed, under_way = v_flow.under_way + v_found,
-      looked_at = v_flow.looked_at
-    where f.hunt_id = v_flow.hunt_id and f.queue = p_queue and f.sender = v_flow.sender;
-    v_left := v_left - v_found;
-    v_all := v_all || v_ids;
-    if v_flow.again_seq > v_flow.fed_seq then
-      v_again := v_again || v_ids;
-    end if;
-  end loop;
-  if v_left < p_limit then
-    update feed_clocks set tag = v_clock where queue = p_queue;
+  -- What there is, and how much room each has.
+  select array_agg((
+    z.hunt_id, z.sender, z.fed_seq, z.again_seq, z.last_seq, z.weight, z.start, z.allowed,
+    case when z.looks_again then z.busy else z.under_way end,
+    case when z.looks_again then clock_timestamp() else z.looked_at end,
+    case when z.settled > 0 then clock_timestamp() else z.moved_at end,
+    z.busy, greatest(0, least(z.allowed - z.busy, p_most - z.held, z.last_seq - z.fed_seq)), 0
+  )::looked_flow order by z.start, z.due_at, z.hunt_id, z.sender)
+  into v_flows
+  from (
+    select y.hunt_id, y.sender, y.fed_seq, y.again_seq, y.last_seq, y.weight, y.due_at, y.start, y.under_way, y.looked_at,
+      y.moved_at, y.busy, y.held, y.settled,
+      least(p_most, case
+        when y.settled * 2 >= y.had then y.had * 2
+        when y.seconds >= 1 then greatest(p_least, least(y.had, ceil(10 * y.settled / y.seconds)::integer))
+        else y.had
+      end) as allowed,
+      y.settled * 2 >= y.had or y.seconds >= 1 as looks_again
+    from (
+      select e.*, greatest(e.tag, v_clock) as start, o.busy, o.held, greatest(p_least, e.allowed) as had,
+        greatest(0, e.under_way - o.busy) as settled, extract(epoch from clock_timestamp() - e.looked_at) as seconds
+      from (
+        select f.* from flows f join hunts h on h.id = f.hunt_id
+        where f.queue = p_queue and f.fed_seq < f.last_seq and f.due_at <= now() and h.cancelled_at is null
+          and (h.paused_at is null or h.expires_at <= now())
+        order by greatest(f.tag, v_clock), f.due_at, f.hunt_id, f.sender
+        limit c_looks
+        for update of f skip locked
+      ) e
+      cross join lateral (
+        select count(*) filter (where not x.is_put_off)::integer as busy, count(*)::integer as held from (
+          -- Nor is one of unknown fate whose clearing up takes its time.
+          select coalesce(case m.status
+            when 'queued' then m.put_off_until > now()
+            else m.attempt_started_at < now() - interval '30 seconds'
+          end, false) as is_put_off
+          from messages m
+          where m.hunt_id = e.hunt_id and m.seq <= e.fed_seq and m.settled_at is null
+            and m.queue = p_queue and coalesce(m.sender, '') = e.sender
+          limit p_most
+        ) x
+      ) o
+    ) y
+  ) z;
+  if v_flows is null then
+    return;
   end if;
 
+  -- Up to what virtual time all of them can be served.
+  select sum(f.room), min(f.start), max(f.start + f.room / f.weight) into v_room, v_low, v_high from unnest(v_flows) f;
+  if v_room <= p_limit then
+    v_level := v_high;
+  else
+    for i in 1 .. 40 loop
+      v_level := (v_low + v_high) / 2;
+      if (select sum(least(f.room, greatest(0, floor((v_level - f.start) * f.weight)))) from unnest(v_flows) f) <= p_limit then
+        v_low := v_level;
+      else
+        v_high := v_level;
+      end if;
+    end loop;
+    v_level := v_low;
+  end if;
+  select array_agg((
+    f.hunt_id, f.sender, f.fed_seq, f.again_seq, f.last_seq, f.weight, f.start, f.allowed, f.under_way, f.looked_at, f.moved_at,
+    f.busy, f.room,
+    -- What whole numbers leave over goes to the first in line.
+    f.given + case when f.room > f.given and f.rest_no <= p_limit - f.sum then 1 else 0 end
+  )::looked_flow order by f.no)
+  into v_flows
+  from (
+    select g.*, sum(g.given) over () as sum, row_number() over (partition by g.room > g.given order by g.no) as rest_no
+    from (
+      select u.*, least(u.room, greatest(0, floor((v_level - u.start) * u.weight)))::integer as given
+      from unnest(v_flows) with ordinality as u (
+        hunt_id, sender, fed_seq, again_seq, last_seq, weight, start, allowed, under_way, looked_at, moved_at, busy, room, share, no
+      )
+    ) g
+  ) f;
+
+  -- More flows than were looked at stand no earlier than the last of these.
+  update feed_clocks set tag = greatest(v_clock, case
+    when cardinality(v_flows) < c_looks then least(v_level, (select max(f.start + f.share / f.weight) from unnest(v_flows) f))
+    else least(v_level, (select max(f.start) from unnest(v_flows) f))
+  end)
+  where queue = p_queue and (select sum(f.share) from unnest(v_flows) f) > 0;
+
   return query
+  with given as (
+    select f.*, x.ids, coalesce(cardinality(x.ids), 0) as found, x.top
+    from unnest(v_flows) f
+    left join lateral (
+      select array_agg(y.id order by y.seq) as ids, max(y.seq) as top from (
+        select m.id, m.seq from messages m
+        where m.hunt_id = f.hunt_id and m.seq > f.fed_seq and m.seq <= f.last_seq
+          and m.settled_at is null and m.status = 'queued'
+          and m.queue = p_queue and coalesce(m.sender, '') = f.sender
+        order by m.seq limit f.share
+      ) y
+    ) x on f.share > 0
+  ),
+  fed as (
+    update flows f set
+      fed_seq = case when g.share = 0 then f.fed_seq when g.found < g.share then f.last_seq else g.top end,
+      tag = case when g.share = 0 then f.tag else g.start + g.found / f.weight end,
+      allowed = g.allowed, under_way = g.under_way + g.found, looked_at = g.looked_at,
+      moved_at = case when g.found > 0 then clock_timestamp() else g.moved_at end,
+      -- Soon at first, since most settle at once; later and later while nothing moves.
+      due_at = case
+        when g.room > 0 then f.due_at
+        else now() + make_interval(secs => least(5, greatest(0.025, extract(epoch from clock_timestamp() - g.moved_at) / 2)))
+      end
+    from given g
+    where f.hunt_id = g.hunt_id and f.queue = p_queue and f.sender = g.sender
+  )
   select m.id, m.seq, m.queue, m.status, m.channel, m.recipient, m.sender, m.content, m.priority, m.account_id,
     m.hunt_id, m.ad_id, greatest(0, ceil(extract(epoch from m.held_until - now()) * 1000))::integer, m.category,
-    m.id = any (v_again)
-  from unnest(v_all) with ordinality as u (id, n)
+    g.again_seq > g.fed_seq
+  from given g
+  cross join lateral unnest(g.ids) with ordinality as u (id, n)
   cross join lateral (select m.* from messages m where m.id = u.id offset 0) m
-  order by u.n;
+  order by u.n / g.weight, g.start, g.hunt_id, g.sender;
 end
 $$;
 
@@ -591,7 +666,7 @@ begin
 end
 $$;
 
--- Cancels at most p_limit waiting messages of cancelled hunts; answers how many there may still be.
+-- Cancels at most p_limit waiting messages of cancelled hunts; answers how many it were.
 create function continue_cancelling(p_limit integer) returns integer
 language plpgsql
 set search_path = public
@@ -600,45 +675,48 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 declare
-  v_hunt text;
   v_n integer;
   v_credits jsonb;
-  v_left integer := p_limit;
 begin
-  for v_hunt in select id from hunts where cancelling order by id limit 100 loop
-    with picked as (
+  with picked as (
+    select m.id, m.credit from hunts h
+    cross join lateral (
       select m.id, m.credit from messages m
-      where m.hunt_id = v_hunt and m.settled_at is null and m.status = 'queued'
-      order by m.seq limit v_left
+      where m.hunt_id = h.id and m.settled_at is null and m.status = 'queued'
+      order by m.seq limit p_limit
       for update skip locked
-    ),
-    cancelled as (
-      update messages m set
-        status = 'cancelled', settled_at = now(), updated_at = now(), next = null,
-        credit = case m.credit when 'reserved' then 'released' else m.credit end
-      from picked p where m.id = p.id
-      returning m.id, m.account_id, m.channel, p.credit
-    ),
-    events as (
-      insert into message_events (message_id, kind) select c.id, 'cancelled' from cancelled c
-    )
-    select count(*), jsonb_agg(jsonb_build_object(
-      'account_id', c.account_id, 'channel', c.channel, 'spent', 0, 'released', 1
-    )) filter (where c.credit = 'reserved')
-    into v_n, v_credits from cancelled c;
-    if v_credits is not null then
-      perform settle_credits(v_credits);
-    end if;
-    v_left := v_left - v_n;
-    exit when v_left <= 0;
-    update hunts h set cancelling = false
-    where h.id = v_hunt
-      and not exists (
-        select 1 from messages m where m.hunt_id = v_hunt and m.settled_at is null and m.status in ('queued', 'sending')
+    ) m
+    where h.cancelling
+    limit p_limit
+  ),
+  cancelled as (
+    update messages m set
+      status = 'cancelled', settled_at = now(), updated_at = now(), next = null,
+      credit = case m.credit when 'reserved' then 'released' else m.credit end
+    from picked p where m.id = p.id
+    returning m.id, m.account_id, m.channel, p.credit
+  ),
+  events as (
+    insert into message_events (message_id, kind) select c.id, 'cancelled' from cancelled c
+  )
+  select count(*), jsonb_agg(jsonb_build_object(
+    'account_id', c.account_id, 'channel', c.channel, 'spent', 0, 'released', 1
+  )) filter (where c.credit = 'reserved')
+  into v_n, v_credits from cancelled c;
+  if v_credits is not null then
+    perform settle_credits(v_credits);
+  end if;
+  if v_n < p_limit then
+    with done as (
+      update hunts h set cancelling = false
+      where h.cancelling and not exists (
+        select 1 from messages m where m.hunt_id = h.id and m.settled_at is null and m.status in ('queued', 'sending')
       )
-      and not exists (select 1 from hunt_submissions s where s.hunt_id = v_hunt and s.planned_at is null);
-  end loop;
-  return p_limit - v_left;
+      returning h.id
+    )
+    delete from flows f using done d where f.hunt_id = d.id;
+  end if;
+  return v_n;
 end
 $$;
 

@@ -67,9 +67,9 @@ export async function baileysAt(
   return {
     provider,
     sessions: store.sessions,
-    /** A session that was paired before, once it is connected. */
-    async connected(): Promise<Connected> {
-      const [accountId, from] = [await account(), sessionPhone()];
+    /** A session that was paired before, once it is connected; of an account of its own, unless one is given. */
+    async connected(of?: string): Promise<Connected> {
+      const [accountId, from] = [of ?? (await account()), sessionPhone()];
       const creds = fake.pairedCredsJson(from);
       const id = await presetSession(sql, { accountId, phone: from, creds, encryptionKey: ENCRYPTION_KEY });
       provider.nudge?.();

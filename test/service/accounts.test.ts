@@ -241,6 +241,11 @@ describe("how to stop, in a marketing SMS", () => {
     expect(await preview({ accountId: own, message: "Bonjour", recipientPhone: "+4915112345678" })).toMatchObject({
       stopNotice: "STOP au 36111",
     });
+    expect(errorOf(await client.changeAccount(own, { policy: { stopNotice: " \n " } }))?.errors).toEqual([
+      { pointer: "/policy/stopNotice", detail: expect.stringContaining("must say something") },
+    ]);
+    valueOf(await client.changeAccount(own, { policy: { base: "marketing-fr", stopNotice: " STOP 36180 " } }));
+    expect(await preview({ accountId: own, message: "Bonjour" })).toMatchObject({ text: "Bonjour\nSTOP 36180" });
     const none = await account({ policy: { base: "marketing-fr", stopNotice: false } });
     expect(await preview({ accountId: none, message: "Bonjour" })).toMatchObject({ text: "Bonjour", stopNotice: null });
   });
@@ -254,25 +259,39 @@ describe("how to stop, in a marketing SMS", () => {
     expect(await words({ category: undefined })).toBeNull();
   });
 
-  test("a sender that is a name → only words that name a number", async () => {
-    const asked = await account({ policy: "marketing-fr" });
+  test("a sender that is a name → words that name a number, else it is refused in words: nobody could stop it", async () => {
+    const asked = await account({ policy: "marketing-fr", consentDeclared: true });
     const own = await account({ policy: { base: "marketing-fr", stopNotice: "STOP au 36111" } });
-    const words = async (accountId: string | undefined, fields: object, from = service) =>
-      (await preview({ accountId, message: "Bonjour", ...fields }, from)).stopNotice;
+    const words = async (accountId: string | undefined, fields: object, from = service) => {
+      const { allowed, detail, stopNotice } = await preview({ accountId, message: "Bonjour", ...fields }, from);
+      expect(detail === null).toBe(allowed);
+      return stopNotice ?? detail;
+    };
+    const refused = expect.stringContaining("no way to stop");
     await using elsewhere = await openWorld();
     const sendingFrom = (environment: Record<string, string>) =>
       elsewhere.start({ ...WEBHOOKS, DEFAULT_POLICY: "marketing-fr", SMS_PROVIDER: "", ...environment }, { clock });
-    expect(await words(asked, { senderPhone: "MaMarque" })).toBeNull();
+    expect(await words(asked, { senderPhone: "MaMarque" })).toEqual(refused);
     expect(await words(own, { senderPhone: "MaMarque" })).toBe("STOP au 36111");
     const twilio = await sendingFrom({ SMS_PROVIDER: "twilio", TWILIO_FROM: "MaMarque" });
-    expect(await words(undefined, {}, twilio)).toBeNull();
+    expect(await words(undefined, {}, twilio)).toEqual(refused);
     expect(await words(undefined, { senderPhone: "+33987650000" }, twilio)).toBe(NOTICE);
     // It is not known yet which of them will carry it.
     const several = { SMS_PROVIDERS: "twilio,vonage", VONAGE_FROM: "MaMarque" };
-    expect(await words(undefined, {}, await sendingFrom(several))).toBeNull();
+    expect(await words(undefined, {}, await sendingFrom(several))).toEqual(refused);
     const number = { ...several, SMS_STOP_NOTICE: "STOP au 36180" };
     expect(await words(undefined, {}, await sendingFrom(number))).toBe("STOP au 36180");
     expect(await words(undefined, {}, await sendingFrom({ ...several, VONAGE_FROM: "+33987650000" }))).toBe(NOTICE);
+
+    const one = { recipientPhone: nextPhone(), senderPhone: "MaMarque", message: "Bonjour" };
+    const single = { ...one, accountId: asked, category: "marketing" };
+    expect(await service.post("/api/phone/sms", single)).toMatchObject({
+      status: 400,
+      body: { errors: [{ pointer: "/message", detail: refused }] },
+    });
+    const { huntId } = await run(service, { accountId: asked, contacts: [contact(one)] });
+    expect(await messagesOf(service, huntId)).toMatchObject([{ reason: "invalid_content", detail: refused }]);
+    expect(textTo(one.recipientPhone)).toBeUndefined();
   });
 
   test("too many segments with it → not allowed: 400 for a single message, and a hunt's contact is skipped in words", async () => {

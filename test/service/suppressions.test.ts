@@ -63,7 +63,8 @@ async function contacted(accountId: string): Promise<string> {
   return to;
 }
 
-const reply = (from: string, text: string) => inbound.reply({ provider: "scripted", from, text, at: Date.now() });
+const reply = (from: string, text: string, more: { to?: string; at?: number } = {}) =>
+  inbound.reply({ provider: "scripted", from, text, at: Date.now(), ...more });
 
 describe("the list", () => {
   test("a number of an account → is on its list once, and is not contacted by that account", async () => {
@@ -257,6 +258,122 @@ describe("what a person writes", () => {
     expect((await settles(service, body.messageId, "skipped")).reason).toBe("suppressed");
     expect((await messageOf(service, body.messageId)).attempts).toBe(0);
     expect(provider.callsTo(to)).toBe(0);
+  });
+});
+
+describe("STOP and START that come in another order than they were written", () => {
+  const T = Date.parse("2026-11-20T10:00:00Z");
+  test.each([
+    ["a START that comes late", ["STOP 2", "START 1"], 1],
+    ["a START of the same moment", ["STOP 1", "START 1"], 1],
+    ["a STOP of the same moment", ["START 1", "STOP 1"], 1],
+    ["a STOP that comes late", ["START 2", "STOP 1"], 0],
+    ["a START between two STOPs", ["STOP 1", "STOP 3", "START 2"], 1],
+    ["the same, the STOPs swapped", ["STOP 3", "STOP 1", "START 2"], 1],
+    ["a STOP that was taken back, come again", ["STOP 1", "START 3", "STOP 2"], 0],
+    ["both in their order", ["STOP 1", "START 2"], 0],
+  ])("%s: %j → %i entries", async (_, written, entries) => {
+    const to = nextPhone();
+    for (const each of written) {
+      const [text = "", second] = each.split(" ");
+      await reply(to, text, { at: T + Number(second) * 1000 });
+    }
+    expect(await listed({ phone: to })).toHaveLength(entries);
+  });
+
+  test("a late STOP, taken back before → is no first one, and the account may write; a later one counts again", async () => {
+    const [accountId, other] = [await world.account(), await world.account()];
+    const to = await contacted(accountId);
+    await reply(to, "START", { at: T + 2000 });
+    expect(await reply(to, "STOP", { at: T })).toEqual({ firstStop: false });
+    expect(await sending(to, accountId)).toBe("sent");
+    // What was said to one account is nothing to another.
+    expect(await sending(to, other)).toBe("sent");
+    expect(await reply(to, "STOP", { at: T + 1000 })).toEqual({ firstStop: true });
+    expect(await listed({ phone: to })).toMatchObject([{ accountId: other }]);
+  });
+
+  test("an entry from before the moment was kept → only what was written after it was made takes it back", async () => {
+    const to = nextPhone();
+    await reply(to, "STOP");
+    await world.sql.query("update suppressions set stopped_at = null where phone = $1", [to]);
+    await reply(to, "START", { at: T });
+    expect(await listed({ phone: to })).toHaveLength(1);
+    await reply(to, "START", { at: Date.now() + 60_000 });
+    expect(await listed({ phone: to })).toEqual([]);
+  });
+});
+
+describe("a person to whom several accounts have written", () => {
+  const [ONE, TWO, ELSE] = ["+33987650001", "+33987650002", "+33987650009"];
+  const write = (to: string, accountId: string, senderPhone?: string) =>
+    run(service, {
+      accountId,
+      contacts: [contact({ recipientPhone: to, adId: to, ...(senderPhone ? { senderPhone } : {}) })],
+    });
+  const stopped = async (phone: string) =>
+    (await listed({ phone })).map(({ accountId }: { accountId: string }) => accountId).toSorted();
+  const replied = async () =>
+    (await world.sql.query("select account_id from replies order by id desc limit 1")).rows[0].account_id;
+
+  test("STOP → counts for whoever has written from the number that was answered, or may have; the rest for the last", async () => {
+    const [a, b, c] = [await world.account(), await world.account(), await world.account()];
+    const to = nextPhone();
+    script = accept;
+    await write(to, a, "+33 9 87 65 00 01");
+    await write(to, b, TWO);
+    const stop = async (number?: string) => {
+      await world.sql.query("delete from suppressions where phone = $1", [to]);
+      await reply(to, "STOP", number === undefined ? {} : { to: number });
+      return stopped(to);
+    };
+    expect(await stop(ONE)).toEqual([a]);
+    expect(await replied()).toBe(a);
+    // Nobody has written from there: it may have been answered all the same, at a short code or a number that has changed.
+    expect(await stop(ELSE)).toEqual([a, b].toSorted());
+    expect(await replied()).toBe(b);
+
+    await world.sql.query("delete from suppressions where phone = $1", [to]);
+    await write(to, c);
+    expect(await stop(ONE)).toEqual([a, c].toSorted());
+    expect(await stop(TWO)).toEqual([b, c].toSorted());
+    expect(await stop(ELSE)).toEqual([c]);
+    expect(await stop()).toEqual([a, b, c].toSorted());
+
+    await reply(to, "START", { to: ONE });
+    expect(await stopped(to)).toEqual([b, c].toSorted());
+    await reply(to, "Oui", { to: TWO });
+    expect(await replied()).toBe(b);
+    await reply(to, "Oui");
+    expect(await replied()).toBe(c);
+  });
+
+  test("a message whose sending is under way → is not what was answered, unless there is no other; STOP counts for it", async () => {
+    const [a, b] = [await world.account(), await world.account()];
+    const [to, stranger] = [nextPhone(), nextPhone()];
+    script = accept;
+    await write(to, a);
+    const { promise: held, resolve: release } = Promise.withResolvers<void>();
+    script = async (request, signal) => {
+      await held;
+      return accept(request, signal);
+    };
+    const { body: second } = await service.post("/api/phone/sms", { recipientPhone: to, accountId: b, message: "x" });
+    const { body: only } = await service.post("/api/phone/sms", {
+      recipientPhone: stranger,
+      accountId: b,
+      message: "x",
+    });
+    await expect.poll(() => provider.callsTo(to) + provider.callsTo(stranger)).toBe(3);
+    await reply(to, "Oui");
+    expect(await replied()).toBe(a);
+    await reply(stranger, "Oui");
+    expect(await replied()).toBe(b);
+    await reply(to, "STOP");
+    expect(await stopped(to)).toEqual([a, b].toSorted());
+    release();
+    await settles(service, second.messageId, "sent");
+    await settles(service, only.messageId, "sent");
   });
 });
 

@@ -161,6 +161,23 @@ describe("a voicemail through Twilio", () => {
     expect((await twilio.pickUp(made, "machine_end_beep")).verbs).toEqual([{ verb: "Hangup" }]);
   });
 
+  test("a person who has said stop, or a suspended account, while the call waited → nothing is left, and it has failed", async () => {
+    const { id, to, call: made } = await call();
+    await sent(id);
+    expect((await service.post("/api/suppressions", { phone: to })).status).toBe(200);
+    expect((await twilio.pickUp(made, "machine_end_beep")).verbs).toEqual([{ verb: "Hangup" }]);
+    expect(await settles(service, id, "failed")).toMatchObject({ code: "twilio_withdrawn" });
+    await twilio.end(made, "completed", "machine_end_beep");
+
+    const accountId = await world.account();
+    const other = await call({ text: TEXT, accountId });
+    await sent(other.id);
+    await world.sql.query("update accounts set status = 'suspended' where id = $1", [accountId]);
+    expect((await twilio.pickUp(other.call, "machine_end_beep")).verbs).toEqual([{ verb: "Hangup" }]);
+    await settles(service, other.id, "failed");
+    expect((await messageOf(service, id)).status).toBe("failed");
+  });
+
   test("while the database is away the machine records silence, and then the message", async () => {
     const { id, call: made } = await call();
     await sent(id);

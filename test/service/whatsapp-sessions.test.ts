@@ -27,7 +27,8 @@ let service: TestService;
 beforeAll(async () => {
   fake = await openFakeWhatsApp();
   world = await openWorld();
-  service = await world.start(whatsappEnvironment(fake));
+  // Whatever is not confirmed here stays so until its session goes.
+  service = await world.start(whatsappEnvironment(fake, { WHATSAPP_ACK_TIMEOUT_MS: "20000" }));
 });
 afterAll(async () => {
   await world[Symbol.asyncDispose]();
@@ -252,8 +253,14 @@ test("DELETE with messages waiting → they fail, and say that there is no sessi
   await expect.poll(() => keysInRedis(id)).toEqual([]);
 });
 
-test("DELETE with messages put off, and the account has another number → they leave from that, once", async () => {
-  const { id, accountId } = await pairedAccount(world, service, fake);
+test("DELETE with messages put off and one in doubt, and the account has another number → from that leave those, once, and not this", async () => {
+  const { id, phone, accountId } = await pairedAccount(world, service, fake);
+  const [doubtful, inDoubt] = [recipient(904), () => fake.messages.filter(({ to }) => to === recipient(904))];
+  fake.onSend({ to: doubtful, outcome: "silent" });
+  fake.autoReceipts({ kind: "none" });
+  const doubtfulId = await sendText(service, accountId, doubtful);
+  await fake.waitFor(() => inDoubt().length > 0);
+  fake.autoReceipts({ kind: "delivered" });
   await service.post(`${PATH}/${id}/settings`, { newContactsPerDay: 0 });
   await expect.poll(async () => (await sessionOf(service, id)).pace).toMatchObject({ newContactsPerDay: 0 });
   const messageId = await sendText(service, accountId, recipient(903));
@@ -262,6 +269,8 @@ test("DELETE with messages put off, and the account has another number → they 
   await forget(id);
   await settles(service, messageId, "delivered");
   expect(fake.messages.filter(({ to }) => to === recipient(903))).toMatchObject([{ from: other.phone, relays: 1 }]);
+  await settles(service, doubtfulId, "unknown");
+  expect(inDoubt()).toMatchObject([{ from: phone, relays: 1 }]);
   await expect.poll(() => keysInRedis(id)).toEqual([]);
 });
 

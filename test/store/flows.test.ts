@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, beforeEach, expect, inject, test } from "vitest";
 import { openTestDatabase, type TestDatabase } from "../../dev/stack/databases.ts";
-import type { Outcome, PlannedMessage, Store } from "../../src/store/store.ts";
+import type { NewAttempt, Outcome, PlannedMessage, Store } from "../../src/store/store.ts";
 import { createSupabaseStore } from "../../src/store/supabase.ts";
 
 const ANY = { least: 1_000_000, most: 1_000_000 };
@@ -81,8 +81,8 @@ const feed = async (limit: number, underWay = ANY, queue = "sms"): Promise<strin
 const countOf = ({ messages }: Hunt, fed: readonly string[]): number =>
   fed.filter((id) => messages.includes(id)).length;
 
-const begin = (messageId: string) =>
-  store.beginAttempt({ messageId, attemptId: randomUUID(), provider: "test", holdMs: 60_000 });
+const begin = (messageId: string, fields: Partial<NewAttempt> = {}) =>
+  store.beginAttempt({ messageId, attemptId: randomUUID(), provider: "test", holdMs: 60_000, ...fields });
 const FAILED = {
   attemptId: undefined,
   claim: undefined,
@@ -196,6 +196,39 @@ test("a flow may have more under way the faster it settles, and less again when 
   expect(fed).toEqual([0, 15]);
 });
 
+test("what is put off holds up nobody of its flow, up to the most that may be in the queue", async () => {
+  const hunt = await plan(100);
+  const sleepers = await feed(100, { least: 10, most: 30 });
+  expect(sleepers).toHaveLength(10);
+  for (const messageId of sleepers) {
+    const wait = { opensInMs: 3_600_000, why: "Its hours begin later.", putOff: true };
+    expect(await begin(messageId, wait)).toMatchObject({ verdict: "wait" });
+  }
+  await database.sql.query("update flows set due_at = now()");
+  expect(await feed(100, { least: 10, most: 30 })).toEqual(hunt.messages.slice(10, 30));
+  await database.sql.query("update flows set due_at = now()");
+  expect(await feed(100, { least: 10, most: 30 })).toEqual([]);
+});
+
+test("thousands of flows at their windows: a fresh one is fed within a few calls", async () => {
+  await database.sql.query(
+    "insert into hunts (id, account_id) select 'blocked ' || s, 'acc' from generate_series(1, 3000) s",
+  );
+  await database.sql.query(
+    `insert into messages (id, account_id, hunt_id, ad_id, channel, queue, recipient, content)
+     select gen_random_uuid(), 'acc', 'blocked ' || s, 'ad' || k, 'sms', 'sms', '+336' || s || k, '{}'
+     from generate_series(1, 3000) s, generate_series(1, 2) k order by s, k`,
+  );
+  await database.sql.query(
+    `insert into flows (hunt_id, queue, sender, weight, tag, fed_seq, last_seq, allowed, due_at)
+     select hunt_id, queue, '', 1, 0, min(seq), max(seq), 1, now() - interval '1 second' from messages group by 1, 2`,
+  );
+  const fresh = await plan(5);
+  const fed: string[] = [];
+  for (let i = 0; i < 20 && countOf(fresh, fed) < 1; i++) fed.push(...(await feed(400, { least: 1, most: 1 })));
+  expect(countOf(fresh, fed)).toBe(1);
+});
+
 test("each queue is fed by itself", async () => {
   const hunt = await plan(2);
   await plan(2, { queue: "voice", channel: "ringless_voice" }, hunt.id);
@@ -268,9 +301,8 @@ test("nothing is added to a cancelled hunt, and what was accepted before and is 
   // Accepted in the moment before, and its cancelling was done meanwhile.
   const cancel = "update hunts set cancelled_at = now(), cancelling = false";
   const late = await plan(2, {}, undefined, "normal", async () => void (await database.sql.query(cancel)));
-  expect(await feed(10)).toEqual([]);
-  expect(await store.flows.continueCancelling(10)).toBe(2);
   expect(await statuses(late)).toEqual({ cancelled: 2 });
+  expect(await feed(10)).toEqual([]);
 });
 
 test("two feeders at once never get the same message", async () => {

@@ -417,9 +417,14 @@ describe("wipe", () => {
   test("gone → nothing of it is left", async () => {
     const { id, epoch } = await claimed();
     await store.writeKeys({ id, epoch }, [key("a")]);
-    await store.keepSent(message(id));
+    const sent = message(id);
+    await store.keepSent(sent);
+    expect(await store.wipe({ id, epoch }, false)).toBe(true);
+    expect(await store.sent(sent.id)).toMatchObject({ sessionId: id, sealed: "sealed" });
     expect(await store.wipe({ id, epoch }, true)).toBe(true);
     expect(await store.session(id)).toBeUndefined();
+    // That it was sent stays known, not what or to whom.
+    expect(await store.sent(sent.id)).toEqual({ sessionId: undefined, jid: "", sealed: "" });
     for (const table of ["whatsapp_keys", "whatsapp_sent", "whatsapp_contacts"]) {
       expect((await database.sql.query(`select 1 from ${table} where session_id = $1`, [id])).rows).toEqual([]);
     }
@@ -482,6 +487,21 @@ describe("sent messages and contacts", () => {
     await store.keepSent(first);
     await store.keepSent({ ...first, sealed: "another" });
     expect(await store.sent(first.id)).toMatchObject({ sealed: "sealed" });
+  });
+
+  test("the same message from another session, once or twice in a batch → what that one sends, counted from now", async () => {
+    const [one, two] = [await pair("+33600000001"), await pair("+33600000002")];
+    const first = message(one.id);
+    await store.keepSent(first);
+    await database.sql.query("update whatsapp_sent set created_at = now() - interval '29 days'");
+    const again = { ...first, sessionId: two.id, jid: "33699999998@s.whatsapp.net", sealed: "another" };
+    await Promise.all([store.keepSent(again), store.keepSent(again), store.keepSent(message(two.id))]);
+    expect(await store.sent(first.id)).toEqual({ sessionId: two.id, jid: again.jid, sealed: "another" });
+    const { rows } = await database.sql.query(
+      "select now() - created_at < interval '1 hour' as is_new from whatsapp_sent where id = $1",
+      [first.id],
+    );
+    expect(rows).toEqual([{ is_new: true }]);
   });
 
   test("a session that is gone → only its message fails", async () => {

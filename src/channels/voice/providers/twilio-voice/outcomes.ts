@@ -19,6 +19,7 @@ export function isRecording(answeredBy: string | undefined): boolean {
  * | `twilio_call_failed` | the call could not be put through, mostly because the number does not exist |
  * | `twilio_canceled` | somebody canceled it at Twilio |
  * | `twilio_answered_by_human`, `_fax`, `_unknown` | picked up by something that records nothing; hung up at once |
+ * | `twilio_withdrawn` | a machine picked up, but the message was not to be left any more (`webhooks.ts` reports it) |
  * | `twilio_not_detected` | it ended before anybody could tell who had picked up |
  *
  * https://www.twilio.com/docs/voice/api/call-resource#statuscallback, https://www.twilio.com/docs/voice/answering-machine-detection

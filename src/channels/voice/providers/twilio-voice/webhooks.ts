@@ -8,7 +8,7 @@ import { FORGED, forged } from "../../../webhooks.ts";
 import { digestOf, voiceContentSchema } from "../../content.ts";
 import { createTickets, type Ticket, type Tickets } from "../../ticket.ts";
 import { NAME } from "./errors.ts";
-import { isRecording, outcomeOf } from "./outcomes.ts";
+import { type CallOutcome, isRecording, outcomeOf } from "./outcomes.ts";
 import { HANG_UP, leave, type SpokenIn, waitFor } from "./twiml.ts";
 
 const PATH = "/webhooks/twilio/voice/:token";
@@ -85,7 +85,7 @@ export function twilioVoiceRoutes(options: Options, deps: WebhookDeps): Route[] 
       async handle(request) {
         const { ticket, form } = opened(request);
         const twiml = isRecording(form.get("AnsweredBy") ?? undefined)
-          ? await message(ticket, request.query.waited, request.params.token)
+          ? await message(ticket, request.query.waited, request.params.token, form.get("CallSid"))
           : HANG_UP;
         return { status: 200, body: twiml, headers: { "Content-Type": "text/xml; charset=utf-8" } };
       },
@@ -104,11 +104,14 @@ export function twilioVoiceRoutes(options: Options, deps: WebhookDeps): Route[] 
     }),
   ];
 
-  async function message(ticket: Ticket, waited: number, token: string): Promise<string> {
+  async function message(ticket: Ticket, waited: number, token: string, sid: string | null): Promise<string> {
     try {
       const content = voiceContentSchema.safeParse(await deps.contentOf(ticket.messageId));
-      if (!content.success || digestOf(content.data) !== ticket.digest) return HANG_UP;
-      return leave(content.data, options);
+      if (content.success && digestOf(content.data) === ticket.digest) return leave(content.data, options);
+      // The call's own report will say that a machine has picked up, and comes too late to change this.
+      const withdrawn = { status: "failed", code: "twilio_withdrawn" } as const;
+      if (sid !== null && SID.test(sid)) await take([receipt(ticket, sid, withdrawn, clock)]);
+      return HANG_UP;
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
       if (waited >= MAX_WAITS) return HANG_UP;
@@ -117,13 +120,18 @@ export function twilioVoiceRoutes(options: Options, deps: WebhookDeps): Route[] 
   }
 }
 
-/** The report of a call's end; undefined while it goes on. It proves that the attempt was accepted. */
-function receiptOf(form: URLSearchParams, { messageId, attemptId }: Ticket, clock: Clock): InboundEvent | undefined {
+/** The report of a call's end; undefined while it goes on. */
+function receiptOf(form: URLSearchParams, ticket: Ticket, clock: Clock): InboundEvent | undefined {
   const sid = form.get("CallSid");
   const outcome = outcomeOf(form.get("CallStatus") ?? undefined, form.get("AnsweredBy") ?? undefined);
   if (sid === null || !SID.test(sid) || outcome === undefined) return undefined;
-  const at = clock.now();
-  return { kind: "receipt", provider: NAME, providerMessageId: sid, attempt: { messageId, attemptId }, ...outcome, at };
+  return receipt(ticket, sid, outcome, clock);
+}
+
+/** It proves that the attempt was accepted. */
+function receipt({ messageId, attemptId }: Ticket, sid: string, outcome: CallOutcome, clock: Clock): InboundEvent {
+  const attempt = { messageId, attemptId };
+  return { kind: "receipt", provider: NAME, providerMessageId: sid, attempt, ...outcome, at: clock.now() };
 }
 
 /** Whether the address is signed with its overrides is not documented, so either will do: they are a constant of ours. */

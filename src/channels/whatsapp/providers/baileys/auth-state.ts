@@ -108,7 +108,7 @@ export async function openAuthState({ store, sealer, lease, onLost, log }: AuthS
           ),
         );
       } catch (error) {
-        // They were cached before they were written; what counts now is what the database has.
+        // They were cached before they were written; what counts now is what the store says.
         for (const [type, id] of entries) cache.del(`${type}.${id}`);
         throw error;
       }

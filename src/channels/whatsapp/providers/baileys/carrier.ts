@@ -24,6 +24,7 @@ import { NAME, type BaileysEnv } from "./environment.ts";
 import { SessionLanes } from "./lanes.ts";
 import { whatsappIdOf } from "./message-id.ts";
 import { SessionOwner } from "./owner.ts";
+import { TooSoonError } from "./patience.ts";
 import { quietLibsignal } from "./quiet.ts";
 import { RecipientKeys } from "./recipient-keys.ts";
 import { createSealer, encryptionKeysOf } from "./sealed.ts";
@@ -35,6 +36,8 @@ const LOOK_AGAIN_MS = 15 * 60_000;
 /** A session that has just lost its connection is back soon, milliseconds. */
 const RECONNECT_MS = 1000;
 const REMEMBERED_CONTACTS = 10_000;
+/** How long a message that is confirmed waits for its keys to be written, milliseconds: its own time must not run out. */
+const KEYS_WAIT_MS = 2000;
 
 type Content = WhatsAppMessage["content"];
 type Destination = Pick<SendRequest, "lane" | "accountId" | "from" | "to">;
@@ -104,13 +107,14 @@ export class BaileysCarrier implements Provider<Content> {
     const found = await session.line
       .whileOpen(() => session.numbers.find(message.to, sock), signal)
       .catch((error: unknown) => {
+        if (error instanceof TooSoonError) return;
         this.#deps.log.warn(
           { err: error, messageId: message.messageId },
           "WhatsApp did not say whether a number is there",
         );
       });
     signal.throwIfAborted();
-    if (!found) return { verdict: "later", delayMs: RECONNECT_MS };
+    if (!found) return { verdict: "later", delayMs: Math.max(RECONNECT_MS, session.numbers.waitMs) };
     if (found.jid === undefined) {
       return { verdict: "skip", code: "not_on_whatsapp", detail: "This number is not on WhatsApp." };
     }
@@ -149,7 +153,7 @@ export class BaileysCarrier implements Provider<Content> {
     return this.#relay(session, sock, { ...message, id, phone: request.to }, signal);
   }
 
-  /** A message of which nothing was kept was never given to WhatsApp: it is kept first. */
+  /** A message whose id was not kept was never given to WhatsApp: it is kept first, and for longer than its session. */
   async reconcile(attempt: OpenAttempt<Content>): Promise<Reconciliation> {
     const id = whatsappIdOf(attempt.messageId);
     const session = await this.#sessionOf(attempt);
@@ -157,6 +161,10 @@ export class BaileysCarrier implements Provider<Content> {
     if (!kept) return { result: "not_accepted" };
     if (await this.#deps.sessions.hasReceipt(NAME, id)) return { result: "accepted", providerMessageId: id };
     if (this.#env.WHATSAPP_RELAY_AGAIN === "false") return { result: "inconclusive", providerMessageId: id };
+    // Only who gave it to WhatsApp may do so again: under the same id from another number it would be another message.
+    const isElsewhere = !session || session.row.id !== kept.sessionId;
+    if (isElsewhere && !(await this.#isWanted(kept.sessionId)))
+      return { result: "inconclusive", providerMessageId: id };
     const sent = await session?.sent.find(id);
     const sock = session?.line.socket;
     if (!session || !sock || !sent) throw notAsked("The session is not connected here now.");
@@ -180,6 +188,10 @@ export class BaileysCarrier implements Provider<Content> {
   async #sessionOf({ lane, accountId, from, to }: Destination): Promise<BaileysSession | undefined> {
     if (lane !== undefined) return this.#owner.byLane(lane);
     return this.#owner.byLane(await this.lanes.laneOf({ accountId, sender: from, recipient: to }, undefined));
+  }
+
+  async #isWanted(sessionId: string | undefined): Promise<boolean> {
+    return sessionId !== undefined && (await this.#deps.sessions.session(sessionId))?.wanted === "on";
   }
 
   async #noSession({ accountId, from }: SendRequest): Promise<ProviderError> {
@@ -255,7 +267,7 @@ export class BaileysCarrier implements Provider<Content> {
       const refusal = ack.tag === "ack" ? refusalOf(ack) : undefined;
       if (!refusal) {
         // A crash from now on is to find the keys as this message has left them; it is accepted whatever becomes of them.
-        await session.keysWritten().catch(() => {});
+        await inTime(session.keysWritten(), KEYS_WAIT_MS).catch(() => {});
         return { providerMessageId: id };
       }
       if (ack.attrs["error"] === RESTRICTED) await this.#restricted(session, sock, phone);
@@ -345,6 +357,13 @@ function aborted(delivery: Delivery, cause: unknown): TransientError {
 
 function notAsked(words: string): TransientError {
   return new TransientError(words, { code: "not_asked", provider: NAME, delivery: "unknown" });
+}
+
+/** Settles as `work` does, or resolves after that time. */
+async function inTime(work: Promise<void>, ms: number): Promise<void> {
+  const { promise: overdue, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, ms);
+  await Promise.race([work, overdue]).finally(() => clearTimeout(timer));
 }
 
 /** Characters that somebody would type for it. */

@@ -1,3 +1,4 @@
+import type { Logger } from "pino";
 import { UnavailableError } from "../../../../core/errors.ts";
 import type { Lease, SealedKey, SessionStore } from "../../../../store/sessions.ts";
 
@@ -20,12 +21,16 @@ export interface KeyBufferOptions {
   lease: Lease;
   /** A write was refused; called once. */
   onLost(): void;
+  log: Logger;
 }
 
 /**
  * A session's keys on their way to the database. Baileys makes one message of a session ready after the other, and would
  * wait for the database once for each: here the rows of many leave together, and `flushed` tells when they are there.
  * Nobody else writes them, so it also knows which there are, and does not ask for those of people that are new.
+ *
+ * What it was given it keeps, and reads, until it is written, also where whoever gave it was told that the write has failed:
+ * Baileys commits a ratchet after the message that was encrypted with it has left, and an older one would be used twice.
  */
 export class KeyBuffer implements Omit<KeyBufferOptions["store"], "keyNames"> {
   readonly #options: KeyBufferOptions;
@@ -79,21 +84,9 @@ export class KeyBuffer implements Omit<KeyBufferOptions["store"], "keyNames"> {
     if (this.#names && this.#names.size > MAX_NAMES) this.#names = undefined;
     const isBehind = keys.every(({ type }) => WRITTEN_BEHIND.has(type));
     const mayWait = isBehind && !this.#isFailing && this.#waiting.size < MAX_WAITING;
-    const written = mayWait ? this.#prepare().written : this.#write();
-    if (mayWait) {
-      written.catch(() => {});
-      return true;
-    }
-    try {
-      return await written;
-    } catch (error) {
-      // Whoever is told that it failed writes it again, or goes by what the database has.
-      for (const key of keys) {
-        const name = nameOf(key.type, key.id);
-        if (this.#waiting.get(name) === key) this.#waiting.delete(name);
-      }
-      throw error;
-    }
+    if (!mayWait) return this.#write();
+    this.#prepare().written.catch(() => {});
+    return true;
   }
 
   async staleKeys(sessionId: string, mark: string, limit: number): Promise<SealedKey[]> {
@@ -140,7 +133,7 @@ export class KeyBuffer implements Omit<KeyBufferOptions["store"], "keyNames"> {
   }
 
   async #writeAll(): Promise<boolean> {
-    const { store, lease, onLost } = this.#options;
+    const { store, lease, onLost, log } = this.#options;
     if (this.#isOver) return false;
     const rows = this.#waiting;
     if (rows.size === 0) return true;
@@ -154,13 +147,17 @@ export class KeyBuffer implements Omit<KeyBufferOptions["store"], "keyNames"> {
       onLost();
       return false;
     } catch (error) {
-      this.#isFailing = true;
-      if (error instanceof UnavailableError) {
-        // What has come since is newer.
-        this.#waiting = new Map([...rows, ...this.#waiting]);
-        clearTimeout(this.#timer);
-        this.#timer = setTimeout(() => void this.#write().catch(() => {}), RETRY_MS);
+      if (!this.#isFailing && !(error instanceof UnavailableError)) {
+        log.error(
+          { err: error },
+          "the database refuses a session's keys: they are given to it again until it takes them",
+        );
       }
+      this.#isFailing = true;
+      // What has come since is newer.
+      this.#waiting = new Map([...rows, ...this.#waiting]);
+      clearTimeout(this.#timer);
+      this.#timer = setTimeout(() => void this.#write().catch(() => {}), RETRY_MS);
       throw error;
     } finally {
       this.#writing = new Map();

@@ -33,7 +33,7 @@ export async function openKeys(options: KeysOptions): Promise<Keys> {
 }
 
 async function open({ store, sealer, lease, onLost, log }: KeysOptions): Promise<Keys> {
-  const buffer = await KeyBuffer.open({ store, lease, onLost });
+  const buffer = await KeyBuffer.open({ store, lease, onLost, log });
   const auth = await openAuthState({ store: buffer, sealer, lease, onLost, log });
   return {
     auth,

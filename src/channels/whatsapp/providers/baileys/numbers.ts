@@ -1,6 +1,8 @@
 import type { WASocket } from "@whiskeysockets/baileys";
+import type { Clock } from "../../../../core/clock.ts";
 import type { SessionStore } from "../../../../store/sessions.ts";
 import { askedTogether } from "./asked-together.ts";
+import { Patience } from "./patience.ts";
 
 /** Where a number is reached; jid undefined: it is not on WhatsApp. */
 export interface Reached {
@@ -17,17 +19,24 @@ const REMEMBERED = 5000;
  * answer is the address to write to: a number has not always the digits that people dial (Brazil, Mexico, Argentina).
  */
 export class Numbers {
-  readonly #store: SessionStore;
+  readonly #store: Pick<SessionStore, "number" | "keepNumber" | "phonesOf">;
   readonly #now: () => number;
   readonly #known = new Map<string, Reached & { until: number }>();
-  readonly #asked = askedTogether(reachedAt);
+  readonly #patience: Patience;
+  readonly #asked = askedTogether((phones: string[], sock) => this.#patience.ask(() => reachedAt(phones, sock)));
 
-  constructor(store: SessionStore, now: () => number) {
+  constructor(store: Pick<SessionStore, "number" | "keepNumber" | "phonesOf">, clock: Clock) {
     this.#store = store;
-    this.#now = now;
+    this.#now = () => clock.now();
+    this.#patience = new Patience(() => clock.monotonic());
   }
 
-  /** Rejects when neither the database nor WhatsApp tells. */
+  /** Until WhatsApp may be asked again after it has refused, milliseconds; 0: now. */
+  get waitMs(): number {
+    return this.#patience.waitMs;
+  }
+
+  /** Rejects when neither the database nor WhatsApp tells, with `TooSoonError` where it was not asked. */
   async find(phone: string, sock: WASocket): Promise<Reached> {
     const remembered = this.#known.get(phone);
     if (remembered && remembered.until > this.#now()) return remembered;

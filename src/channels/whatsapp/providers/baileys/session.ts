@@ -73,7 +73,7 @@ export class BaileysSession {
     this.#ports = ports;
     this.#log = ports.log.child({ sessionId: row.id });
     this.lease = { id: row.id, epoch: row.epoch };
-    this.numbers = new Numbers(store, () => clock.now());
+    this.numbers = new Numbers(store, clock);
     this.line = new Line(() => clock.monotonic() < this.mineUntil);
     this.sent = new SentMessages(store, sealer, row.id);
     const onLost = (): void => void this.end();

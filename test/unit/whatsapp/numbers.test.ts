@@ -1,0 +1,69 @@
+import type { WASocket } from "@whiskeysockets/baileys";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { Numbers } from "../../../src/channels/whatsapp/providers/baileys/numbers.ts";
+import { systemClock } from "../../../src/core/clock.ts";
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => void vi.useRealTimers());
+
+const SLOW_DOWN = 429;
+const ANSWER_MS = 10;
+const phones = (count: number): string[] => Array.from({ length: count }, (_, i) => `+336${10_000_000 + i}`);
+
+/** Numbers of which nothing is stored, and a WhatsApp that refuses a question with a code, or answers that all are there. */
+function open(refusal: (asked: string[]) => number | undefined) {
+  const questions: string[][] = [];
+  const sock = {
+    async onWhatsApp(...asked: string[]) {
+      questions.push(asked);
+      await new Promise((resolve) => setTimeout(resolve, ANSWER_MS));
+      const code = refusal(asked);
+      if (code !== undefined) throw Object.assign(new Error("refused"), { data: code });
+      return asked.map((phone) => ({ jid: `${phone.slice(1)}@s.whatsapp.net`, exists: true }));
+    },
+    signalRepository: { lidMapping: { getLIDsForPNs: async () => [], getLIDForPN: async () => null } },
+  } as unknown as WASocket;
+  const store = { number: async () => undefined, keepNumber: async () => {}, phonesOf: async () => [] };
+  const numbers = new Numbers(store, systemClock);
+  /** Who was found and who was not, once all is answered. */
+  const find = async (wanted: string[]): Promise<string[]> => {
+    const all = Promise.allSettled(wanted.map((phone) => numbers.find(phone, sock)));
+    await vi.advanceTimersByTimeAsync(10 * ANSWER_MS);
+    return (await all).map(({ status }) => status);
+  };
+  return { numbers, questions, find };
+}
+
+test("WhatsApp refuses to answer about 39 strangers → asked twice, then after ever longer pauses up to a minute", async () => {
+  let isRefusing = true;
+  const { numbers, questions, find } = open(() => (isRefusing ? SLOW_DOWN : undefined));
+  const refused = Array(39).fill("rejected");
+  const pauses: number[] = [];
+  for (let round = 1; round <= 9; round++) {
+    expect(await find(phones(39))).toEqual(refused);
+    expect(questions.map(({ length }) => length)).toEqual(Array(round).fill([20, 19]).flat());
+    pauses.push(numbers.waitMs);
+    // In the pause nothing is asked.
+    expect(await find(phones(39))).toEqual(refused);
+    expect(questions).toHaveLength(2 * round);
+    await vi.advanceTimersByTimeAsync(numbers.waitMs + 1);
+    expect(numbers.waitMs).toBe(0);
+  }
+  pauses.forEach((pause, round) => {
+    const full = Math.min(60_000, 1000 * 2 ** round);
+    expect(pause).toBeGreaterThan(full / 2 - 10 * ANSWER_MS);
+    expect(pause).toBeLessThanOrEqual(full);
+  });
+  isRefusing = false;
+  expect(await find(phones(39))).toEqual(Array(39).fill("fulfilled"));
+  isRefusing = true;
+  await find(["+33700000000"]);
+  expect(numbers.waitMs).toBeLessThanOrEqual(1000);
+});
+
+test("WhatsApp finds a number among twenty malformed → that one is not found, the others are, and nothing pauses", async () => {
+  const wanted = phones(20);
+  const { numbers, find } = open((asked) => (asked.includes(wanted[7] as string) ? 400 : undefined));
+  expect(await find(wanted)).toEqual(wanted.map((_, i) => (i === 7 ? "rejected" : "fulfilled")));
+  expect(numbers.waitMs).toBe(0);
+});
