@@ -31,7 +31,7 @@ export interface Feeder {
 const HORIZON_SECONDS = 0.5;
 /** Messages a call; a hosted project answers no more rows. */
 const MAX_BATCH = 1000;
-/** Messages of one flow that may be under way before it is known how fast they settle. */
+/** Messages of one flow that may wait in a queue before it is known how fast they begin. */
 const LEAST = 10;
 /** Between two looks at a queue while its flows have something to give, milliseconds; twice as long after each in vain. */
 const BUSY_MS = 25;

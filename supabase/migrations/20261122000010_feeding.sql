@@ -12,7 +12,7 @@ create index hunts_cancelling on hunts (id) where cancelling;
 
 -- What of a hunt goes through one queue from one sender, '' for any. fed_seq: its messages up to there have been given to
 -- the queue; last_seq: its last one. tag: its virtual time, see feed. due_at: it is not looked at before. allowed: messages
--- that may be under way at once; under_way: as many as there were at looked_at, and were fed since; moved_at: when it was last
+-- that may wait in the queue; under_way: as many as there were at looked_at, and were fed since; moved_at: when it was last
 -- seen that something moved.
 create table flows (
   hunt_id text not null references hunts (id),
@@ -464,20 +464,20 @@ begin
 end
 $$;
 
--- A flow while feed looks at it. start: where it stands in virtual time. busy: of its messages in the queue those that are not
--- put off; room: for how many more; share: how many it gets.
+-- A flow while feed looks at it. start: where it stands in virtual time. waiting: its messages in the queue, without those
+-- that are put off; room: for how many more; share: how many it gets.
 create type looked_flow as (
   hunt_id text, sender text, fed_seq bigint, again_seq bigint, last_seq bigint, weight double precision,
   start double precision, allowed integer, under_way integer, looked_at timestamptz, moved_at timestamptz,
-  busy integer, room integer, share integer
+  waiting integer, room integer, share integer
 );
 
 -- The next messages for a queue, at most p_limit. Whoever is given them has to put them into the queue; what a crash keeps
 -- from that, the sweeper finds.
 --
--- Of each flow no more than p_least are under way at first; twice as many, up to p_most, each time that half of them have
--- settled; and again no more than ten seconds' worth when they settle slowly. So a slow sender has few of a big hunt's
--- messages before those of a small one, and a fast one as many as it takes. What is put off is not under way.
+-- Of each flow no more than p_least wait in the queue at first; twice as many, up to p_most, each time that half of them have
+-- begun; and again no more than ten seconds' worth when they begin slowly. So a slow sender has few of a big hunt's messages
+-- before those of a small one, and a fast one as many as it takes. With those that are put off or being sent it is p_most.
 --
 -- Start-time fair queueing: a flow's tag grows by 1/weight a message, those with the smallest are next, and one that had
 -- nothing to send begins at the queue's clock. So each gets its share by weight, however many messages the others have.
@@ -511,24 +511,24 @@ begin
   -- What there is, and how much room each has.
   select array_agg((
     z.hunt_id, z.sender, z.fed_seq, z.again_seq, z.last_seq, z.weight, z.start, z.allowed,
-    case when z.looks_again then z.busy else z.under_way end,
+    case when z.looks_again then z.waiting else z.under_way end,
     case when z.looks_again then clock_timestamp() else z.looked_at end,
     case when z.settled > 0 then clock_timestamp() else z.moved_at end,
-    z.busy, greatest(0, least(z.allowed - z.busy, p_most - z.held, z.last_seq - z.fed_seq)), 0
+    z.waiting, greatest(0, least(z.allowed - z.waiting, p_most - z.held, z.last_seq - z.fed_seq)), 0
   )::looked_flow order by z.start, z.due_at, z.hunt_id, z.sender)
   into v_flows
   from (
     select y.hunt_id, y.sender, y.fed_seq, y.again_seq, y.last_seq, y.weight, y.due_at, y.start, y.under_way, y.looked_at,
-      y.moved_at, y.busy, y.held, y.settled,
+      y.moved_at, y.waiting, y.held, y.settled,
       least(p_most, case
         when y.settled * 2 >= y.had then y.had * 2
-        when y.seconds >= 1 then greatest(p_least, least(y.had, ceil(10 * y.settled / y.seconds)::integer))
+        when y.seconds >= 1 and y.settled > 0 then greatest(p_least, least(y.had, ceil(10 * y.settled / y.seconds)::integer))
         else y.had
       end) as allowed,
       y.settled * 2 >= y.had or y.seconds >= 1 as looks_again
     from (
-      select e.*, greatest(e.tag, v_clock) as start, o.busy, o.held, greatest(p_least, e.allowed) as had,
-        greatest(0, e.under_way - o.busy) as settled, extract(epoch from clock_timestamp() - e.looked_at) as seconds
+      select e.*, greatest(e.tag, v_clock) as start, o.waiting, o.held, greatest(p_least, e.allowed) as had,
+        greatest(0, e.under_way - o.waiting) as settled, extract(epoch from clock_timestamp() - e.looked_at) as seconds
       from (
         select f.* from flows f join hunts h on h.id = f.hunt_id
         where f.queue = p_queue and f.fed_seq < f.last_seq and f.due_at <= now() and h.cancelled_at is null
@@ -538,13 +538,8 @@ begin
         for update of f skip locked
       ) e
       cross join lateral (
-        select count(*) filter (where not x.is_put_off)::integer as busy, count(*)::integer as held from (
-          -- Nor is one of unknown fate whose clearing up takes its time.
-          select coalesce(case m.status
-            when 'queued' then m.put_off_until > now()
-            else m.attempt_started_at < now() - interval '30 seconds'
-          end, false) as is_put_off
-          from messages m
+        select count(*) filter (where x.is_waiting)::integer as waiting, count(*)::integer as held from (
+          select m.status = 'queued' and coalesce(m.put_off_until <= now(), true) as is_waiting from messages m
           where m.hunt_id = e.hunt_id and m.seq <= e.fed_seq and m.settled_at is null
             and m.queue = p_queue and coalesce(m.sender, '') = e.sender
           limit p_most
@@ -573,7 +568,7 @@ begin
   end if;
   select array_agg((
     f.hunt_id, f.sender, f.fed_seq, f.again_seq, f.last_seq, f.weight, f.start, f.allowed, f.under_way, f.looked_at, f.moved_at,
-    f.busy, f.room,
+    f.waiting, f.room,
     -- What whole numbers leave over goes to the first in line.
     f.given + case when f.room > f.given and f.rest_no <= p_limit - f.sum then 1 else 0 end
   )::looked_flow order by f.no)
@@ -583,7 +578,7 @@ begin
     from (
       select u.*, least(u.room, greatest(0, floor((v_level - u.start) * u.weight)))::integer as given
       from unnest(v_flows) with ordinality as u (
-        hunt_id, sender, fed_seq, again_seq, last_seq, weight, start, allowed, under_way, looked_at, moved_at, busy, room, share, no
+        hunt_id, sender, fed_seq, again_seq, last_seq, weight, start, allowed, under_way, looked_at, moved_at, waiting, room, share, no
       )
     ) g
   ) f;
@@ -618,7 +613,7 @@ begin
       -- Soon at first, since most settle at once; later and later while nothing moves.
       due_at = case
         when g.room > 0 then f.due_at
-        else now() + make_interval(secs => least(5, greatest(0.025, extract(epoch from clock_timestamp() - g.moved_at) / 2)))
+        else now() + make_interval(secs => least(2, greatest(0.025, extract(epoch from clock_timestamp() - g.moved_at) / 2)))
       end
     from given g
     where f.hunt_id = g.hunt_id and f.queue = p_queue and f.sender = g.sender

@@ -10,14 +10,15 @@ const SLOW_DOWN = 429;
 const ANSWER_MS = 10;
 const phones = (count: number): string[] => Array.from({ length: count }, (_, i) => `+336${10_000_000 + i}`);
 
-/** Numbers of which nothing is stored, and a WhatsApp that refuses a question with a code, or answers that all are there. */
-function open(refusal: (asked: string[]) => number | undefined) {
+/** Numbers of which nothing is stored, and a WhatsApp that refuses a question with a code, is silent, or answers that all are there. */
+function open(refusal: (asked: string[]) => number | "silent" | undefined) {
   const questions: string[][] = [];
   const sock = {
     async onWhatsApp(...asked: string[]) {
       questions.push(asked);
       await new Promise((resolve) => setTimeout(resolve, ANSWER_MS));
       const code = refusal(asked);
+      if (code === "silent") throw new Error("Timed Out");
       if (code !== undefined) throw Object.assign(new Error("refused"), { data: code });
       return asked.map((phone) => ({ jid: `${phone.slice(1)}@s.whatsapp.net`, exists: true }));
     },
@@ -41,7 +42,7 @@ test("WhatsApp refuses to answer about 39 strangers → asked twice, then after 
   const pauses: number[] = [];
   for (let round = 1; round <= 9; round++) {
     expect(await find(phones(39))).toEqual(refused);
-    expect(questions.map(({ length }) => length)).toEqual(Array(round).fill([20, 19]).flat());
+    expect(questions.map(({ length }) => length)).toEqual(Array.from({ length: round }, () => [20, 19]).flat());
     pauses.push(numbers.waitMs);
     // In the pause nothing is asked.
     expect(await find(phones(39))).toEqual(refused);
@@ -65,5 +66,12 @@ test("WhatsApp finds a number among twenty malformed → that one is not found, 
   const wanted = phones(20);
   const { numbers, find } = open((asked) => (asked.includes(wanted[7] as string) ? 400 : undefined));
   expect(await find(wanted)).toEqual(wanted.map((_, i) => (i === 7 ? "rejected" : "fulfilled")));
+  expect(numbers.waitMs).toBe(0);
+});
+
+test("WhatsApp does not answer → the same people are not asked about again in smaller groups, and nothing pauses", async () => {
+  const { numbers, questions, find } = open(() => "silent");
+  expect(await find(phones(39))).toEqual(Array(39).fill("rejected"));
+  expect(questions.map(({ length }) => length)).toEqual([20, 19]);
   expect(numbers.waitMs).toBe(0);
 });
