@@ -504,6 +504,9 @@ declare
   v_high double precision;
   v_level double precision;
 begin
+  if not exists (select 1 from flows f where f.queue = p_queue and f.fed_seq < f.last_seq and f.due_at <= now()) then
+    return;
+  end if;
   insert into feed_clocks (queue) values (p_queue) on conflict do nothing;
   -- One feeder of a queue at a time: the clock is its lock.
   select tag into v_clock from feed_clocks where queue = p_queue for update;

@@ -29,8 +29,8 @@ const atCall = (rpc: string, when: "before" | "after"): Pick<Boundary, "reach" |
 });
 
 const BOUNDARIES: readonly Boundary[] = [
-  { where: "before the ledger write", ...atCall("accept_hunt", "before") },
-  { where: "after the ledger write", ...atCall("accept_hunt", "after") },
+  { where: "before the ledger write", ...atCall("accept_hunts", "before") },
+  { where: "after the ledger write", ...atCall("accept_hunts", "after") },
   {
     where: "after half an addBulk",
     async reach({ wire, world }, recipients) {
@@ -149,7 +149,7 @@ test.for(CELLS)("$dependency gone $where", async ({ dependency, boundary, first 
     await missed(dependency, recipients);
   } finally {
     // What a cell that fails leaves behind must not fail the others.
-    for (const rpc of ["accept_hunt", "begin_attempts", "record_outcomes"]) stage.gate.release(rpc);
+    for (const rpc of ["accept_hunts", "begin_attempts", "record_outcomes"]) stage.gate.release(rpc);
     stage.wire.release();
     vendor.release();
     await stage.dependencies[dependency].comeBack();

@@ -130,8 +130,8 @@ describe.concurrent("kill -9 while a hunt is taken in", { timeout: 120_000 }, ()
   const SIZE = 30;
 
   test.for([
-    { where: "before the ledger has it", rpc: "accept_hunt", when: "before", inLedger: false },
-    { where: "in the ledger, before its jobs are queued", rpc: "accept_hunt", when: "after", inLedger: true },
+    { where: "before the ledger has it", rpc: "accept_hunts", when: "before", inLedger: false },
+    { where: "in the ledger, before its jobs are queued", rpc: "accept_hunts", when: "after", inLedger: true },
     { where: "before a chunk is planned", rpc: "plan_chunk", when: "before", inLedger: true },
     { where: "planned, before its messages are queued", rpc: "plan_chunk", when: "after", inLedger: true },
     { where: "before the submission is ended", rpc: "finish_submission", when: "before", inLedger: true },
@@ -146,7 +146,7 @@ describe.concurrent("kill -9 while a hunt is taken in", { timeout: 120_000 }, ()
     const answer = first.post("/api/hunt/execute", body, key).catch(() => undefined);
     await reached;
     await kill(first);
-    const unanswered = rpc === "accept_hunt";
+    const unanswered = rpc === "accept_hunts";
     if (unanswered) expect(await answer).toBeUndefined();
 
     const second = await start();
