@@ -8,7 +8,7 @@ import { FakeVoicePartner } from "../fakes/voicepartner/fake-voicepartner.ts";
 import { FakeVonage } from "../fakes/vonage/fake-vonage.ts";
 import { keepPrivate } from "../helpers/output.ts";
 
-const MINUTES = 0.5;
+const MINUTES = 0.6;
 const SEED = 7;
 
 test(
@@ -35,7 +35,7 @@ test(
     expect(sendsOf(result.audit)).toBeGreaterThan(300);
     for (const n of Object.values(result.audit.sends)) expect(n).toBeGreaterThan(0);
     expect(result.audit.webhooks.reports).toBeGreaterThan(300);
-    expect(result.damage.kills).toBeGreaterThanOrEqual(3);
+    expect(result.damage.kills).toBeGreaterThanOrEqual(6);
     expect(Object.keys(result.damage.faults).length).toBeGreaterThanOrEqual(3);
     expect(result.damage.inFlightAtKills).toBeGreaterThan(0);
   },

@@ -139,7 +139,9 @@ test("a sender whose name ends like one of another's keys harms nobody", async (
 test("a backlog: places for half a minute, and behind them each comes back when it could be its turn at best", async () => {
   const sender = newSender({ max: 10 });
   const waits: number[] = [];
-  for (let i = 0; i < 2_000; i += 1) waits.push(await delayOf(sender, `m${i}`));
+  const began = performance.now();
+  // From the first question on, however long all of them take.
+  for (let i = 0; i < 2_000; i += 1) waits.push((await delayOf(sender, `m${i}`)) + performance.now() - began);
   const { placed } = await stateOf(sender);
   // Those of half a minute at ten a second.
   expect(placed).toBeGreaterThan(290);
@@ -148,7 +150,7 @@ test("a backlog: places for half a minute, and behind them each comes back when 
   expect(waits.at(-1)).toBeLessThan(175_000);
   // Spread evenly: in no second do many more come back than could be sent in it.
   const perSecond = Object.values(Object.groupBy(waits.slice(placed + 1), (wait) => Math.floor(wait / 1_000)));
-  expect(Math.max(...perSecond.map((all) => all!.length))).toBeLessThan(60);
+  expect(Math.max(...perSecond.map((all) => all!.length))).toBeLessThan(20);
 });
 
 test("who comes back from behind the horizon finds a place there", async () => {
