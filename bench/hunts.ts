@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
 import { CHANNEL_QUEUES, type Arena, type ChannelName, type NewJob } from "./arena.ts";
 import type { ServiceProcess } from "./service.ts";
 
@@ -69,4 +70,18 @@ export function bareJobs(n: number, sample: NewJob): NewJob[] {
       opts: { ...rest, jobId: id },
     };
   });
+}
+
+const POLL_MS = 50;
+
+/** Lets paused queues go; seconds until nothing of the ledger is open. */
+export async function sendAll(arena: Arena, queues: readonly string[]): Promise<number> {
+  const since = performance.now();
+  await Promise.all(queues.map((name) => arena.queue(name).resume()));
+  for (let open = true; open;) {
+    await delay(POLL_MS);
+    const one = await arena.database.sql.query("select 1 from messages where settled_at is null limit 1");
+    open = one.rowCount === 1;
+  }
+  return (performance.now() - since) / 1000;
 }

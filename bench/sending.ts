@@ -1,9 +1,8 @@
-import { setTimeout as delay } from "node:timers/promises";
 import type { Arena, Bench, ChannelName } from "./arena.ts";
 import { startChild } from "./child.ts";
 import type { BareWorkerTask } from "./children/bare-worker.ts";
 import type { StraightforwardTask } from "./children/straightforward.ts";
-import { planHunt, queuesOf, SPREADS } from "./hunts.ts";
+import { planHunt, queuesOf, sendAll, SPREADS } from "./hunts.ts";
 import { bareAdd, samplesOf } from "./planning.ts";
 import { ratio, type Section, type Series } from "./report.ts";
 
@@ -31,7 +30,7 @@ export async function sending(bench: Bench): Promise<Section> {
         samples = await samplesOf(arena, channels);
         process.resetPeak();
         const before = process.cpuSeconds();
-        const seconds = await sendAll(arena, channels);
+        const seconds = await sendAll(arena, queuesOf(channels));
         service.rounds.push(n / seconds);
         cpu.rounds.push(process.cpuSeconds() - before);
         peak.rounds.push(process.peakMb());
@@ -69,20 +68,6 @@ export async function sending(bench: Bench): Promise<Section> {
 async function prepare(arena: Arena, n: number, samples: Parameters<typeof bareAdd>[2]): Promise<void> {
   for (const { queue } of samples) await arena.queue(queue).pause();
   await bareAdd(arena, n, samples);
-}
-
-const POLL_MS = 50;
-
-/** Lets paused queues go; seconds until nothing of the ledger is open. */
-async function sendAll(arena: Arena, channels: readonly ChannelName[]): Promise<number> {
-  const since = performance.now();
-  await Promise.all(queuesOf(channels).map((name) => arena.queue(name).resume()));
-  for (let open = true; open;) {
-    await delay(POLL_MS);
-    const one = await arena.database.sql.query("select 1 from messages where settled_at is null limit 1");
-    open = one.rowCount === 1;
-  }
-  return (performance.now() - since) / 1000;
 }
 
 /** Lets paused queues go; seconds until every job is done. */

@@ -6,7 +6,7 @@ import type { Arena, Bench } from "./arena.ts";
 import { ENVIRONMENT, type WhatsAppDouble, type WhatsAppSender } from "./chaos/whatsapp.ts";
 import { startChild } from "./child.ts";
 import type { BareWhatsAppResult, BareWhatsAppTask } from "./children/bare-whatsapp.ts";
-import { huntBody } from "./hunts.ts";
+import { huntBody, sendAll } from "./hunts.ts";
 import { ratio, type Section, type Series } from "./report.ts";
 import type { ServiceProcess } from "./service.ts";
 
@@ -152,14 +152,11 @@ async function isOpen(arena: Arena, sessions: number): Promise<void> {
 
 /** Messages from their queue to the end of their jobs, seconds. */
 async function hunt(arena: Arena, service: ServiceProcess, sender: WhatsAppSender, n = MESSAGES): Promise<number> {
-  const lanes = [`whatsapp.${sender.sessionId}`];
-  const [lane = ""] = lanes;
+  const lane = `whatsapp.${sender.sessionId}`;
   await arena.queue(lane).pause();
   await service.post("/api/hunt/execute", huntBody(arena.accountId, n, ["whatsapp_text"]));
-  await arena.until(lanes, (unfinished) => unfinished === n, service);
-  const since = performance.now();
-  await arena.queue(lane).resume();
-  return ((await arena.until(lanes, (unfinished) => unfinished === 0, service)) - since) / 1000;
+  await arena.until(["hunt"], (unfinished) => unfinished === 0, service);
+  return sendAll(arena, [lane]);
 }
 
 /** What a session adds to a process that does nothing else, MB. */
