@@ -1,13 +1,13 @@
-import type pg from "pg";
 import { whatsappIdOf } from "../../src/channels/whatsapp/providers/baileys/message-id.ts";
 import { creditFaults } from "./audit-credits.ts";
 import { repliesLost, reportsLost } from "./audit-webhooks.ts";
 import type { Account } from "./double-process.ts";
 import type { Jobs } from "./jobs.ts";
-import { LEDGER, settled, words, type Row } from "./ledger.ts";
+import { HISTORY, LEDGER, settled, words, type Row } from "./ledger.ts";
 import type { Promised } from "./submitter.ts";
 import type { VendorName } from "./vendors/index.ts";
 import type { Accepted } from "./vendors/vendor.ts";
+import type { Watch } from "./watch.ts";
 import type { Received } from "./whatsapp.ts";
 
 /** What came of everything, by counting at the ledger, the queues and the providers. */
@@ -47,10 +47,9 @@ export interface Audit {
 }
 
 export interface Found {
-  sql: pg.Pool;
+  watch: Pick<Watch, "sql" | "isExposed" | "around">;
   jobs: Jobs;
   promised: Promised;
-  isExposed(attemptId: string, startedAt: number): boolean;
   accounts: Record<VendorName, Account>;
   whatsapp: Received[];
   /** What may be left in a voicemail. */
@@ -61,8 +60,8 @@ export interface Found {
 type Taken = Pick<Accepted, "to" | "attemptId" | "heard"> & { provider: string; told: Accepted["told"] };
 
 export async function audit(found: Found): Promise<Audit> {
-  const { promised, accounts } = found;
-  const { rows } = await found.sql.query<Row>(LEDGER);
+  const { promised, accounts, watch } = found;
+  const { rows } = await watch.sql.query<Row>(LEDGER);
   const byId = new Map(rows.map((row) => [row.id, row]));
   const real = rows.filter(dialled);
 
@@ -86,10 +85,11 @@ export async function audit(found: Found): Promise<Audit> {
     return takenOf(row).some(({ provider, attemptId: id }) => provider === row.provider && id === row.attempt_id);
   };
 
-  const exposed = ({ attempt_id: id, started_at: at }: Row): boolean => id !== null && found.isExposed(id, at);
+  const exposed = ({ attempt_id: id, started_at: from, answered_at: to }: Row): boolean =>
+    id !== null && watch.isExposed(id, { from, to: to ?? from });
   const unknown = rows.filter(({ status }) => status === "unknown");
   const voicemails = vendors.filter(({ heard }) => heard !== undefined);
-  const untold = [...reportsLost(real, takenOf), ...(await repliesLost(found.sql, accounts))];
+  const untold = [...reportsLost(real, takenOf), ...(await repliesLost(watch.sql, accounts))];
   const withRedis = ({ at }: { at: number }): boolean => found.redisLosses.some((loss) => isLostWith(at, loss));
   const sends = Object.entries({ ...accounts, whatsapp: { accepted: found.whatsapp } });
   return {
@@ -128,12 +128,18 @@ export async function audit(found: Found): Promise<Audit> {
       .filter(({ heard = "" }) => heard !== "" && !found.heard.includes(heard))
       .map(({ heard, attemptId }) => `attempt ${attemptId}: a machine recorded ${JSON.stringify(heard)}`),
     silent: voicemails.filter(({ heard }) => heard === "").length,
-    credits: await creditFaults(found.sql, rows),
+    credits: await creditFaults(watch.sql, rows),
     stuck: await found.jobs.stuck((id) => byId.get(id)?.status),
     unknown: unknown.length,
     exposed: rows.filter(exposed).length,
-    unexplained: unknown.filter((row) => !exposed(row)).map(words),
+    unexplained: await Promise.all(unknown.filter((row) => !exposed(row)).map((row) => explained(watch, row))),
   };
+}
+
+/** With what is known of it, for whoever wants to find out why. */
+async function explained(watch: Found["watch"], row: Row): Promise<string> {
+  const { rows } = await watch.sql.query<{ history: string }>(HISTORY, [row.id]);
+  return `${words(row)}; ${rows[0]?.history}; faults from its start, s: ${watch.around(row.started_at)}`;
 }
 
 function lostOf(rows: readonly Row[], { hunts, singles }: Promised): string[] {

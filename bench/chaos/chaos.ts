@@ -115,10 +115,9 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const quietMs = isQuiet ? performance.now() - since : undefined;
   const accounts = await accountsOf(doubles);
   const result = await audit({
-    sql: watch.sql,
     jobs,
     promised,
-    isExposed: (attemptId, startedAt) => watch.isExposed(attemptId, startedAt),
+    watch,
     accounts,
     whatsapp: await whatsapp.received(),
     heard: [TEXT, `${recordings.url}/offre.mp3`],

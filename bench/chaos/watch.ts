@@ -18,7 +18,7 @@ export class Watch implements AsyncDisposable {
   readonly sql: pg.Pool;
   /** Every attempt that was seen in flight at a kill or during a fault: as many may end unknown. */
   readonly exposed = new Set<string>();
-  /** When there was a fault, milliseconds since the epoch: an attempt that began then may be over before it is seen. */
+  /** When there was a fault, milliseconds since the epoch: an attempt whose call met it may be over before it is seen. */
   readonly #faultTimes: { from: number; to: number }[] = [];
   /** Messages that are not settled, when it was last looked. */
   open = 0;
@@ -45,9 +45,17 @@ export class Watch implements AsyncDisposable {
     };
   }
 
-  /** Whether a kill or a fault met this attempt, which began at `startedAt`. */
-  isExposed(attemptId: string, startedAt: number): boolean {
-    return this.exposed.has(attemptId) || this.#faultTimes.some(({ from, to }) => startedAt >= from && startedAt <= to);
+  /** Whether a kill or a fault met this attempt, whose call was open from one moment to another. */
+  isExposed(attemptId: string, call: { from: number; to: number }): boolean {
+    return this.exposed.has(attemptId) || this.#faultTimes.some(({ from, to }) => call.to >= from && call.from <= to);
+  }
+
+  /** The kills and faults nearest to a moment, in seconds from it. */
+  around(at: number): string {
+    const near = this.#faultTimes.filter(({ from, to }) => to > at - 5000 && from < at + 5000);
+    return near
+      .map(({ from, to }) => `${((from - at) / 1000).toFixed(2)} to ${((to - at) / 1000).toFixed(2)}`)
+      .join(", ");
   }
 
   /** Remembers the attempts that are in flight now; answers how many. */
