@@ -1,5 +1,6 @@
 import { createClient, type SupabaseClient } from "@supabase/supabase-js";
 import { UnavailableError } from "../core/errors.ts";
+import { openHttp } from "./http.ts";
 
 /** A refusal of the database itself, e.g. a violated constraint: trying the same again will not help. */
 export class DatabaseError extends Error {
@@ -38,12 +39,7 @@ export class Database {
       // supabase-js would ask again for seven seconds, while a caller waits for a plain answer.
       db: { retry: false },
       auth: { persistSession: false, autoRefreshToken: false, detectSessionInUrl: false },
-      global: {
-        fetch: (input, init) => {
-          const timeout = AbortSignal.timeout(timeoutMs);
-          return fetch(input, { ...init, signal: init?.signal ? AbortSignal.any([init.signal, timeout]) : timeout });
-        },
-      },
+      global: { fetch: openHttp({ timeoutMs }) },
     });
   }
 
