@@ -16,7 +16,7 @@ export function openHttp({ timeoutMs }: HttpOptions): typeof fetch {
   const dispatcher = new Agent();
   return async (input, init = {}) => {
     const timeout = AbortSignal.timeout(timeoutMs);
-    const { statusCode, headers, body } = await request(String(input), {
+    const { statusCode, headers, body } = await request(input instanceof Request ? input.url : input, {
       dispatcher,
       method: (init.method ?? "GET") as "GET",
       headers: new Headers(init.headers),
