@@ -1,8 +1,11 @@
 import { globSync, readFileSync } from "node:fs";
 import { defineConfig } from "vitest/config";
+import { TurnsSequencer } from "./test/helpers/sequencer.ts";
 
-/** Files that put something in a module's place need their modules fresh; all others share those of their worker. */
-const MOCKING = globSync("test/**/*.test.ts").filter((file) => readFileSync(file, "utf8").includes("vi.mock("));
+/** Files that put something in the place of what a worker's files share: a module, its timers, whom it trusts. */
+const ALONE = globSync("test/**/*.test.ts").filter((file) =>
+  /vi\.mock\(|useFakeTimers|setDefaultCACertificates/.test(readFileSync(file, "utf8")),
+);
 
 const shared = {
   testTimeout: 30_000,
@@ -18,6 +21,7 @@ export default defineConfig({
   test: {
     // Once for both projects.
     globalSetup: "test/helpers/global-setup.ts",
+    sequence: { sequencer: TurnsSequencer },
     reporters: ["default", "./test/helpers/summary-reporter.ts"],
     projects: [
       {
@@ -25,11 +29,11 @@ export default defineConfig({
           ...shared,
           name: "suite",
           include: ["test/**/*.test.ts"],
-          exclude: ["test/output/**", ...MOCKING],
+          exclude: ["test/output/**", ...ALONE],
           sequence: { groupOrder: 0 },
         },
       },
-      { test: { ...shared, name: "mocking", include: MOCKING, isolate: true, sequence: { groupOrder: 0 } } },
+      { test: { ...shared, name: "alone", include: ALONE, isolate: true, sequence: { groupOrder: 0 } } },
       // Reads what everything else has written.
       {
         test: { ...shared, name: "output", include: ["test/output/**/*.test.ts"], sequence: { groupOrder: 1 } },

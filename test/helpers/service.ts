@@ -51,7 +51,8 @@ export interface Answer {
 /** Opens a world. Retries are quick in it, and dead workers' jobs come back soon. */
 export async function openWorld(): Promise<World> {
   const stack = inject("stack");
-  const database = await openTestDatabase(stack);
+  // Each connection plans every function anew.
+  const database = await openTestDatabase(stack, { poolSize: 4 });
   const prefix = `{test-${randomUUID()}}`;
   const redis = new Redis(stack.redisUrl);
   const environment = {
@@ -66,7 +67,8 @@ export async function openWorld(): Promise<World> {
     JOB_BACKOFF_MS: "50",
     LOCK_MS: "2000",
     STALLED_CHECK_MS: "500",
-    SWEEP_MS: "500",
+    // A round costs a dozen calls of the database, and most services here wait.
+    SWEEP_MS: "1500",
     WORKER_CONCURRENCY: "20",
     SUPPRESSION_SALT: "a salt of the tests, and of nobody else",
     SANDBOX_LATENCY_MS: "1",
