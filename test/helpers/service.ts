@@ -51,8 +51,7 @@ export interface Answer {
 /** Opens a world. Retries are quick in it, and dead workers' jobs come back soon. */
 export async function openWorld(): Promise<World> {
   const stack = inject("stack");
-  // Each connection plans every function anew.
-  const database = await openTestDatabase(stack, { poolSize: 4 });
+  const database = await openTestDatabase(stack);
   const prefix = `{test-${randomUUID()}}`;
   const redis = new Redis(stack.redisUrl);
   const environment = {
@@ -105,7 +104,11 @@ export async function openWorld(): Promise<World> {
       return queue;
     },
     async [Symbol.asyncDispose]() {
-      for (const service of services) await service[Symbol.asyncDispose]();
+      for (const service of services) {
+        await service[Symbol.asyncDispose]();
+        // The worker goes on to other files, and keeps this one's variables.
+        service.logs.length = 0;
+      }
       for (const queue of queues.values()) await queue.close();
       const keys = await redis.keys(`${prefix}*`);
       if (keys.length > 0) await redis.del(...keys);

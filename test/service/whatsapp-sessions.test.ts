@@ -213,20 +213,19 @@ async function dumpOf(id: string): Promise<string> {
 /** What Redis has of a session's lane. */
 const keysInRedis = (id: string): Promise<string[]> => world.redis.keys(`${world.prefix}:whatsapp.${id}:*`);
 
-/** The lanes that Bull Board shows. */
-async function lanesOnBoard(): Promise<string[]> {
+/** Logs in to Bull Board; answers what reads the lanes that it shows. */
+async function boardLanes(): Promise<() => Promise<string[]>> {
   const { headers } = await fetch(`${service.url}/admin/login`, {
     method: "POST",
     redirect: "manual",
     body: new URLSearchParams({ secret: SECRET }),
   });
   const cookie = headers.get("set-cookie")?.split(";")[0] ?? "";
-  const { queues } = (await (
-    await fetch(`${service.url}/admin/queues/api/queues`, { headers: { cookie } })
-  ).json()) as {
-    queues: { name: string }[];
+  return async () => {
+    const board = await fetch(`${service.url}/admin/queues/api/queues`, { headers: { cookie } });
+    const { queues } = (await board.json()) as { queues: { name: string }[] };
+    return queues.map(({ name }) => name).filter((name) => name.startsWith("whatsapp."));
   };
-  return queues.map(({ name }) => name).filter((name) => name.startsWith("whatsapp."));
 }
 
 test("DELETE of an open session: the phone forgets the device, the database everything, Bull Board its lane", async () => {
@@ -235,10 +234,11 @@ test("DELETE of an open session: the phone forgets the device, the database ever
   await settles(service, messageId, "delivered");
   expect(await dumpOf(id)).toContain(id);
   expect(await keysInRedis(id)).toContain(`${world.prefix}:whatsapp.${id}:${messageId}`);
-  await expect.poll(lanesOnBoard).toContain(`whatsapp.${id}`);
+  const lanes = await boardLanes();
+  await expect.poll(lanes).toContain(`whatsapp.${id}`);
   expect((await forget(id)).status).toBe(202);
   await expect.poll(() => dumpOf(id)).toBe("");
-  await expect.poll(lanesOnBoard).not.toContain(`whatsapp.${id}`);
+  await expect.poll(lanes).not.toContain(`whatsapp.${id}`);
   expect(await keysInRedis(id)).toEqual([]);
   expect(fake.paired(phone)).toBe(false);
   await fake.waitFor(() => fake.connected(phone) === 0);
