@@ -63,7 +63,10 @@ export interface Client {
   executeHunt(hunt: NewHunt, options?: PostOptions): Promise<Result<AcceptedHunt>>;
   /** How far the hunt of a submission is. Errors: `not_found`. */
   huntStatus(jobId: string, options?: CallOptions): Promise<Result<HuntStatus>>;
-  /** Looks at a hunt until its state is `finished`. Receipts may still come after it. Errors: `not_found`, `aborted`. */
+  /**
+   * Looks at a hunt until its state is `finished`, or `cancelled` with nothing planned or being sent any more. Receipts may
+   * still come after it. Errors: `not_found`, `aborted`.
+   */
   waitForHunt(jobId: string, options?: WaitOptions): Promise<Result<HuntStatus>>;
   /** One page of what became of each contact. Errors: `not_found`. */
   huntMessages(huntId: string, options?: PageOptions): Promise<Result<MessagePage>>;
@@ -184,7 +187,7 @@ export function createClient(options: ClientOptions): Client {
         if (result.ok) {
           failingSince = undefined;
           onStatus?.(result.value);
-          if (result.value.state === "finished") return result;
+          if (hasEnded(result.value)) return result;
         } else {
           failingSince ??= Date.now();
           if (!result.error.retryable || Date.now() - failingSince >= patienceMs) return result;
@@ -256,6 +259,11 @@ export function createClient(options: ClientOptions): Client {
     health: (options) => get("/health", options),
     ready: ({ signal } = {}) => call({ method: "GET", path: "/ready", signal, alsoGood: 503 }),
   };
+}
+
+/** What was being sent when a hunt was cancelled is still sent. */
+function hasEnded({ state, finishedAt }: HuntStatus): boolean {
+  return state === "finished" || (state === "cancelled" && finishedAt !== null);
 }
 
 function part(id: string): string {

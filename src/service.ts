@@ -137,7 +137,20 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   });
   const rules = createRules({ defaultPolicy: config.compliance.defaultPolicy, clock });
   const ruling = createRulings({ store, rules, clock });
-  const termsOf = createTermsOf({ store, stopNoticeOf: createStopNoticeOf(config.compliance) });
+  const stopNoticeOf = createStopNoticeOf(config.compliance);
+  const termsOf = createTermsOf({ store, stopNoticeOf });
+  for (const { channel, provider } of channels.values()) {
+    const countries = channel.closedTo?.({
+      oneWay: provider?.oneWay === true,
+      stopNoticeOf: (country) => stopNoticeOf(undefined, country),
+    });
+    if (countries?.length) {
+      log.warn(
+        { channel: channel.name, countries },
+        "the sender is a name, which nobody can answer, and SMS_STOP_NOTICE has no short code: the default policy refuses marketing there",
+      );
+    }
+  }
   const epoch = startEpoch({
     redis: workerRedis,
     store,

@@ -269,6 +269,8 @@ export interface Channel<Content = unknown> {
   contentOf(input: ContentInput, terms?: ContentTerms): { content: Content } | { faults: Fault[] };
   /** The path and body of the route that sends a single message, e.g. `/api/phone/sms`. */
   readonly single: SingleSend;
+  /** Where, as it is set up, the service's policy keeps every marketing message from going out: countries, `other` for all others. */
+  closedTo?(setUp: { oneWay: boolean; stopNoticeOf(country: string | undefined): true | string | undefined }): string[];
   /** Further routes of its own. */
   routes?(deps: ChannelRouteDeps): Route[];
 }

@@ -39,8 +39,8 @@ export const FORGED =
   "The signature is missing or not that of the vendor over this body and address. PUBLIC_URL must be exactly where the vendor calls.";
 
 /**
- * A public route that a vendor calls. It answers as soon as what was said cannot be lost any more, and leaves the ledger
- * to a worker: vendors wait for seconds only, and call again when it takes longer.
+ * A public route that a vendor calls. It answers as soon as what was said cannot be lost any more, which `take` sees to:
+ * vendors wait for seconds only, and call again when it takes longer.
  */
 export function webhookRoute(webhook: Webhook, { publicUrl, take }: WebhookDeps): Route {
   return route({

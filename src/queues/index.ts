@@ -59,8 +59,8 @@ export interface Queues {
   readonly all: readonly Queue[];
   /** One of the registry, or a lane of one. */
   get(name: string): Queue | undefined;
-  /** Tells of each lane that this process comes to know, those that it knows already included. */
-  onLane(listener: (queue: Queue) => void): void;
+  /** The lanes that there are now, of all queues. Rejects with `UnavailableError`. */
+  lanes(): Promise<readonly Queue[]>;
   /** Groups messages by where their jobs belong: a lane, else their queue. */
   inLanes<T extends Placed>(messages: readonly T[]): Promise<Map<string, T[]>>;
   /** What was put off in a lane looks again at once. Rejects with `UnavailableError`. */
@@ -126,7 +126,6 @@ export function createQueues(options: QueuesOptions): Queues {
   for (const queue of queues.values()) queue.on("error", ignore);
 
   const lanes = new Map<string, Queue>();
-  const laneListeners: ((queue: Queue) => void)[] = [];
   /** `whatsapp.<session>`: a lane of `whatsapp`. */
   const laneNamed = (name: string): Queue | undefined => {
     const known = lanes.get(name);
@@ -134,7 +133,6 @@ export function createQueues(options: QueuesOptions): Queues {
     const lane = new Queue(name, queueOptions);
     lane.on("error", ignore);
     lanes.set(name, lane);
-    for (const listener of laneListeners) listener(lane);
     return lane;
   };
   const get = (name: string): Queue | undefined => queues.get(name) ?? laneNamed(name);
@@ -195,10 +193,7 @@ export function createQueues(options: QueuesOptions): Queues {
   return {
     all: [...queues.values()],
     get,
-    onLane(listener) {
-      laneListeners.push(listener);
-      for (const lane of lanes.values()) listener(lane);
-    },
+    lanes: async () => (await Promise.all(names.map(lanesIn))).flat(),
     inLanes,
 
     async holding(queue, jobId) {
@@ -215,6 +210,9 @@ export function createQueues(options: QueuesOptions): Queues {
     async removeLane(name) {
       const queue = queueOfLane(name);
       await removeLane(queueOf(name), (jobs) => addMessages(jobs.map((job) => ({ ...job, queue }))));
+      const lane = lanes.get(name);
+      lanes.delete(name);
+      await lane?.close();
     },
 
     async addHunt(hunt) {

@@ -2,7 +2,7 @@ import { createBullBoard } from "@bull-board/api";
 import { BullMQAdapter } from "@bull-board/api/bullMQAdapter";
 import { ExpressAdapter } from "@bull-board/express";
 import type { Queue } from "bullmq";
-import type { Express, NextFunction, Request, Response } from "express";
+import { Router, type Express, type NextFunction, type Request, type Response } from "express";
 import { redact } from "../core/logger.ts";
 import { httpProblem } from "./problems.ts";
 
@@ -20,10 +20,10 @@ const BOARD_CSP =
  */
 const REFUSED = /^\/api\/queues\/[^/]+\/(?:add|retry\/[^/]+|[^/]+\/(?:update-data|retry))\/?$/i;
 
-/** The queues of the registry, and each lane as soon as it is known. */
+/** The queues of the registry, and the lanes that there are now. */
 export interface Shown {
   readonly all: readonly Queue[];
-  onLane(listener: (queue: Queue) => void): void;
+  lanes(): Promise<readonly Queue[]>;
 }
 
 export interface BullBoardOptions {
@@ -33,10 +33,11 @@ export interface BullBoardOptions {
 }
 
 /** Bull Board with every queue, numbers and texts masked. */
-export function createBoard({ queues, basePath }: BullBoardOptions): Express {
+export function createBoard({ queues, basePath }: BullBoardOptions): Router {
   const serverAdapter = new ExpressAdapter().setBasePath(basePath);
-  const { addQueue } = createBullBoard({
-    queues: queues.all.map(adapterOf),
+  const registry = queues.all.map(adapterOf);
+  const { replaceQueues } = createBullBoard({
+    queues: registry,
     serverAdapter,
     options: {
       uiConfig: {
@@ -49,10 +50,17 @@ export function createBoard({ queues, basePath }: BullBoardOptions): Express {
       },
     },
   });
-  queues.onLane((lane) => addQueue(adapterOf(lane)));
+  const router = Router();
+  router.use("/api/queues", async (_request, _response, next) => {
+    // With the database away it shows the lanes that it knows of.
+    const lanes = await queues.lanes().catch(() => undefined);
+    if (lanes) replaceQueues([...registry, ...lanes.map(adapterOf)]);
+    next();
+  });
   const board = serverAdapter.getRouter() as Express;
   board.disable("x-powered-by");
-  return board;
+  router.use(board);
+  return router;
 }
 
 function adapterOf(queue: Queue): BullMQAdapter {

@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { expect } from "vitest";
+import { patiently } from "./patience.ts";
 import type { Answer, TestService } from "./service.ts";
 
 export interface Accepted {
@@ -29,8 +30,13 @@ export async function statusOf(service: TestService, jobId: string): Promise<Ans
 
 /** Waits until nothing of the hunt is queued or being sent any more; answers its status. */
 export async function finished(service: TestService, jobId: string): Promise<Answer["body"]> {
-  await expect.poll(async () => (await statusOf(service, jobId)).state, { timeout: 25_000 }).toBe("finished");
-  return statusOf(service, jobId);
+  const { value } = await patiently(
+    () => statusOf(service, jobId),
+    ({ state }) => state === "finished",
+    25_000,
+  );
+  expect(value).toMatchObject({ state: "finished" });
+  return value;
 }
 
 /** Submits a hunt and waits for its end. */
@@ -52,8 +58,13 @@ export async function messageOf(service: TestService, messageId: string): Promis
 }
 
 export async function settles(service: TestService, messageId: string, status: string): Promise<Answer["body"]> {
-  await expect.poll(async () => (await messageOf(service, messageId)).status).toBe(status);
-  return messageOf(service, messageId);
+  const { value } = await patiently(
+    () => messageOf(service, messageId),
+    (message) => message.status === status,
+    15_000,
+  );
+  expect(value).toMatchObject({ status });
+  return value;
 }
 
 /** A French mobile number of its own for each `n` below 10,000, outside the sandbox's magic ones (0001 to 0006). */

@@ -1,8 +1,6 @@
-import { setTimeout as delay } from "node:timers/promises";
 import { phone } from "./hunts.ts";
+import { patiently } from "./patience.ts";
 import { contact, type World } from "./service.ts";
-
-const POLL_MS = 50;
 
 /** Contacts of a hunt, each with a number of its own. */
 export function contacts(count: number, first = 0): Record<string, unknown>[] {
@@ -23,14 +21,9 @@ export async function settled(world: World, total: number, timeoutMs?: number): 
 
 /** Reads until the value is as wished for. Unlike `expect.poll` it needs no test context, so concurrent tests share it. */
 export async function until<T>(read: () => Promise<T>, wished: (value: T) => boolean, timeoutMs = 40_000): Promise<T> {
-  const deadline = performance.now() + timeoutMs;
-  for (;;) {
-    const value = await read();
-    if (wished(value)) return value;
-    if (performance.now() > deadline)
-      throw new Error(`not so within ${timeoutMs} ms; at last: ${JSON.stringify(value)}`);
-    await delay(POLL_MS);
-  }
+  const { value, isSo } = await patiently(read, wished, timeoutMs);
+  if (!isSo) throw new Error(`not so within ${timeoutMs} ms; at last: ${JSON.stringify(value)}`);
+  return value;
 }
 
 export async function statusOf(world: World, messageId: string): Promise<string> {

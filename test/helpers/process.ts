@@ -35,7 +35,7 @@ export async function startProcess(environment: Record<string, string>): Promise
   keepEnvironment(environment);
   const { PATH = "" } = process.env;
   const child = spawn(process.execPath, [ENTRY], {
-    env: { PATH, LOG_LEVEL: "debug", ...environment },
+    env: { PATH, LOG_LEVEL: "debug", NODE_COMPILE_CACHE: inject("compiled"), ...environment },
     stdio: ["ignore", "pipe", "pipe"],
     detached: true,
   });

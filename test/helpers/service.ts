@@ -66,7 +66,8 @@ export async function openWorld(): Promise<World> {
     JOB_BACKOFF_MS: "50",
     LOCK_MS: "2000",
     STALLED_CHECK_MS: "500",
-    SWEEP_MS: "500",
+    // A round costs a dozen calls of the database, and most services here wait.
+    SWEEP_MS: "1500",
     WORKER_CONCURRENCY: "20",
     SUPPRESSION_SALT: "a salt of the tests, and of nobody else",
     SANDBOX_LATENCY_MS: "1",
@@ -103,7 +104,11 @@ export async function openWorld(): Promise<World> {
       return queue;
     },
     async [Symbol.asyncDispose]() {
-      for (const service of services) await service[Symbol.asyncDispose]();
+      for (const service of services) {
+        await service[Symbol.asyncDispose]();
+        // The worker goes on to other files, and keeps this one's variables.
+        service.logs.length = 0;
+      }
       for (const queue of queues.values()) await queue.close();
       const keys = await redis.keys(`${prefix}*`);
       if (keys.length > 0) await redis.del(...keys);

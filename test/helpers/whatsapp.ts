@@ -1,7 +1,8 @@
 import { randomBytes } from "node:crypto";
 import tls from "node:tls";
-import { expect, vi } from "vitest";
+import { expect } from "vitest";
 import { startFakeWhatsApp, type FakeWhatsApp } from "../fakes/whatsapp/server.ts";
+import { patiently } from "./patience.ts";
 import type { Answer, TestService, World } from "./service.ts";
 
 export const ENCRYPTION_KEY = randomBytes(32).toString("base64");
@@ -25,7 +26,6 @@ export async function openFakeWhatsApp(): Promise<FakeWhatsApp> {
 export const whatsappEnvironment = (fake: { url: string }, extra: Record<string, string> = {}) => ({
   WHATSAPP_ENCRYPTION_KEY: ENCRYPTION_KEY,
   WHATSAPP_WS_URL: fake.url,
-  WHATSAPP_LEASE_MS: "3000",
   WHATSAPP_ACK_TIMEOUT_MS: "1500",
   ...UNPACED,
   ...extra,
@@ -39,12 +39,19 @@ export const sessionPhone = (): string =>
 export const sessionOf = async (service: TestService, id: string): Promise<Answer["body"]> =>
   (await service.get(`/api/whatsapp/sessions/${id}`)).body;
 
-/** As `expect.poll`, which hooks may not use. */
-const PATIENTLY = { timeout: 20_000, interval: 50 };
+/** Looks at a session until it is as wished for; in hooks too, where `expect.poll` is not allowed. */
+async function untilSession(
+  service: TestService,
+  id: string,
+  wished: (session: Answer["body"]) => boolean,
+): Promise<Answer["body"]> {
+  return (await patiently(() => sessionOf(service, id), wished, 20_000)).value;
+}
 
 export async function untilState(service: TestService, id: string, state: string): Promise<Answer["body"]> {
-  await vi.waitFor(async () => expect((await sessionOf(service, id)).state).toBe(state), PATIENTLY);
-  return sessionOf(service, id);
+  const session = await untilSession(service, id, (found) => found.state === state);
+  expect(session).toMatchObject({ state });
+  return session;
 }
 
 /** Pairs a number as an operator does: asks, has the phone scan what is shown, and waits until it is open. */
@@ -57,8 +64,9 @@ export async function pair(
   const asked = await service.post("/api/whatsapp/sessions", { accountId, phone });
   expect(asked.status).toBe(202);
   const { id } = asked.body;
-  await vi.waitFor(async () => expect((await sessionOf(service, id)).qr).toBeTypeOf("string"), PATIENTLY);
-  await fake.scanQr(phone, (await sessionOf(service, id)).qr);
+  const { qr } = await untilSession(service, id, (session) => typeof session.qr === "string");
+  expect(qr).toBeTypeOf("string");
+  await fake.scanQr(phone, qr);
   await untilState(service, id, "open");
   return { id, phone, accountId };
 }

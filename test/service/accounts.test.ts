@@ -275,12 +275,24 @@ describe("how to stop, in a marketing SMS", () => {
     expect(await words(own, { senderPhone: "MaMarque" })).toBe("STOP au 36111");
     const twilio = await sendingFrom({ SMS_PROVIDER: "twilio", TWILIO_FROM: "MaMarque" });
     expect(await words(undefined, {}, twilio)).toEqual(refused);
+    // Which the operator is told at the start.
+    const closedTo = ({ logs }: TestService) =>
+      logs.find(({ msg }) => String(msg).includes("no short code"))?.["countries"];
+    expect(closedTo(twilio)).toEqual(["FR", "US", "other"]);
+    expect(closedTo(service)).toBeUndefined();
     expect(await words(undefined, { senderPhone: "+33987650000" }, twilio)).toBe(NOTICE);
     // It is not known yet which of them will carry it.
     const several = { SMS_PROVIDERS: "twilio,vonage", VONAGE_FROM: "MaMarque" };
     expect(await words(undefined, {}, await sendingFrom(several))).toEqual(refused);
-    const number = { ...several, SMS_STOP_NOTICE: "STOP au 36180" };
-    expect(await words(undefined, {}, await sendingFrom(number))).toBe("STOP au 36180");
+    const number = await sendingFrom({ ...several, SMS_STOP_NOTICE: "STOP au 36180" });
+    expect(await words(undefined, {}, number)).toBe("STOP au 36180");
+    expect(closedTo(number)).toBeUndefined();
+    const ofPolicies = await sendingFrom({
+      ...several,
+      DEFAULT_POLICY: "country",
+      SMS_STOP_NOTICE: "STOP; FR=STOP au 36180",
+    });
+    expect(closedTo(ofPolicies)).toEqual(["other"]);
     expect(await words(undefined, {}, await sendingFrom({ ...several, VONAGE_FROM: "+33987650000" }))).toBe(NOTICE);
 
     const one = { recipientPhone: nextPhone(), senderPhone: "MaMarque", message: "Bonjour" };

@@ -159,7 +159,8 @@ test.for(CELLS)("$dependency gone $where", async ({ dependency, boundary, first 
   if (REFUSED[name]) {
     if (!REFUSED[name].inLedger) {
       expect(await ledgerOf(accountId)).toEqual({ statuses: {}, credits: { balance: CREDITS, reserved: 0, spent: 0 } });
-      expect(await jobs()).toEqual(NO_JOBS);
+      // The sweeper may have brought an earlier cell's message a job, which finds that nothing is left to do.
+      await until(jobs, (found) => JSON.stringify(found) === JSON.stringify(NO_JOBS), SETTLED_MS);
     }
     expect((await next.post("/api/hunt/execute", body, headers)).status).toBe(202);
   }

@@ -459,6 +459,16 @@ test("waiting for a hunt outlasts a service that is away for a moment, and not o
   });
 });
 
+test("waiting for a hunt that is cancelled ends when nothing of it is being sent any more", async () => {
+  const ended = { state: "cancelled", finishedAt: "2026-11-22T10:00:00.000Z" };
+  const looks = [{ state: "running", finishedAt: null }, { state: "cancelled", finishedAt: null }, ended];
+  let calls = 0;
+  const url = await serve((_request, response) => answer(response, 200, looks[calls++]));
+  const waiting = createClient({ baseUrl: url, apiSecret: SECRET });
+  expect(valueOf(await waiting.waitForHunt("job", { pollMs: 1 }))).toEqual(ended);
+  expect(calls).toBe(3);
+});
+
 test("options that can never work are refused when the client is made", () => {
   expect(() => createClient({ baseUrl: "worker.example.com", apiSecret: SECRET })).toThrow(/baseUrl/);
   expect(() => createClient({ baseUrl: service.url, apiSecret: "" })).toThrow(/apiSecret/);

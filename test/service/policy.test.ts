@@ -1,13 +1,21 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { Clock } from "../../src/core/clock.ts";
 import { finished, messageOf, messagesOf, phone, run, settles, submit } from "../helpers/hunts.ts";
+import { until } from "../helpers/ledger.ts";
 import { accept, refusal, scriptedProvider, type Script, type ScriptedProvider } from "../helpers/scripted.ts";
 import { contact, openWorld, type TestService, type World } from "../helpers/service.ts";
 
 /** A clock that goes on from wherever it is put. */
-let offset = 0;
-const clock: Clock = { now: () => Date.now() + offset, monotonic: () => performance.now() };
-const putClock = (iso: string): void => void (offset = Date.parse(iso) - Date.now());
+function movableClock(): Clock & { put(iso: string): void } {
+  let offset = 0;
+  return {
+    now: () => Date.now() + offset,
+    monotonic: () => performance.now(),
+    put: (iso) => void (offset = Date.parse(iso) - Date.now()),
+  };
+}
+const clock = movableClock();
+const putClock = clock.put;
 
 let world: World;
 let service: TestService;
@@ -29,9 +37,9 @@ beforeEach(() => {
 
 const nextPhone = (): string => phone((last += 1));
 
-async function account(policy: unknown, columns: { consent_declared?: boolean } = {}): Promise<string> {
-  const id = await world.account();
-  await world.sql.query("update accounts set policy = $2, consent_declared = $3 where id = $1", [
+async function account(policy: unknown, columns: { consent_declared?: boolean } = {}, at = world): Promise<string> {
+  const id = await at.account();
+  await at.sql.query("update accounts set policy = $2, consent_declared = $3 where id = $1", [
     id,
     JSON.stringify(policy),
     columns.consent_declared ?? false,
@@ -75,46 +83,6 @@ describe("consent", () => {
 
 describe("hours", () => {
   const EVENING = "2026-11-23T22:30:00+01:00";
-
-  test("at night → it waits, says until when and why, and goes out when the hours begin", async () => {
-    putClock("2026-11-24T07:59:57+01:00");
-    const [accountId, to] = [await account("marketing-fr"), nextPhone()];
-    const { jobId, huntId } = await submit(service, { accountId, contacts: [agreed(to)] });
-    const only = async () => (await messagesOf(service, huntId))[0];
-    await expect.poll(async () => (await only())?.detail).toContain("Waits until 2026-11-24T07:00:00.000Z");
-    expect(await only()).toMatchObject({ status: "queued", reason: null, attempts: 0 });
-    expect((await only()).detail).toContain("Monday to Saturday 08:00–22:00, in Europe/Paris");
-    expect(provider.callsTo(to)).toBe(0);
-    await finished(service, jobId);
-    expect(await only()).toMatchObject({ status: "sent", attempts: 1, detail: null });
-    expect(clock.now()).toBeGreaterThanOrEqual(Date.parse("2026-11-24T08:00:00+01:00"));
-    expect(provider.callsTo(to)).toBe(1);
-  });
-
-  test("while it waits → its job sleeps: neither worker nor sweeper touches it", async () => {
-    // Longer than the sweeper leaves a message alone.
-    putClock("2026-11-24T07:59:51+01:00");
-    const [accountId, to] = [await account("marketing-fr"), nextPhone()];
-    const { jobId, huntId } = await submit(service, { accountId, contacts: [agreed(to)] });
-    await finished(service, jobId);
-    const [{ messageId, status }] = await messagesOf(service, huntId);
-    expect(status).toBe("sent");
-    // Once to find that it is night, once to send.
-    expect((await world.queue("sms").getJob(messageId))?.attemptsStarted).toBe(2);
-    expect(service.logs.filter(({ msg }) => msg === "work without a job was queued again")).toEqual([]);
-  });
-
-  test("Redis loses everything while it waits → it still waits, and goes out once", async () => {
-    putClock("2026-11-24T07:59:50+01:00");
-    const [accountId, to] = [await account("marketing-fr"), nextPhone()];
-    const { jobId, huntId } = await submit(service, { accountId, contacts: [agreed(to)] });
-    await expect.poll(async () => (await messagesOf(service, huntId))[0]?.detail).toContain("Waits until");
-    const keys = await world.redis.keys(`${world.prefix}:sms:*`);
-    await world.redis.del(...keys);
-    await finished(service, jobId);
-    expect(clock.now()).toBeGreaterThanOrEqual(Date.parse("2026-11-24T08:00:00+01:00"));
-    expect(provider.callsTo(to)).toBe(1);
-  });
 
   test("what expires before the hours begin → is skipped as expired when its time is over, and says why it waited", async () => {
     putClock(EVENING);
@@ -195,6 +163,65 @@ describe("hours", () => {
     await world.queue("sms").remove(messageId);
     putClock(EVENING);
     await settles(service, messageId, "unknown");
+    expect(provider.callsTo(to)).toBe(1);
+  });
+});
+
+describe.concurrent("just before the hours begin", () => {
+  const night = movableClock();
+
+  /** A hunt to one person, at that time of night. */
+  async function asleep(at: World, by: TestService) {
+    const [accountId, to] = [await account("marketing-fr", {}, at), nextPhone()];
+    const { jobId, huntId } = await submit(by, { accountId, contacts: [agreed(to)] });
+    const only = async () => (await messagesOf(by, huntId))[0];
+    const waiting = await until(only, (message) => Boolean(message?.detail?.includes("Waits until")), 15_000);
+    return { accountId, to, jobId, only, waiting };
+  }
+
+  let bedroom: World;
+  let sleeper: TestService;
+  beforeAll(async () => {
+    bedroom = await openWorld();
+    sleeper = await bedroom.start({}, { clock: night, providers: { sms: provider } });
+    // Longer than the sweeper leaves a message alone, and than what was read of an account is believed.
+    night.put("2026-11-24T07:59:50+01:00");
+  });
+  afterAll(() => bedroom[Symbol.asyncDispose]());
+
+  test("at night → it waits, says until when and why, and goes out when the hours begin; its job sleeps: neither worker nor sweeper touches it", async ({
+    expect,
+  }) => {
+    const { to, jobId, only, waiting } = await asleep(bedroom, sleeper);
+    expect(waiting).toMatchObject({ status: "queued", reason: null, attempts: 0 });
+    expect(waiting.detail).toContain("Waits until 2026-11-24T07:00:00.000Z");
+    expect(waiting.detail).toContain("Monday to Saturday 08:00–22:00, in Europe/Paris");
+    expect(provider.callsTo(to)).toBe(0);
+    await finished(sleeper, jobId);
+    expect(await only()).toMatchObject({ status: "sent", attempts: 1, detail: null });
+    expect(night.now()).toBeGreaterThanOrEqual(Date.parse("2026-11-24T08:00:00+01:00"));
+    expect(provider.callsTo(to)).toBe(1);
+    // Once to find that it is night, once to send.
+    expect((await bedroom.queue("sms").getJob(waiting.messageId))?.attemptsStarted).toBe(2);
+    expect(sleeper.logs.filter(({ msg }) => msg === "work without a job was queued again")).toEqual([]);
+  });
+
+  test("a policy that is changed while a message waits → the new one counts", async ({ expect }) => {
+    const { accountId, to, jobId, only } = await asleep(bedroom, sleeper);
+    await bedroom.sql.query(`update accounts set policy = '{"hours": {"sms": []}}' where id = $1`, [accountId]);
+    await finished(sleeper, jobId);
+    expect(await only()).toMatchObject({ status: "skipped", reason: "no_hours" });
+    expect(provider.callsTo(to)).toBe(0);
+  });
+
+  test("Redis loses everything while it waits → it still waits, and goes out once", async ({ expect }) => {
+    await using own = await openWorld();
+    const service = await own.start({}, { clock: night, providers: { sms: provider } });
+    const { to, jobId } = await asleep(own, service);
+    const keys = await own.redis.keys(`${own.prefix}:sms:*`);
+    await own.redis.del(...keys);
+    await finished(service, jobId);
+    expect(night.now()).toBeGreaterThanOrEqual(Date.parse("2026-11-24T08:00:00+01:00"));
     expect(provider.callsTo(to)).toBe(1);
   });
 });
@@ -336,18 +363,6 @@ describe("whose policy", () => {
     expect(await sending(accountId, [contact({ recipientPhone: nextPhone(), channel: "ringless_voice" })])).toEqual([
       "no_consent",
     ]);
-  });
-
-  test("one that is changed while a message waits → the new one counts", async () => {
-    // What was read of an account is believed for five seconds.
-    putClock("2026-11-24T07:59:52+01:00");
-    const [accountId, to] = [await account("marketing-fr"), nextPhone()];
-    const { jobId, huntId } = await submit(service, { accountId, contacts: [agreed(to)] });
-    await expect.poll(async () => (await messagesOf(service, huntId))[0]?.detail).toContain("Waits until");
-    await world.sql.query(`update accounts set policy = '{"hours": {"sms": []}}' where id = $1`, [accountId]);
-    await finished(service, jobId);
-    expect((await messagesOf(service, huntId))[0]).toMatchObject({ status: "skipped", reason: "no_hours" });
-    expect(provider.callsTo(to)).toBe(0);
   });
 
   test.each([

@@ -248,12 +248,17 @@ describe("API10:2023 unsafe consumption of what a provider says", () => {
       { providerMessageId: "" },
       { providerMessageId: "a\0b" },
     ];
-    for (const [n, answer] of odd.entries()) {
-      const to = phone(10 + n);
-      scripts.set(to, () => answer as never);
-      const { body } = await service.post("/api/phone/sms", { recipientPhone: to, message: TEXT });
+    const messages = await Promise.all(
+      odd.map(async (answer, n) => {
+        const to = phone(10 + n);
+        scripts.set(to, () => answer as never);
+        const { body } = await service.post("/api/phone/sms", { recipientPhone: to, message: TEXT });
+        return { to, id: body.messageId as string };
+      }),
+    );
+    for (const { to, id } of messages) {
       await expect
-        .poll(async () => (await service.get(`/api/messages/${body.messageId}`)).body.status)
+        .poll(async () => (await service.get(`/api/messages/${id}`)).body.status)
         .toMatch(/sent|unknown|failed/);
       expect(provider.callsTo(to)).toBe(1);
     }

@@ -33,7 +33,10 @@ beforeAll(async () => {
     inbound = port;
     return provider;
   });
-  service = await world.start({ SUPPRESSION_SALT: SALT }, {}, [sms, ...CHANNELS.filter(({ name }) => name !== "sms")]);
+  service = await world.start({ SUPPRESSION_SALT: SALT, SWEEP_MS: "500" }, {}, [
+    sms,
+    ...CHANNELS.filter(({ name }) => name !== "sms"),
+  ]);
 });
 afterAll(() => world[Symbol.asyncDispose]());
 

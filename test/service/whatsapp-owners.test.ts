@@ -11,7 +11,7 @@ import { openRedis } from "../helpers/redis-server.ts";
 import { contact, openWorld, type World } from "../helpers/service.ts";
 import { ENCRYPTION_KEY, openFakeWhatsApp, sessionPhone, whatsappEnvironment } from "../helpers/whatsapp.ts";
 
-const LEASE_MS = 3000;
+const LEASE_MS = 5000;
 /** Attempts that a process leaves behind are taken over this long after their begin at the latest. */
 const ENVIRONMENT = { WHATSAPP_TIMEOUT_MS: "2000", WHATSAPP_LEASE_MS: String(LEASE_MS) };
 const SETTLED_MS = 60_000;

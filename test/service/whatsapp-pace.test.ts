@@ -14,13 +14,16 @@ import {
 
 let world: World;
 let fake: FakeWhatsApp;
+/** What is shown of a session's pace is written when its lease is renewed. */
+const environment = (extra: Record<string, string> = {}) =>
+  whatsappEnvironment(fake, { WHATSAPP_LEASE_MS: "3000", ...extra });
 /** Its sessions have no limits of their own: each test sets those of its session. */
 let service: TestService;
 
 beforeAll(async () => {
   fake = await openFakeWhatsApp();
   world = await openWorld();
-  service = await world.start(whatsappEnvironment(fake));
+  service = await world.start(environment());
 });
 afterAll(async () => {
   await world[Symbol.asyncDispose]();
@@ -57,7 +60,7 @@ async function isPutOff(id: string, messageId: string): Promise<void> {
 test("the environment's pace: gaps between the shortest and the rate's, uneven, and shown in the session's status", async () => {
   await using own = await openWorld();
   const slow = await own.start(
-    whatsappEnvironment(fake, {
+    environment({
       WHATSAPP_MESSAGES_PER_MINUTE: "600",
       WHATSAPP_MIN_GAP_MS: "40",
       WHATSAPP_MAX_GAP_MS: "200",
@@ -132,7 +135,7 @@ test("a slow session does not slow another one", async () => {
 
 test("a new number's first day: five first contacts of ten, the others wait, people it knows do not; counted on after a restart", async () => {
   await using own = await openWorld();
-  const first = await own.start(whatsappEnvironment(fake));
+  const first = await own.start(environment());
   const { id, phone, accountId } = await paced({ newContactsPerDay: 10 }, [own, first]);
   const people = Array.from({ length: 7 }, person);
   const ids = await Promise.all(people.map((to) => sendText(first, accountId, to)));
@@ -149,7 +152,7 @@ test("a new number's first day: five first contacts of ten, the others wait, peo
   await settles(first, await sendText(first, accountId, acquainted?.to ?? "", "encore"), "delivered");
   await first.stop();
 
-  const second = await own.start(whatsappEnvironment(fake));
+  const second = await own.start(environment());
   await untilState(second, id, "open");
   const late = await sendText(second, accountId, person());
   await expect.poll(async () => (await own.queue(`whatsapp.${id}`).getDelayed()).length).toBe(3);
@@ -215,12 +218,12 @@ test("WhatsApp says until when, and later that it is over → so long, and no lo
 
 test("a restriction outlasts a restart", async () => {
   await using own = await openWorld();
-  const first = await own.start(whatsappEnvironment(fake));
+  const first = await own.start(environment());
   const { id, phone, accountId } = await pairedAccount(own, first, fake);
   fake.restrict(phone, { enforcementType: "DEFAULT", until: new Date(Date.now() + 3_600_000) });
   await expect.poll(async () => (await sessionOf(first, id)).coldPausedUntil).not.toBeNull();
   await first.stop();
-  const second = await own.start(whatsappEnvironment(fake));
+  const second = await own.start(environment());
   await untilState(second, id, "open");
   const cold = await sendText(second, accountId, person());
   await expect.poll(async () => (await own.queue(`whatsapp.${id}`).getDelayed()).length).toBe(1);

@@ -213,14 +213,32 @@ async function dumpOf(id: string): Promise<string> {
 /** What Redis has of a session's lane. */
 const keysInRedis = (id: string): Promise<string[]> => world.redis.keys(`${world.prefix}:whatsapp.${id}:*`);
 
-test("DELETE of an open session: the phone forgets the device, the database everything", async () => {
+/** Logs in to Bull Board; answers what reads the lanes that it shows. */
+async function boardLanes(): Promise<() => Promise<string[]>> {
+  const { headers } = await fetch(`${service.url}/admin/login`, {
+    method: "POST",
+    redirect: "manual",
+    body: new URLSearchParams({ secret: SECRET }),
+  });
+  const cookie = headers.get("set-cookie")?.split(";")[0] ?? "";
+  return async () => {
+    const board = await fetch(`${service.url}/admin/queues/api/queues`, { headers: { cookie } });
+    const { queues } = (await board.json()) as { queues: { name: string }[] };
+    return queues.map(({ name }) => name).filter((name) => name.startsWith("whatsapp."));
+  };
+}
+
+test("DELETE of an open session: the phone forgets the device, the database everything, Bull Board its lane", async () => {
   const { id, phone, accountId } = await pairedAccount(world, service, fake);
   const messageId = await sendText(service, accountId, recipient(901));
   await settles(service, messageId, "delivered");
   expect(await dumpOf(id)).toContain(id);
   expect(await keysInRedis(id)).toContain(`${world.prefix}:whatsapp.${id}:${messageId}`);
+  const lanes = await boardLanes();
+  await expect.poll(lanes).toContain(`whatsapp.${id}`);
   expect((await forget(id)).status).toBe(202);
   await expect.poll(() => dumpOf(id)).toBe("");
+  await expect.poll(lanes).not.toContain(`whatsapp.${id}`);
   expect(await keysInRedis(id)).toEqual([]);
   expect(fake.paired(phone)).toBe(false);
   await fake.waitFor(() => fake.connected(phone) === 0);

@@ -81,12 +81,15 @@ interface Stage extends AsyncDisposable {
   letGo(): Promise<void>;
 }
 
+/** How often steps are counted. */
+const OFTEN = { SWEEP_MS: "500" };
+
 async function stage(provider = scriptedProvider()): Promise<Stage> {
   const world = await openWorld();
   return {
     world,
     provider,
-    start: (environment = {}) => world.start(environment, { providers: { sms: provider } }),
+    start: (environment = {}) => world.start({ ...OFTEN, ...environment }, { providers: { sms: provider } }),
     async hold(service) {
       const accountId = await world.account();
       await world.queue("sms").pause();

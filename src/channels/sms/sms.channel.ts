@@ -7,7 +7,14 @@ import { previewRoute, type Prepared } from "./preview.routes.ts";
 import { twilioProvider } from "./providers/twilio/twilio.provider.ts";
 import { vonageProvider } from "./providers/vonage/vonage.provider.ts";
 import { countSegments } from "./segments.ts";
-import { DEFAULT_STOP_NOTICE, noticeFor, readStopNotices, type Notice, type StopNotices } from "./stop-notice.ts";
+import {
+  closedToNames,
+  DEFAULT_STOP_NOTICE,
+  noticeFor,
+  readStopNotices,
+  type Notice,
+  type StopNotices,
+} from "./stop-notice.ts";
 import { transliterate } from "./transliterate.ts";
 
 /** Twilio's limit for a body: https://www.twilio.com/docs/api/errors/21617 */
@@ -73,6 +80,7 @@ const settings: ChannelSettings<typeof env> = {
         const content: SmsContent = { text, segments: count.segments };
         return { content };
       },
+      closedTo: ({ oneWay, stopNoticeOf }) => (oneWay ? closedToNames(notices, stopNoticeOf) : []),
       routes: ({ termsOf }) => [previewRoute({ prepare, termsOf, maxSegments, maxLength: MAX_LENGTH })],
     };
   },

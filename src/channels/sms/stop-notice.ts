@@ -51,6 +51,22 @@ export function noticeFor(text: string, wanted: NoticeWanted, notices: StopNotic
   return holds(text, words) ? {} : { notice: words };
 }
 
+/** Where a name may not send a text that does not say itself how to stop: countries, `other` for all others. */
+export function closedToNames(
+  notices: StopNotices,
+  stopNoticeOf: (country: string | undefined) => true | string | undefined,
+): string[] {
+  // Countries with a marketing policy of their own, and those with words of their own.
+  const countries = new Set([...COUNTRIES_WITH_POLICY, ...notices.keys(), undefined]);
+  return [...countries].flatMap((country) => {
+    const notice = stopNoticeOf(country);
+    const closed = notice !== undefined && noticeFor("", { country, notice, answerable: false }, notices).fault;
+    return closed ? [country ?? "other"] : [];
+  });
+}
+
+const COUNTRIES_WITH_POLICY = ["FR", "US"];
+
 const NO_WAY_TO_STOP =
   "There is no way to stop: nobody can answer a sender that is a name. Name a short code in SMS_STOP_NOTICE or in the policy's stopNotice, or send from a number.";
 

@@ -208,10 +208,13 @@ describe("Twilio's variables", () => {
     expect(JSON.stringify(faults)).not.toMatch(/my-secret|too long"/);
   });
 
-  test("the defaults are Twilio's own address and 15 seconds", () => {
-    expect(schema.parse({})).toMatchObject({
+  test("the defaults are Twilio's own address, 15 seconds, and how a sender's rate is learnt", () => {
+    expect(schema.parse({})).toEqual({
       TWILIO_API_BASE_URL: "https://api.twilio.com",
       TWILIO_TIMEOUT_MS: 15_000,
+      SMS_RATE_MIN: 0.2,
+      SMS_RATE_STEP: 0.2,
+      SMS_RATE_CUT: 0.5,
     });
     expect(schema.safeParse({ TWILIO_API_BASE_URL: "api.twilio.com" }).success).toBe(false);
   });

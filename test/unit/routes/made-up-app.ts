@@ -121,7 +121,7 @@ export function madeUpApp(overrides: Partial<AppOptions> = {}) {
     trustProxy: false,
     log,
     clock,
-    queues: { all: [], onLane: () => {} },
+    queues: { all: [], lanes: async () => [] },
     isStopping: () => false,
     info: { title: "Made-up API", version: "1.2.3" },
     ...overrides,
