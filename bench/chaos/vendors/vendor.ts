@@ -16,6 +16,8 @@ export interface Accepted {
   told: { status: Reported; at: number }[];
   /** For a call that a machine took: what it recorded. */
   heard?: string;
+  /** When that was over, milliseconds since the epoch. */
+  heardAt?: number;
 }
 
 /** Something that a person wrote back, which was answered with a 2xx. */
