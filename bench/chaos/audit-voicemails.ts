@@ -11,6 +11,8 @@ export interface Voicemails {
   untrue: string[];
   /** Nothing was left. */
   silent: number;
+  /** Of those, in which Twilio reached no process at all. */
+  unreached: number;
   /** Twilio has asked what to leave, and nobody knows whether it got the answer: these stay sent. */
   undecided: number;
   /** The message was left, and Redis has lost what told of it. */
@@ -19,7 +21,7 @@ export interface Voicemails {
   excused: ReadonlySet<string>;
 }
 
-type Call = Pick<Accepted, "attemptId" | "heard" | "heardAt">;
+type Call = Pick<Accepted, "attemptId" | "heard" | "heardAt" | "reached">;
 
 interface Found {
   sql: pg.Pool;
@@ -39,13 +41,22 @@ export async function voicemailsOf(found: Found): Promise<Voicemails> {
     "select attempt_id from voicemail_instructions where not answered",
   );
   const unanswered = new Set(asked.map(({ attempt_id: id }) => id));
-  const result = { misheard: [] as string[], untrue: [] as string[], silent: 0, undecided: 0, lostWithRedis: 0 };
+  const result = {
+    misheard: [] as string[],
+    untrue: [] as string[],
+    silent: 0,
+    unreached: 0,
+    undecided: 0,
+    lostWithRedis: 0,
+  };
   const excused = new Set<string>();
   for (const row of found.rows) {
-    for (const { attemptId, heard, heardAt = 0 } of found.callsOf(row)) {
+    for (const { attemptId, heard, heardAt = 0, reached = true } of found.callsOf(row)) {
       if (heard === undefined) continue;
-      if (heard === "") result.silent += 1;
-      else if (!found.heard.includes(heard)) {
+      if (heard === "") {
+        result.silent += 1;
+        if (!reached) result.unreached += 1;
+      } else if (!found.heard.includes(heard)) {
         result.misheard.push(`attempt ${attemptId}: a machine recorded ${JSON.stringify(heard)}`);
       }
       if (heard === "" && /^(delivered|read)$/.test(row.status)) {

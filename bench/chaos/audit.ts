@@ -55,7 +55,10 @@ export interface Found {
   redisLosses: readonly number[];
 }
 
-type Taken = Pick<Accepted, "to" | "attemptId" | "heard" | "heardAt"> & { provider: string; told: Accepted["told"] };
+type Taken = Pick<Accepted, "to" | "attemptId" | "heard" | "heardAt" | "reached"> & {
+  provider: string;
+  told: Accepted["told"];
+};
 
 export async function audit(found: Found): Promise<Audit> {
   const { promised, accounts, watch } = found;

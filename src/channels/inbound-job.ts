@@ -42,10 +42,6 @@ const instructionsSchema = z.object({
   step: z.enum(["asked", "answered"]),
 });
 
-/** What is found out in the course of an attempt's call, each in a job of its own; its end is to count after all of them. */
-export const CALL_JOBS = ["asked", "answered", "failed"] as const;
-export const callJobId = (what: (typeof CALL_JOBS)[number], attemptId: string): string => `${what}-${attemptId}`;
-
 /** Of a job of the queue `inbound` that asks the provider what a message was charged. */
 export const CHARGE_JOB = "charge";
 

@@ -51,6 +51,10 @@ export interface Instructions {
   step: "asked" | "answered";
 }
 
+/** What is found out in the course of an attempt's call, each in a job of its own; its end is to count after all of them. */
+export const CALL_JOBS = ["asked", "answered", "failed"] as const;
+export const callJobId = (what: (typeof CALL_JOBS)[number], attemptId: string): string => `${what}-${attemptId}`;
+
 /** What a vendor's webhook brings. */
 export type InboundEvent =
   | ({ kind: "receipt" } & Receipt)

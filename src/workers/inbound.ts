@@ -1,9 +1,9 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { UnrecoverableError, type Job } from "bullmq";
-import { CALL_JOBS, callJobId, CHARGE_JOB, INBOUND_QUEUE, inboundJobSchema } from "../channels/inbound-job.ts";
+import { CHARGE_JOB, INBOUND_QUEUE, inboundJobSchema } from "../channels/inbound-job.ts";
 import { isStart } from "../channels/stop-words.ts";
 import { messageOf, UnavailableError } from "../core/errors.ts";
-import type { InboundEvent, Receipt } from "../core/inbound.ts";
+import { CALL_JOBS, callJobId, type InboundEvent, type Receipt } from "../core/inbound.ts";
 import type { Queues } from "../queues/index.ts";
 import type { Store } from "../store/store.ts";
 import type { Charges } from "./charges.ts";

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { startFakeTwilioVoice } from "../../../test/fakes/twilio-voice/fake-twilio-voice.ts";
+import { startFakeTwilioVoice, UNREACHED } from "../../../test/fakes/twilio-voice/fake-twilio-voice.ts";
 import type { Performance } from "../../../test/fakes/twilio-voice/fake-twilio-voice.ts";
 import { twilioError } from "./twilio.ts";
 import { attemptOf } from "./ticket.ts";
@@ -27,6 +27,7 @@ export const startTwilioVoice: StartVendor = async (postman) => {
     postman.after(answered, (performance) => {
       entry.heard = heardIn(performance);
       entry.heardAt = Date.now();
+      entry.reached = performance.statuses.some((status) => status !== UNREACHED);
       postman.report(
         entry,
         entry.heard === "" ? "failed" : "delivered",

@@ -18,6 +18,8 @@ export interface Accepted {
   heard?: string;
   /** When that was over, milliseconds since the epoch. */
   heardAt?: number;
+  /** Whether any process of ours answered during the call, the fallback included. */
+  reached?: boolean;
 }
 
 /** Something that a person wrote back, which was answered with a 2xx. */

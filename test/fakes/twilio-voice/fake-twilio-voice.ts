@@ -25,7 +25,7 @@ export interface Performance {
   error: boolean;
 }
 
-const UNREACHED = 504;
+export const UNREACHED = 504;
 /** https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides: `rt` of one request, `tt` with its retries. */
 const READ_MS = 15_000;
 const TOTAL_MS = 15_000;

@@ -1,7 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { UnavailableError } from "../../../../core/errors.ts";
-import type { Receipt } from "../../../../core/inbound.ts";
-import { callJobId } from "../../../inbound-job.ts";
+import { callJobId, type Receipt } from "../../../../core/inbound.ts";
 import type { WebhookDeps } from "../../../channel.ts";
 import { digestOf, voiceContentSchema, VOICE_QUEUE } from "../../content.ts";
 import type { Ticket } from "../../ticket.ts";
