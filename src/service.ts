@@ -4,6 +4,7 @@ import type { Logger } from "pino";
 import type { LaneHost, Provider, ProviderDefinition, ProviderDeps, WebhookDeps } from "./channels/channel.ts";
 import { failover } from "./channels/failover.ts";
 import { mediaRoutes } from "./channels/media.routes.ts";
+import { messageJobSchema } from "./channels/message-job.ts";
 import { singleRoute } from "./channels/single.routes.ts";
 import { createIsStop, isStart } from "./channels/stop-words.ts";
 import { createTermsOf } from "./channels/terms.ts";
@@ -96,6 +97,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   });
 
   const isStop = createIsStop(config.stopWords);
+  const takeDeps = { store, isStop, addInbound: queues.addInbound, idle: queues.idle };
   const inbound = createInbound(store, log, isStop);
   const lanes: LaneHost = {
     open: (lane, concurrency) => workers.lanes.open(lane, concurrency),
@@ -180,8 +182,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       ),
     },
     inbound: {
-      store,
-      isStop,
+      ...takeDeps,
       charges: createCharges({
         store,
         clock,
@@ -235,7 +236,9 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       ...(await webhooks(config, metrics, {
         clock,
         contentOf: (messageId) => store.contentOf(messageId),
-        take: (events) => keepEvents(events, { store, isStop, addInbound: queues.addInbound }),
+        jobContentOf: async (queue, messageId) =>
+          messageJobSchema.safeParse(await queues.dataOf(queue, messageId)).data?.content,
+        take: (events, id) => keepEvents(events, takeDeps, id),
       })),
       ...[...channels.values()].flatMap(
         ({ channel, provider }) =>

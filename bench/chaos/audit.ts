@@ -1,5 +1,6 @@
 import { whatsappIdOf } from "../../src/channels/whatsapp/providers/baileys/message-id.ts";
 import { creditFaults } from "./audit-credits.ts";
+import { voicemailsOf, type Voicemails } from "./audit-voicemails.ts";
 import { repliesLost, reportsLost } from "./audit-webhooks.ts";
 import type { Account } from "./double-process.ts";
 import type { Jobs } from "./jobs.ts";
@@ -33,10 +34,7 @@ export interface Audit {
   untold: string[];
   /** The same, of what Redis may have lost with its last second or all of it. */
   untoldWithRedis: { reports: number; replies: number };
-  /** Voicemails in which something else was left than the message. */
-  misheard: string[];
-  /** Voicemails in which nothing was left, because the ledger could not be read for too long. */
-  silent: number;
+  voicemails: Voicemails;
   credits: string[];
   stuck: string[];
   unknown: number;
@@ -57,7 +55,10 @@ export interface Found {
   redisLosses: readonly number[];
 }
 
-type Taken = Pick<Accepted, "to" | "attemptId" | "heard"> & { provider: string; told: Accepted["told"] };
+type Taken = Pick<Accepted, "to" | "attemptId" | "heard" | "heardAt" | "reached"> & {
+  provider: string;
+  told: Accepted["told"];
+};
 
 export async function audit(found: Found): Promise<Audit> {
   const { promised, accounts, watch } = found;
@@ -88,8 +89,16 @@ export async function audit(found: Found): Promise<Audit> {
   const exposed = ({ attempt_id: id, started_at: from, answered_at: to }: Row): boolean =>
     id !== null && watch.isExposed(id, { from, to: to ?? from });
   const unknown = rows.filter(({ status }) => status === "unknown");
-  const voicemails = vendors.filter(({ heard }) => heard !== undefined);
-  const untold = [...reportsLost(real, takenOf), ...(await repliesLost(watch.sql, accounts))];
+  const voicemails = await voicemailsOf({
+    sql: watch.sql,
+    isExposed: (id, during) => watch.isExposed(id, during),
+    heard: found.heard,
+    rows: real,
+    callsOf: (row) => takenOf(row).filter(({ attemptId: id }) => id === row.attempt_id),
+    isLostWithRedis: (at) => found.redisLosses.some((loss) => isLostWith(at, loss)),
+  });
+  const reported = real.filter(({ id }) => !voicemails.excused.has(id));
+  const untold = [...reportsLost(reported, takenOf), ...(await repliesLost(watch.sql, accounts))];
   const withRedis = ({ at }: { at: number }): boolean => found.redisLosses.some((loss) => isLostWith(at, loss));
   const sends = Object.entries({ ...accounts, whatsapp: { accepted: found.whatsapp } });
   return {
@@ -124,10 +133,7 @@ export async function audit(found: Found): Promise<Audit> {
       reports: untold.filter((each) => withRedis(each) && each.kind === "report").length,
       replies: untold.filter((each) => withRedis(each) && each.kind === "reply").length,
     },
-    misheard: voicemails
-      .filter(({ heard = "" }) => heard !== "" && !found.heard.includes(heard))
-      .map(({ heard, attemptId }) => `attempt ${attemptId}: a machine recorded ${JSON.stringify(heard)}`),
-    silent: voicemails.filter(({ heard }) => heard === "").length,
+    voicemails,
     credits: await creditFaults(watch.sql, rows),
     stuck: await found.jobs.stuck((id) => byId.get(id)?.status),
     unknown: unknown.length,

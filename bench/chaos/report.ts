@@ -15,7 +15,8 @@ export function verdict({ audit, requests, crashes, damage, quietMs }: ChaosResu
     ["sent, and denied by the ledger", audit.denied],
     ["not readable on the phone", audit.unreadable],
     ["webhooks taken, and forgotten", audit.untold],
-    ["something else left in a voicemail", audit.misheard],
+    ["something else left in a voicemail", audit.voicemails.misheard],
+    ["voicemails of which the ledger says what is not so", audit.voicemails.untrue],
     ["credits that differ", audit.credits],
     ["jobs stuck", audit.stuck],
     ["unknown without a fault", audit.unexplained],
@@ -36,6 +37,7 @@ export const sendsOf = ({ sends }: ChaosResult["audit"]): number => Object.value
 
 export function tableOf(result: ChaosResult): string {
   const { audit, damage, requests, quietMs } = result;
+  const { voicemails } = audit;
   const faults = Object.values(damage.faults).reduce((sum, n) => sum + n, 0);
   const rows: [string, string][] = [
     [
@@ -62,7 +64,10 @@ export function tableOf(result: ChaosResult): string {
       "webhooks taken",
       `${audit.webhooks.reports} reports, ${audit.webhooks.replies} replies; ${audit.untold.length} forgotten, lost with Redis: ${audit.untoldWithRedis.reports} and ${audit.untoldWithRedis.replies}`,
     ],
-    ["voicemails", `${audit.misheard.length} with something else, ${audit.silent} with nothing`],
+    [
+      "voicemails",
+      `${voicemails.misheard.length} with something else, ${voicemails.silent} with nothing (${voicemails.unreached} of them reached nobody), ${voicemails.untrue.length} told otherwise; ${voicemails.undecided} undecided, left but lost with Redis: ${voicemails.lostWithRedis}`,
+    ],
     ["quiet after", quietMs === undefined ? "not in time" : `${(quietMs / 1000).toFixed(1)} s`],
   ];
   const width = Math.max(...rows.map(([name]) => name.length));

@@ -181,14 +181,20 @@ export interface WebhookDeps {
   publicUrl: string;
   /**
    * Makes sure that these are not lost: they are queued, or in the ledger, once it resolves. Rejects with
-   * `UnavailableError` when neither can be had now, and the vendor is to call again.
+   * `UnavailableError` when neither can be had now, and the vendor is to call again. What has an id (`callJobId`) is queued once
+   * at a time.
    */
-  take(events: readonly InboundEvent[]): Promise<void>;
+  take(events: readonly InboundEvent[], id?: string): Promise<void>;
   /**
    * What a message says, for a vendor who asks; undefined when there is none, or it is not to be said any more. Rejects with
    * `UnavailableError`.
    */
   contentOf(messageId: string): Promise<unknown>;
+  /**
+   * What the message's job says, for while the ledger cannot be asked; undefined when there is none any more. It does not know
+   * who has said stop since the attempt. Rejects with `UnavailableError`.
+   */
+  jobContentOf(queue: string, messageId: string): Promise<unknown>;
 }
 
 /** A provider as the registry knows it: its variables, and how to make it from them. */

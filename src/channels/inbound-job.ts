@@ -11,6 +11,7 @@ const receiptSchema = z.object({
   status: z.enum(["sent", "delivered", "read", "failed"]),
   attempt: z.object({ messageId: z.uuid(), attemptId: z.uuid() }).exactOptional(),
   code: z.string().exactOptional(),
+  unlessInstructed: z.string().exactOptional(),
   suppress: z.boolean().exactOptional(),
   segments: z.int().positive().exactOptional(),
   price: z
@@ -34,6 +35,13 @@ const replySchema = z.object({
   at: z.number(),
 });
 
+/** How far a provider's question what to leave has come. Shape: `Instructions`. */
+const instructionsSchema = z.object({
+  kind: z.literal("instructions"),
+  attemptId: z.uuid(),
+  step: z.enum(["asked", "answered"]),
+});
+
 /** Of a job of the queue `inbound` that asks the provider what a message was charged. */
 export const CHARGE_JOB = "charge";
 
@@ -42,6 +50,6 @@ export type ChargeJob = z.output<typeof chargeJobSchema>;
 
 /** What any other job of the queue carries: all of one webhook. */
 export const inboundJobSchema = z.object({
-  events: z.array(z.discriminatedUnion("kind", [receiptSchema, replySchema])),
+  events: z.array(z.discriminatedUnion("kind", [receiptSchema, replySchema, instructionsSchema])),
 });
 export type InboundJob = z.output<typeof inboundJobSchema>;

@@ -8,6 +8,11 @@ export interface Receipt {
   attempt?: { messageId: string; attemptId: string };
   /** For `failed`: why, as the provider says it. */
   code?: string;
+  /**
+   * For `delivered` with an `attempt`: it holds only if the provider was answered what to leave. The code with which it has
+   * failed if the provider never asked; where nobody can tell, it is no more than `sent`.
+   */
+  unlessInstructed?: string;
   /** For `failed`: the recipient has asked never to be contacted again. */
   suppress?: boolean;
   /** What the provider counted and charged, where it says so. */
@@ -40,8 +45,21 @@ export interface Reply {
   at: number;
 }
 
+/** During an attempt's call a provider asks what to leave: `asked` is known before it is answered, `answered` after. */
+export interface Instructions {
+  attemptId: string;
+  step: "asked" | "answered";
+}
+
+/** What is found out in the course of an attempt's call, each in a job of its own; its end is to count after all of them. */
+export const CALL_JOBS = ["asked", "answered", "failed"] as const;
+export const callJobId = (what: (typeof CALL_JOBS)[number], attemptId: string): string => `${what}-${attemptId}`;
+
 /** What a vendor's webhook brings. */
-export type InboundEvent = ({ kind: "receipt" } & Receipt) | ({ kind: "reply" } & Reply);
+export type InboundEvent =
+  | ({ kind: "receipt" } & Receipt)
+  | ({ kind: "reply" } & Reply)
+  | ({ kind: "instructions" } & Instructions);
 
 /** Where a provider delivers what comes back later. Neither rejects: the store keeps trying. */
 export interface Inbound {

@@ -50,6 +50,8 @@ export interface RouteReply {
   /** Written as JSON; text or bytes go out as they are when `headers` have a `Content-Type`. */
   body: unknown;
   headers?: Record<string, string>;
+  /** Called when all of it has been handed to the network; never for a caller who has gone. */
+  sent?: () => void;
 }
 
 /**

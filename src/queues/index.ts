@@ -73,8 +73,11 @@ export interface Queues {
   addMessages(jobs: readonly NewMessageJob[]): Promise<void>;
   /** The whole submission at once: one job a chunk, and one that is done when all of them are. */
   addHunt(hunt: HuntJob): Promise<void>;
-  /** What a vendor's webhook brought, to be taken into the ledger. Rejects with `UnavailableError`. */
-  addInbound(job: InboundJob): Promise<void>;
+  /**
+   * What a vendor's webhook brought, to be taken into the ledger; changes nothing while there is a job of that id. Rejects with
+   * `UnavailableError`.
+   */
+  addInbound(job: InboundJob, jobId?: string): Promise<void>;
   /** Has a provider asked later what a message was charged; once a message. Rejects with `UnavailableError`. */
   addCharge(job: ChargeJob): Promise<void>;
   /** Of these jobs, the ids of those that will not run (any more) by themselves: there is none, or it has ended. */
@@ -239,13 +242,14 @@ export function createQueues(options: QueuesOptions): Queues {
       );
     },
 
-    async addInbound(job) {
+    async addInbound(job, jobId) {
       // Tried until the ledger has it. It holds what people wrote: once that is in the ledger, it is not kept here.
       const opts: JobsOptions = {
         attempts: PLAN_ATTEMPTS,
         backoff: PLAN_BACKOFF,
         stackTraceLimit: PLAN_STACK_TRACES,
         removeOnComplete: true,
+        ...(jobId === undefined ? {} : { jobId }),
       };
       await withRedis("adding what a vendor reports", () => queueOf(INBOUND_QUEUE).add("events", job, opts));
     },

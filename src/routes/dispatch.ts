@@ -101,6 +101,7 @@ function compile(route: Route, { secrets, maxBodyBytes }: DispatchOptions) {
     const { headers, originalUrl: url } = request;
     const checkedRequest = { params, query, body, idempotency, headers, url, requestId, log };
     const reply = await route.handle(checkedRequest as never);
+    if (reply.sent) response.once("finish", reply.sent);
     send(response, reply.status, reply.body, reply.headers);
   };
 }

@@ -1,4 +1,4 @@
-import type { Receipt, Reply } from "../core/inbound.ts";
+import type { Instructions, Receipt, Reply } from "../core/inbound.ts";
 import type { Idempotency } from "../core/route.ts";
 import type { Cap } from "../core/rules.ts";
 import type { AccountStore } from "./accounts.ts";
@@ -245,6 +245,10 @@ export interface Store {
   recordReceipt(receipt: Receipt): Promise<void>;
   /** Like `recordReceipt`, but rejects while the database is away: whoever brings it comes again. */
   takeReceipt(receipt: Receipt): Promise<void>;
+  /** Twice and in any order. */
+  takeInstructions(instructions: Instructions): Promise<void>;
+  /** How far the provider's question what to leave came; undefined: it has not asked, as far as the ledger knows. */
+  instructionsOf(attemptId: string): Promise<Instructions["step"] | undefined>;
   /** Like `recordReply`, but rejects while the database is away. */
   takeReply(reply: Reply & { stop: boolean; start?: boolean }): Promise<boolean>;
   /** Whether this is the first stop of that person. */

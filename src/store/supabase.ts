@@ -195,6 +195,10 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     recordOutcome: (outcome) => outcomes.add(outcome),
     recordReceipt: (receipt) => receipts.add(receipt),
     takeReceipt: (receipt) => takenReceipts.add(receipt),
+    takeInstructions: ({ attemptId, step }) =>
+      rpc("record_instructions", { p_attempt_id: attemptId, p_answered: step === "answered" }),
+    instructionsOf: async (attemptId) =>
+      (await rpc<"asked" | "answered" | null>("instructions_of", { p_attempt_id: attemptId })) ?? undefined,
     takeReply: (reply) => rpc("record_reply", { p_reply: toReplyRow(reply) }),
 
     recordReply: (reply) => replies.add(reply),
@@ -256,7 +260,10 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     },
 
     openSubmissions: (olderThanMs) => rpc("open_submissions", { p_older_than_ms: olderThanMs }),
-    tidy: () => rpc("tidy"),
+    async tidy() {
+      await rpc("tidy");
+      await rpc("tidy_instructions");
+    },
 
     async close(signal) {
       const drained = Promise.all(batchers.map((batcher) => batcher.drained()));

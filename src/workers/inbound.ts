@@ -1,9 +1,10 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { UnrecoverableError, type Job } from "bullmq";
-import { CHARGE_JOB, inboundJobSchema, type InboundJob } from "../channels/inbound-job.ts";
+import { CHARGE_JOB, INBOUND_QUEUE, inboundJobSchema } from "../channels/inbound-job.ts";
 import { isStart } from "../channels/stop-words.ts";
 import { messageOf, UnavailableError } from "../core/errors.ts";
-import type { InboundEvent } from "../core/inbound.ts";
+import { CALL_JOBS, callJobId, type InboundEvent, type Receipt } from "../core/inbound.ts";
+import type { Queues } from "../queues/index.ts";
 import type { Store } from "../store/store.ts";
 import type { Charges } from "./charges.ts";
 
@@ -11,7 +12,8 @@ import type { Charges } from "./charges.ts";
 const LEDGER_PATIENCE_MS = 500;
 
 interface TakeDeps {
-  store: Pick<Store, "takeReceipt" | "takeReply">;
+  store: Pick<Store, "takeReceipt" | "takeReply" | "takeInstructions" | "instructionsOf">;
+  idle: Queues["idle"];
   /** Whether a reply is a wish to be left alone. */
   isStop(text: string): boolean;
 }
@@ -24,15 +26,46 @@ export interface InboundWorkerDeps extends TakeDeps {
  * Takes what a webhook brought into the ledger, which bears each of it twice and in any order. Rejects with
  * `UnavailableError` when the database was away for any of it: all of it is to be brought again.
  */
-export async function takeEvents(events: readonly InboundEvent[], { store, isStop }: TakeDeps): Promise<void> {
+export async function takeEvents(events: readonly InboundEvent[], deps: TakeDeps): Promise<void> {
+  const { store, isStop } = deps;
   const taken = await Promise.allSettled(
     events.map(({ kind: _kind, ...what }): Promise<unknown> => {
-      if ("status" in what) return store.takeReceipt(what);
+      if ("step" in what) return store.takeInstructions(what);
+      if ("status" in what) return takeReceipt(what, deps);
       return store.takeReply({ ...what, stop: what.stop === true || isStop(what.text), start: isStart(what.text) });
     }),
   );
   const errors = taken.flatMap((each) => (each.status === "rejected" ? [each.reason as unknown] : []));
   if (errors.length > 0) throw errors.find((error) => error instanceof UnavailableError) ?? errors[0];
+}
+
+/** A receipt that holds only for a provider who was told what to leave waits for all that was found out during the call. */
+async function takeReceipt({ unlessInstructed, ...receipt }: Receipt, { store, idle }: TakeDeps): Promise<void> {
+  const { attempt } = receipt;
+  if (unlessInstructed === undefined || !attempt) return store.takeReceipt(receipt);
+  const { attemptId } = attempt;
+  // Before the ledger is asked: what leaves the queue in between is in the ledger then.
+  const waiting = await isWaiting(attemptId, idle);
+  const step = await store.instructionsOf(attemptId);
+  if (waiting) throw new UnavailableError("redis", "What was found out during the call is not in the ledger yet.");
+  if (step === "answered") return store.takeReceipt(receipt);
+  // A Redis that is away may have more of it.
+  if (waiting === undefined)
+    throw new UnavailableError("redis", "Redis cannot say what was found out during the call.");
+  if (step === "asked") return store.takeReceipt({ ...receipt, status: "sent" });
+  return store.takeReceipt({ ...receipt, status: "failed", code: unlessInstructed });
+}
+
+/** Whether some of it is still to be taken into the ledger; undefined: Redis is away. */
+async function isWaiting(attemptId: string, idle: TakeDeps["idle"]): Promise<boolean | undefined> {
+  const ids = CALL_JOBS.map((what) => callJobId(what, attemptId));
+  try {
+    const { missing, ended } = await idle(INBOUND_QUEUE, ids);
+    return missing.length + ended.length < ids.length;
+  } catch (error) {
+    if (error instanceof UnavailableError) return undefined;
+    throw error;
+  }
 }
 
 /**
@@ -42,7 +75,8 @@ export async function takeEvents(events: readonly InboundEvent[], { store, isSto
  */
 export async function keepEvents(
   events: readonly InboundEvent[],
-  { addInbound, ...deps }: TakeDeps & { addInbound(job: InboundJob): Promise<void> },
+  { addInbound, ...deps }: TakeDeps & Pick<Queues, "addInbound">,
+  jobId?: string,
 ): Promise<void> {
   const replies = events.filter(({ kind }) => kind === "reply");
   const stored = takeEvents(replies, deps).then(
@@ -53,7 +87,7 @@ export async function keepEvents(
   const left = (await Promise.race([stored, late])) ? events.filter(({ kind }) => kind !== "reply") : [...events];
   if (left.length === 0) return;
   try {
-    await addInbound({ events: left });
+    await addInbound({ events: left }, jobId);
   } catch (error) {
     if (!(error instanceof UnavailableError)) throw error;
     await takeEvents(left, deps);

@@ -1,8 +1,10 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { TcpProxy } from "../../bench/chaos/tcp-proxy.ts";
+import { attemptOf as attemptAt } from "../../bench/chaos/vendors/ticket.ts";
 import { PUBLIC_URL } from "../contract/voice-under-test.ts";
 import { type FakeCall, type FakeTwilioVoice, startFakeTwilioVoice } from "../fakes/twilio-voice/fake-twilio-voice.ts";
 import { type FileServer, LOOPBACK, startFileServer } from "../fakes/twilio-voice/file-server.ts";
+import { type Gate, openGate } from "../helpers/gate.ts";
 import { finished, messageOf, messagesOf, phone, settles, submit } from "../helpers/hunts.ts";
 import { statusOf, until } from "../helpers/ledger.ts";
 import { FILES } from "../helpers/media-files.ts";
@@ -15,7 +17,9 @@ const TEXT = "Bonjour, c'est au sujet de votre vélo : 90 € & casque <compris>
 let world: World;
 let twilio: FakeTwilioVoice;
 let files: FileServer;
+let database: Gate;
 let toDatabase: TcpProxy;
+let toRedis: TcpProxy;
 let service: TestService;
 
 beforeAll(async () => {
@@ -25,12 +29,13 @@ beforeAll(async () => {
     "/offre.mp3": { body: FILES.mp3 },
     "/page.mp3": { type: "text/html; charset=utf-8", body: FILES.html },
   });
-  const database = new URL(world.environment["SUPABASE_URL"] ?? "");
-  toDatabase = await TcpProxy.open(Number(database.port));
-  database.port = String(toDatabase.port);
+  database = await openGate(world.database.supabaseUrl);
+  toDatabase = await TcpProxy.open(Number(new URL(database.url).port));
+  toRedis = await TcpProxy.open(Number(new URL(inject("stack").redisUrl).port));
   service = await world.start(
     {
-      SUPABASE_URL: database.href.replace(/\/$/, ""),
+      REDIS_URL: `redis://127.0.0.1:${toRedis.port}`,
+      SUPABASE_URL: `http://127.0.0.1:${toDatabase.port}`,
       PUBLIC_URL,
       TWILIO_ACCOUNT_SID: twilio.accountSid,
       TWILIO_AUTH_TOKEN: twilio.authToken,
@@ -47,7 +52,9 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await world[Symbol.asyncDispose]();
+  await toRedis[Symbol.asyncDispose]();
   await toDatabase[Symbol.asyncDispose]();
+  await database[Symbol.asyncDispose]();
   await twilio[Symbol.asyncDispose]();
   await files[Symbol.asyncDispose]();
 });
@@ -66,6 +73,18 @@ async function call(
   return { id, to, call: twilio.callsTo(to)[0]! };
 }
 
+/** Has what waits for its next try looked at again; answers how much is still to be taken into the ledger. */
+async function hurried(): Promise<number> {
+  const inbound = world.queue("inbound");
+  for (const job of await inbound.getDelayed()) await job.promote().catch(() => {});
+  return inbound.getJobCountByTypes("waiting", "active", "delayed", "prioritized");
+}
+
+async function delivered(id: string): Promise<Awaited<ReturnType<typeof settles>>> {
+  await expect.poll(async () => (await hurried(), statusOf(world, id))).toBe("delivered");
+  return settles(service, id, "delivered");
+}
+
 /** Sent, but nobody knows yet whether it was heard. */
 const sent = (id: string) => settles(service, id, "sent");
 
@@ -76,7 +95,7 @@ describe("a voicemail through Twilio", () => {
     const { verbs } = await twilio.pickUp(made, "machine_end_beep");
     expect(verbs).toEqual([{ verb: "Say", text: TEXT, voice: "Polly.Lea", language: "fr-FR" }, { verb: "Hangup" }]);
     expect(await twilio.end(made, "completed", "machine_end_beep")).toEqual([204]);
-    expect(await settles(service, id, "delivered")).toMatchObject({ deliveredAt: expect.any(String) });
+    expect(await delivered(id)).toMatchObject({ deliveredAt: expect.any(String) });
     expect(twilio.callsTo(to)).toHaveLength(1);
   });
 
@@ -86,7 +105,7 @@ describe("a voicemail through Twilio", () => {
     const { verbs } = await twilio.pickUp(made, "machine_end_silence");
     expect(verbs).toEqual([{ verb: "Play", url: audioUrl }, { verb: "Hangup" }]);
     await twilio.end(made, "completed", "machine_end_silence");
-    await settles(service, id, "delivered");
+    await delivered(id);
   });
 
   test.each([
@@ -115,10 +134,13 @@ describe("a voicemail through Twilio", () => {
 
   test("a report that comes before the call's id is known, and twice again after, counts once", async () => {
     let early: number[] = [];
-    twilio.beforeAnswer = async (made) => (early = await twilio.end(made, "completed", "machine_end_beep"));
+    twilio.beforeAnswer = async (made) => {
+      await twilio.pickUp(made, "machine_end_beep");
+      early = await twilio.end(made, "completed", "machine_end_beep");
+    };
     const { id, call: made } = await call();
     twilio.beforeAnswer = undefined;
-    expect(await settles(service, id, "delivered")).toMatchObject({ providerMessageId: made.sid });
+    expect(await delivered(id)).toMatchObject({ providerMessageId: made.sid });
     expect(early).toEqual([204]);
     expect(await twilio.end(made, "completed", "machine_end_beep", 2)).toEqual([204, 204]);
     const { rows } = await world.sql.query(
@@ -147,7 +169,7 @@ describe("a voicemail through Twilio", () => {
     const made = twilio.callsTo(to).find(({ form }) => form !== undefined)!;
     expect((await twilio.pickUp(made, "machine_end_beep")).verbs).toHaveLength(2);
     await twilio.end(made, "completed", "machine_end_beep");
-    expect(await settles(service, id, "delivered")).toMatchObject({ providerMessageId: made.sid, attempts: 1 });
+    expect(await delivered(id)).toMatchObject({ providerMessageId: made.sid, attempts: 1 });
     expect(twilio.requests.filter(({ form }) => form["To"] === to)).toHaveLength(1);
   });
 
@@ -178,21 +200,35 @@ describe("a voicemail through Twilio", () => {
     expect((await messageOf(service, id)).status).toBe("failed");
   });
 
-  test("while the database is away the machine records silence, and then the message", async () => {
+  test("while the database is away the message is read from its job", async () => {
     const { id, call: made } = await call();
     await sent(id);
     await toDatabase.cut("refuse");
+    expect((await twilio.pickUp(made, "machine_end_beep")).verbs).toEqual([
+      expect.objectContaining({ text: TEXT }),
+      { verb: "Hangup" },
+    ]);
+    await twilio.end(made, "completed", "machine_end_beep");
+    await toDatabase.mend();
+    await delivered(id);
+  });
+
+  test("while there is no job either the machine records silence, and then the message", async () => {
+    const { id, call: made } = await call();
+    await sent(id);
+    await world.queue("voice").remove(id);
+    await toDatabase.cut("refuse");
     const address = made.form?.["Url"] ?? "";
-    const form = { CallSid: made.sid, CallStatus: "in-progress", AnsweredBy: "machine_end_beep" };
-    const ask = (url: string) =>
+    // Whether Twilio says again who has picked up is not documented.
+    const ask = (url: string, form: Record<string, string> = { CallSid: made.sid, CallStatus: "in-progress" }) =>
       fetch(url.split("#")[0]!.replace(PUBLIC_URL, service.url), {
         method: "POST",
         headers: { "content-type": "application/x-www-form-urlencoded", "x-twilio-signature": twilio.sign(url, form) },
         body: new URLSearchParams(form).toString(),
       });
-    const waiting = await (await ask(address)).text();
+    const waiting = await (await ask(address, { CallSid: made.sid, AnsweredBy: "machine_end_beep" })).text();
     expect(waiting).toMatch(
-      /<Pause length="2"\/><Redirect method="POST">https:\/\/worker\.example\.com\/[^<]+\?waited=1</,
+      /<Pause length="2"\/><Redirect method="POST">https:\/\/worker\.example\.com\/[^<]+\?waited=1#rc=3&amp;rp=5xx,ct,rt</,
     );
     await toDatabase.mend();
     const redirect = /<Redirect method="POST">([^<]+)</.exec(waiting)?.[1] ?? "";
@@ -203,6 +239,123 @@ describe("a voicemail through Twilio", () => {
       "<Response><Hangup/></Response>",
     );
     await toDatabase.mend();
+  });
+});
+
+describe("a machine has picked up", () => {
+  const MACHINE = "machine_end_beep";
+  const ended = (made: FakeCall) => twilio.end(made, "completed", MACHINE);
+  const attemptOf = (made: FakeCall) => attemptAt(made.form?.["Url"]);
+
+  test("and we are reached by the fallback alone → the message is left, and delivered", async () => {
+    const { id, call: made } = await call();
+    await sent(id);
+    const reached = twilio.via;
+    let times = 0;
+    twilio.via = (url) => ((times += 1) <= 4 ? "http://127.0.0.1:1/" : reached(url));
+    const { verbs, statuses } = await twilio.pickUp(made, MACHINE);
+    twilio.via = reached;
+    expect(statuses).toEqual([504, 504, 504, 504, 200]);
+    expect(verbs).toEqual([expect.objectContaining({ text: TEXT }), { verb: "Hangup" }]);
+    expect(await ended(made)).toEqual([204]);
+    await delivered(id);
+  });
+
+  test("and we are not reached at all → Twilio says that an error has occurred, and the message has failed, once", async () => {
+    const { id, to, call: made } = await call();
+    await sent(id);
+    const reached = twilio.via;
+    twilio.via = () => "http://127.0.0.1:1/";
+    expect(await twilio.pickUp(made, MACHINE)).toMatchObject({ verbs: [], error: true });
+    twilio.via = reached;
+    expect(await ended(made)).toEqual([204]);
+    const message = await settles(service, id, "failed");
+    expect(message).toMatchObject({ code: "twilio_no_instructions", attempts: 1, deliveredAt: null });
+    expect(twilio.callsTo(to)).toHaveLength(1);
+    expect((await service.post(`/api/jobs/voice/${id}/retry`, {})).status).toBe(409);
+  });
+
+  test("and Twilio cannot play what it was told → it hangs up, and the message has failed", async () => {
+    const { id, call: made } = await call();
+    await sent(id);
+    const gone = { ErrorCode: "11200", ErrorUrl: "https://cdn.example.com/offre.mp3" };
+    expect((await twilio.pickUp(made, MACHINE, gone)).verbs).toEqual([{ verb: "Hangup" }]);
+    await ended(made);
+    expect(await settles(service, id, "failed")).toMatchObject({ code: "twilio_not_played" });
+  });
+
+  test("what was found out during the call counts before its end, whichever is taken first", async () => {
+    const { id, call: made } = await call();
+    await sent(id);
+    const inbound = world.queue("inbound");
+    const attemptId = attemptOf(made);
+    // As if its worker had not got through to the ledger: it waits for its next try.
+    const events = [{ kind: "instructions", attemptId, step: "answered" }];
+    const late = await inbound.add("events", { events }, { jobId: `answered-${attemptId}`, delay: 3_600_000 });
+    await twilio.pickUp(made, MACHINE);
+    await ended(made);
+    // The end has been looked at, and waits as well.
+    await until(
+      () => inbound.getDelayedCount(),
+      (count) => count === 2,
+    );
+    expect((await messageOf(service, id)).status).toBe("sent");
+    await late.promote();
+    await delivered(id);
+  });
+
+  test("and Redis is away → what was left is delivered at once; what was not cannot be told yet", async () => {
+    const [heard, silent] = [await call(), await call()];
+    for (const { id } of [heard, silent]) await sent(id);
+    await toRedis.cut("refuse");
+    await until(
+      async () => (await service.get("/api/queues/stats")).status,
+      (status) => status === 503,
+    );
+    expect((await twilio.pickUp(heard.call, MACHINE)).verbs).toHaveLength(2);
+    const answered = "select from voicemail_instructions where answered and attempt_id = $1";
+    await until(
+      async () => (await world.sql.query(answered, [attemptOf(heard.call)])).rowCount,
+      (count) => count === 1,
+    );
+    expect(await ended(heard.call)).toEqual([204]);
+    expect(await statusOf(world, heard.id)).toBe("delivered");
+    expect(await ended(silent.call)).toEqual([503, 503, 503, 503]);
+    await toRedis.mend();
+    await until(
+      () => ended(silent.call),
+      (statuses) => statuses.at(-1) === 204,
+    );
+    expect(await settles(service, silent.id, "failed")).toMatchObject({ code: "twilio_no_instructions" });
+  });
+
+  test("and has gone before it was answered → nobody can tell, and the message stays sent", async () => {
+    const { id, call: made } = await call();
+    await sent(id);
+    const form = { CallSid: made.sid, AnsweredBy: MACHINE };
+    const address = made.form?.["Url"] ?? "";
+    const held = database.hold("content_of", "before");
+    const leaving = new AbortController();
+    const asking = fetch(twilio.via(address.split("#")[0]!), {
+      method: "POST",
+      headers: { "x-twilio-signature": twilio.sign(address, form) },
+      body: new URLSearchParams(form),
+      signal: leaving.signal,
+    });
+    const gone = asking.catch((error: unknown) => error);
+    await held;
+    leaving.abort();
+    expect(await gone).toMatchObject({ name: "AbortError" });
+    // By its answer the service knows of everything that came before.
+    await service.get("/health");
+    database.release("content_of");
+    const asked = "select answered from voicemail_instructions where attempt_id = $1";
+    await expect
+      .poll(async () => (await world.sql.query(asked, [attemptOf(made)])).rows)
+      .toEqual([{ answered: false }]);
+    await ended(made);
+    await expect.poll(hurried).toBe(0);
+    expect((await messageOf(service, id)).status).toBe("sent");
   });
 });
 

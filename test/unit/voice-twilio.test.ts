@@ -45,11 +45,12 @@ describe("what is asked of Twilio", () => {
     const provider = await twilioVoiceAt(fake.url);
     const { providerMessageId } = await provider.send(ATTEMPT, signal);
     expect(fake.calls[0]?.sid).toBe(providerMessageId);
-    const { Url, StatusCallback, ...rest } = fake.requests[0]?.form ?? {};
+    const { Url, FallbackUrl, StatusCallback, ...rest } = fake.requests[0]?.form ?? {};
     expect(rest).toEqual({
       To: TO,
       From: FROM,
       Method: "POST",
+      FallbackMethod: "POST",
       StatusCallbackMethod: "POST",
       StatusCallbackEvent: "completed",
       MachineDetection: "DetectMessageEnd",
@@ -58,6 +59,7 @@ describe("what is asked of Twilio", () => {
       TimeLimit: "300",
     });
     expect(Url).toMatch(/^https:\/\/worker\.example\.com\/webhooks\/twilio\/voice\/[\w.-]+#rc=3&rp=5xx,ct,rt$/);
+    expect(FallbackUrl).toBe(Url);
     expect(StatusCallback).toBe(Url?.replace("#", "/status#"));
     expect(Url).not.toContain(PUBLIC_URL.toUpperCase());
     for (const address of [Url, StatusCallback]) {
@@ -120,10 +122,12 @@ describe("what Twilio's refusals mean", () => {
   });
 });
 
+const LEFT = { status: "delivered", unlessInstructed: "twilio_no_instructions" };
+
 test.each<[string | undefined, string | undefined, object | undefined]>([
-  ["completed", "machine_end_beep", { status: "delivered" }],
-  ["completed", "machine_end_silence", { status: "delivered" }],
-  ["completed", "machine_end_other", { status: "delivered" }],
+  ["completed", "machine_end_beep", LEFT],
+  ["completed", "machine_end_silence", LEFT],
+  ["completed", "machine_end_other", LEFT],
   ["completed", "human", { status: "failed", code: "twilio_answered_by_human" }],
   ["completed", "fax", { status: "failed", code: "twilio_answered_by_fax" }],
   ["completed", "unknown", { status: "failed", code: "twilio_answered_by_unknown" }],

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { startFakeTwilioVoice } from "../../../test/fakes/twilio-voice/fake-twilio-voice.ts";
+import { startFakeTwilioVoice, UNREACHED } from "../../../test/fakes/twilio-voice/fake-twilio-voice.ts";
 import type { Performance } from "../../../test/fakes/twilio-voice/fake-twilio-voice.ts";
 import { twilioError } from "./twilio.ts";
 import { attemptOf } from "./ticket.ts";
@@ -26,7 +26,13 @@ export const startTwilioVoice: StartVendor = async (postman) => {
     const answered = postman.within(RINGS_MS).then(() => fake.pickUp(call, MACHINE));
     postman.after(answered, (performance) => {
       entry.heard = heardIn(performance);
-      postman.report(entry, "delivered", async () => (await fake.end(call, "completed", MACHINE)).at(-1) ?? 0);
+      entry.heardAt = Date.now();
+      entry.reached = performance.statuses.some((status) => status !== UNREACHED);
+      postman.report(
+        entry,
+        entry.heard === "" ? "failed" : "delivered",
+        async () => (await fake.end(call, "completed", MACHINE)).at(-1) ?? 0,
+      );
     });
   };
   return {
@@ -39,7 +45,7 @@ export const startTwilioVoice: StartVendor = async (postman) => {
   };
 };
 
-/** What the machine recorded; nothing but silence: an empty text. */
+/** What of ours the machine recorded; nothing but silence, or Twilio's own error: an empty text. */
 function heardIn({ verbs }: Performance): string {
   return verbs
     .flatMap((verb) => (verb.verb === "Say" ? [verb.text] : verb.verb === "Play" ? [verb.url] : []))

@@ -16,6 +16,10 @@ export interface Accepted {
   told: { status: Reported; at: number }[];
   /** For a call that a machine took: what it recorded. */
   heard?: string;
+  /** When that was over, milliseconds since the epoch. */
+  heardAt?: number;
+  /** Whether any process of ours answered during the call, the fallback included. */
+  reached?: boolean;
 }
 
 /** Something that a person wrote back, which was answered with a 2xx. */

@@ -8,6 +8,9 @@ import { textContentOf, textSchema } from "../text.ts";
 /** What is left in the recipient's voicemail: a text to speak or a recording to play. */
 export type VoiceContent = { text: string } | { audioUrl: string };
 
+/** The queue that its jobs are in. */
+export const VOICE_QUEUE = "voice";
+
 /** About three minutes of speech. Our choice; it is no vendor's limit. */
 export const MAX_TEXT_LENGTH = 3000;
 const MAX_URL_LENGTH = 2048;

@@ -12,8 +12,8 @@ export interface Ticket {
 export interface Tickets {
   /** Fit for a path. */
   issue(ticket: Ticket): string;
-  /** Undefined for one that is not ours, was changed, or has expired. */
-  read(token: string): Ticket | undefined;
+  /** `issuedAt`: milliseconds since the epoch. Undefined for one that is not ours, was changed, or has expired. */
+  read(token: string): (Ticket & { issuedAt: number }) | undefined;
 }
 
 interface TicketOptions {
@@ -44,7 +44,7 @@ export function createTickets({ secret, purpose, clock, validMs }: TicketOptions
         Buffer.from(payload, "base64url").toString("utf8"),
       ) as [string, string, string, number];
       if (expiresAt <= clock.now()) return undefined;
-      return { messageId, attemptId, digest };
+      return { messageId, attemptId, digest, issuedAt: expiresAt - validMs };
     },
   };
 }

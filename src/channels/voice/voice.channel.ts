@@ -3,11 +3,18 @@ import { sandboxProvider } from "../sandbox.ts";
 import { optionalText, textSchema } from "../text.ts";
 import { twilioVoiceProvider } from "./providers/twilio-voice/twilio-voice.provider.ts";
 import { voicePartnerProvider } from "./providers/voicepartner/voicepartner.provider.ts";
-import { audioUrlSchema, contentOf, MAX_TEXT_LENGTH, type VoiceContent, voiceContentSchema } from "./content.ts";
+import {
+  audioUrlSchema,
+  contentOf,
+  MAX_TEXT_LENGTH,
+  VOICE_QUEUE,
+  type VoiceContent,
+  voiceContentSchema,
+} from "./content.ts";
 
 export const voiceChannel: Channel<VoiceContent> = {
   name: "ringless_voice",
-  queue: "voice",
+  queue: VOICE_QUEUE,
   providerVariable: "VOICE_PROVIDER",
   providers: [twilioVoiceProvider, voicePartnerProvider, sandboxProvider("ringless_voice")],
   content: voiceContentSchema,

@@ -19,11 +19,16 @@ export interface FakeCall {
 /** What the person, or the machine, hears. */
 export interface Performance {
   verbs: Verb[];
-  /** Every status with which we were answered, in order; 504 where nobody was reached. */
+  /** Every status with which we were answered, in order; 504 where nobody was reached or answered in time. */
   statuses: number[];
+  /** Neither the address nor the fallback gave any instructions: Twilio says that an application error has occurred. */
+  error: boolean;
 }
 
-const UNREACHED = 504;
+export const UNREACHED = 504;
+/** https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides: `rt` of one request, `tt` with its retries. */
+const READ_MS = 15_000;
+const TOTAL_MS = 15_000;
 
 interface Form {
   [name: string]: string;
@@ -90,15 +95,35 @@ export class FakeTwilioVoice implements AsyncDisposable {
     return full;
   }
 
-  /** Somebody or something picks up: asks what to do, and does it to the end. */
-  async pickUp(call: FakeCall, answeredBy: string | undefined): Promise<Performance> {
-    const performance: Performance = { verbs: [], statuses: [] };
+  /**
+   * Somebody or something picks up: asks what to do, at the fallback when that fails, and does it to the end. `error`: what
+   * goes wrong in doing it, the first time.
+   */
+  async pickUp(
+    call: FakeCall,
+    answeredBy: string | undefined,
+    error?: { ErrorCode: string; ErrorUrl: string },
+  ): Promise<Performance> {
+    const performance: Performance = { verbs: [], statuses: [], error: false };
     const form = this.#formOf(call, { CallStatus: "in-progress", ...(answeredBy ? { AnsweredBy: answeredBy } : {}) });
+    let failing = error;
     let address = call.form?.["Url"];
     while (address !== undefined) {
-      const { status, body, type } = await this.#post(address, form, performance.statuses);
+      let { status, body, type } = await this.#post(address, form, performance.statuses);
+      const failed = status === 200 ? failing : { ErrorCode: "11200", ErrorUrl: address.split("#")[0]! };
+      failing = undefined;
+      if (failed) {
+        const fallback = call.form?.["FallbackUrl"];
+        status = UNREACHED;
+        if (fallback) {
+          ({ status, body, type } = await this.#post(fallback, { ...form, ...failed }, performance.statuses));
+        }
+      }
       address = undefined;
-      if (status !== 200) break;
+      if (status !== 200) {
+        performance.error = true;
+        break;
+      }
       if (!type.startsWith("text/xml")) throw new Error(`12300: ${type}`);
       for (const verb of readTwiml(body)) {
         performance.verbs.push(verb);
@@ -136,15 +161,19 @@ export class FakeTwilioVoice implements AsyncDisposable {
     return { ...account, CallSid: sid, To: to, Called: to, From: from, Caller: from, ...more };
   }
 
-  /** One webhook, with as many retries on 5xx as its address asks for. */
+  /** One webhook, with the retries that its address asks for; without a word: one, when nobody is reached. */
   async #post(
     address: string,
     form: Form,
     statuses: number[],
   ): Promise<{ status: number; body: string; type: string }> {
     const [target = "", fragment = ""] = address.split("#");
-    const retries = Number(new URLSearchParams(fragment).get("rc") ?? 0);
+    const overrides = new URLSearchParams(fragment);
+    const retries = Number(overrides.get("rc") ?? 1);
+    const policy = (overrides.get("rp") ?? "ct").split(",");
+    const deadline = performance.now() + TOTAL_MS;
     for (let i = 0; ; i += 1) {
+      const patience = AbortSignal.timeout(Math.max(1, Math.min(READ_MS, Math.ceil(deadline - performance.now()))));
       const response = await fetch(this.via(target), {
         method: "POST",
         headers: {
@@ -152,12 +181,17 @@ export class FakeTwilioVoice implements AsyncDisposable {
           "x-twilio-signature": this.sign(target, form),
         },
         body: new URLSearchParams(form).toString(),
+        signal: patience,
       }).catch(() => undefined);
-      const status = response?.status ?? UNREACHED;
+      // An answer that breaks off is none.
+      const body = await response?.text().catch(() => undefined);
+      const status = body === undefined ? UNREACHED : (response?.status ?? UNREACHED);
       statuses.push(status);
       const type = response?.headers.get("content-type") ?? "";
-      const body = (await response?.text()) ?? "";
-      if (status < 500 || i >= retries) return { status, body, type };
+      const kinds = body === undefined ? ["ct", "rt"] : [`${Math.floor(status / 100)}xx`];
+      const again = /^[45]xx/.test(kinds[0]!) || body === undefined;
+      const wanted = policy.includes("all") || kinds.some((kind) => policy.includes(kind));
+      if (!again || !wanted || i >= retries || performance.now() >= deadline) return { status, body: body ?? "", type };
     }
   }
 

@@ -76,6 +76,8 @@ export class TwilioVoiceProvider implements Provider<VoiceContent> {
         from: this.#senderOf(request),
         url: twimlUrl(publicUrl, token),
         method: "POST",
+        fallbackUrl: twimlUrl(publicUrl, token),
+        fallbackMethod: "POST",
         statusCallback: statusUrl(publicUrl, token),
         statusCallbackMethod: "POST",
         statusCallbackEvent: ["completed"],

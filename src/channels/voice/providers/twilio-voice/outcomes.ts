@@ -1,5 +1,5 @@
 /** What a call came to, as a receipt says it. */
-export type CallOutcome = { status: "delivered" } | { status: "failed"; code: string };
+export type CallOutcome = { status: "delivered"; unlessInstructed: string } | { status: "failed"; code: string };
 
 /** AMD with `DetectMessageEnd` answers these when the greeting is over and the voicemail records. */
 const RECORDING = new Set(["machine_end_beep", "machine_end_silence", "machine_end_other"]);
@@ -20,14 +20,18 @@ export function isRecording(answeredBy: string | undefined): boolean {
  * | `twilio_canceled` | somebody canceled it at Twilio |
  * | `twilio_answered_by_human`, `_fax`, `_unknown` | picked up by something that records nothing; hung up at once |
  * | `twilio_withdrawn` | a machine picked up, but the message was not to be left any more (`webhooks.ts` reports it) |
+ * | `twilio_no_instructions` | a machine picked up, but Twilio could not learn from us what to leave |
+ * | `twilio_not_played` | a machine picked up, but Twilio could not say or play what it was told (`webhooks.ts` reports it) |
  * | `twilio_not_detected` | it ended before anybody could tell who had picked up |
+ *
+ * A machine alone does not make it `delivered`: Twilio reports `completed` as well when it has left nothing.
  *
  * https://www.twilio.com/docs/voice/api/call-resource#statuscallback, https://www.twilio.com/docs/voice/answering-machine-detection
  */
 export function outcomeOf(callStatus: string | undefined, answeredBy: string | undefined): CallOutcome | undefined {
   switch (callStatus) {
     case "completed":
-      if (isRecording(answeredBy)) return { status: "delivered" };
+      if (isRecording(answeredBy)) return { status: "delivered", unlessInstructed: "twilio_no_instructions" };
       return failed(answeredBy ? `answered_by_${word(answeredBy)}` : "not_detected");
     case "busy":
       return failed("busy");

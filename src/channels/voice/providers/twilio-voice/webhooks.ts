@@ -1,31 +1,27 @@
 import { z } from "zod";
 import type { Clock } from "../../../../core/clock.ts";
-import { UnavailableError } from "../../../../core/errors.ts";
-import type { InboundEvent } from "../../../../core/inbound.ts";
-import { route, type RawBody, type Route, type RouteRequest } from "../../../../core/route.ts";
+import type { Receipt } from "../../../../core/inbound.ts";
+import { route, type RawBody, type Route, type RouteReply, type RouteRequest } from "../../../../core/route.ts";
 import type { WebhookDeps } from "../../../channel.ts";
 import { FORGED, forged } from "../../../webhooks.ts";
-import { digestOf, voiceContentSchema } from "../../content.ts";
 import { createTickets, type Ticket, type Tickets } from "../../ticket.ts";
 import { NAME } from "./errors.ts";
+import { instructions } from "./instructions.ts";
 import { type CallOutcome, isRecording, outcomeOf } from "./outcomes.ts";
-import { HANG_UP, leave, type SpokenIn, waitFor } from "./twiml.ts";
+import { HANG_UP, type SpokenIn } from "./twiml.ts";
 
 const PATH = "/webhooks/twilio/voice/:token";
 const CONTENT_TYPE = "application/x-www-form-urlencoded";
 const MAX_BYTES = 64 * 1024;
 
 /**
- * Has Twilio ask up to three times more when it does not reach us; else it would speak an error into the voicemail.
+ * Has Twilio ask up to three times more, within fifteen seconds, when it does not reach us, and then as often at the
+ * fallback, which is the same address; else it would speak an error into the voicemail.
  * https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides
  */
 const AGAIN = "#rc=3&rp=5xx,ct,rt";
 
 const SID = /^\w{1,64}$/;
-
-/** While the message cannot be read, the machine records so much silence, so often. */
-const WAIT_SECONDS = 2;
-const MAX_WAITS = 5;
 
 /** A call may wait in Twilio's queue behind a day's others. */
 const VALID_MS = 48 * 3_600_000;
@@ -48,6 +44,7 @@ interface Options extends SpokenIn {
   isTwilio(signature: string, url: string, form: Record<string, string | string[]>): boolean;
 }
 
+type Event = { kind: "receipt" } & Receipt;
 type Call = RouteRequest<{ token: string }, unknown, RawBody>;
 
 /**
@@ -58,8 +55,9 @@ type Call = RouteRequest<{ token: string }, unknown, RawBody>;
 export function twilioVoiceRoutes(options: Options, deps: WebhookDeps): Route[] {
   const { clock, publicUrl, take } = deps;
   const tickets = twilioTickets(options.authToken, clock);
+  const instruct = instructions(options, deps);
 
-  const opened = ({ params, body, headers, url }: Call): { ticket: Ticket; form: URLSearchParams } => {
+  const opened = ({ params, body, headers, url }: Call) => {
     const form = new URLSearchParams(body.bytes.toString("utf8"));
     const ticket = tickets.read(params.token);
     if (!ticket || !signed(options, publicUrl + url, form, headers["x-twilio-signature"])) throw forged();
@@ -84,10 +82,23 @@ export function twilioVoiceRoutes(options: Options, deps: WebhookDeps): Route[] 
       responses: { 200: { description: "TwiML." }, 401: forgedResponse },
       async handle(request) {
         const { ticket, form } = opened(request);
-        const twiml = isRecording(form.get("AnsweredBy") ?? undefined)
-          ? await message(ticket, request.query.waited, request.params.token, form.get("CallSid"))
-          : HANG_UP;
-        return { status: 200, body: twiml, headers: { "Content-Type": "text/xml; charset=utf-8" } };
+        const { log, params } = request;
+        const error = errorOf(form, publicUrl);
+        const waited = Math.max(request.query.waited, error?.waited ?? 0);
+        const sid = sidOf(form);
+        // Only a machine is told to wait; whether Twilio says so again when it comes back is not documented.
+        const records = waited > 0 || isRecording(form.get("AnsweredBy") ?? undefined);
+        if (!records || sid === undefined) return twiml(HANG_UP);
+        const answer = await instruct({
+          ticket,
+          waited,
+          url: `${publicUrl}/webhooks/twilio/voice/${params.token}?waited=${waited + 1}${AGAIN}`,
+          notPlayed: error?.fetched === true,
+          receipt: (code) => receipt(ticket, sid, { status: "failed", code }, clock),
+        });
+        return twiml(answer.twiml, () => {
+          answer.sent?.().catch((err: unknown) => log.warn({ err }, "nobody will know that the message was left"));
+        });
       },
     }),
     route({
@@ -103,33 +114,43 @@ export function twilioVoiceRoutes(options: Options, deps: WebhookDeps): Route[] 
       },
     }),
   ];
+}
 
-  async function message(ticket: Ticket, waited: number, token: string, sid: string | null): Promise<string> {
-    try {
-      const content = voiceContentSchema.safeParse(await deps.contentOf(ticket.messageId));
-      if (content.success && digestOf(content.data) === ticket.digest) return leave(content.data, options);
-      // The call's own report will say that a machine has picked up, and comes too late to change this.
-      const withdrawn = { status: "failed", code: "twilio_withdrawn" } as const;
-      if (sid !== null && SID.test(sid)) await take([receipt(ticket, sid, withdrawn, clock)]);
-      return HANG_UP;
-    } catch (error) {
-      if (!(error instanceof UnavailableError)) throw error;
-      if (waited >= MAX_WAITS) return HANG_UP;
-      return waitFor(`${publicUrl}/webhooks/twilio/voice/${token}?waited=${waited + 1}`, WAIT_SECONDS);
-    }
-  }
+const twiml = (body: string, sent?: () => void): RouteReply => ({
+  status: 200,
+  body,
+  headers: { "Content-Type": "text/xml; charset=utf-8" },
+  ...(sent && { sent }),
+});
+
+function sidOf(form: URLSearchParams): string | undefined {
+  const sid = form.get("CallSid");
+  return sid !== null && SID.test(sid) ? sid : undefined;
+}
+
+/**
+ * Why Twilio asks at the fallback, if it does. `fetched`: it had our answer, and could not carry it out, as a recording that
+ * is gone; otherwise (11…: not reached, 12…: what came was not ours) it did not get it.
+ * https://www.twilio.com/docs/usage/security/availability-reliability, https://www.twilio.com/docs/api/errors
+ */
+function errorOf(form: URLSearchParams, publicUrl: string): { fetched: boolean; waited: number } | undefined {
+  const code = form.get("ErrorCode");
+  if (code === null) return undefined;
+  const url = form.get("ErrorUrl") ?? "";
+  const fetched = !/^1[12]/.test(code) || (url !== "" && !url.startsWith(`${publicUrl}/`));
+  return { fetched, waited: Number(URL.parse(url)?.searchParams.get("waited") ?? 0) || 0 };
 }
 
 /** The report of a call's end; undefined while it goes on. */
-function receiptOf(form: URLSearchParams, ticket: Ticket, clock: Clock): InboundEvent | undefined {
-  const sid = form.get("CallSid");
+function receiptOf(form: URLSearchParams, ticket: Ticket, clock: Clock): Event | undefined {
+  const sid = sidOf(form);
   const outcome = outcomeOf(form.get("CallStatus") ?? undefined, form.get("AnsweredBy") ?? undefined);
-  if (sid === null || !SID.test(sid) || outcome === undefined) return undefined;
+  if (sid === undefined || outcome === undefined) return undefined;
   return receipt(ticket, sid, outcome, clock);
 }
 
 /** It proves that the attempt was accepted. */
-function receipt({ messageId, attemptId }: Ticket, sid: string, outcome: CallOutcome, clock: Clock): InboundEvent {
+function receipt({ messageId, attemptId }: Ticket, sid: string, outcome: CallOutcome, clock: Clock): Event {
   const attempt = { messageId, attemptId };
   return { kind: "receipt", provider: NAME, providerMessageId: sid, attempt, ...outcome, at: clock.now() };
 }
