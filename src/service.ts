@@ -20,6 +20,7 @@ import { UnavailableError } from "./core/errors.ts";
 import type { Inbound } from "./core/inbound.ts";
 import { createLogger } from "./core/logger.ts";
 import { huntRoutes } from "./hunt/hunt.routes.ts";
+import { carriesText } from "./hunt/content.ts";
 import { steeringRoutes } from "./hunt/steering.routes.ts";
 import { createMetrics, type Metrics } from "./core/metrics.ts";
 import type { Route } from "./core/route.ts";
@@ -36,6 +37,7 @@ import { opsRoutes } from "./routes/ops.routes.ts";
 import { senderRoutes } from "./routes/senders.routes.ts";
 import type { Store } from "./store/store.ts";
 import { createSupabaseStore } from "./store/supabase.ts";
+import { templateRoutes } from "./templates/templates.routes.ts";
 import { startEpoch } from "./workers/epoch.ts";
 import { createCharges } from "./workers/charges.ts";
 import { takeEvents } from "./workers/inbound.ts";
@@ -198,6 +200,10 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   const app = createApp({
     routes: [
       ...steeringRoutes({ flows: store.flows, wake: () => feeder.wake() }),
+      ...templateRoutes({
+        templates: store.templates,
+        channels: [...definitions.values()].filter(carriesText).map(({ name }) => name),
+      }),
       ...huntRoutes({ store, enqueueHunt: queues.addHunt, channels: definitions, log }),
       ...config.channels.map(({ channel, provider, offBecause }) =>
         singleRoute(channel, {

@@ -5,9 +5,13 @@ import { parsePhone } from "../core/phone.ts";
 import type { Rules, Ruling } from "../core/rules.ts";
 import type { Chunk, PlannedMessage } from "../store/store.ts";
 import type { Contact } from "./contacts.ts";
+import type { HuntContent } from "./content.ts";
+import { createWording, type Wording, type Words } from "./wording.ts";
 
 /** Contacts a plan job. */
 export const CHUNK_SIZE = 500;
+
+const MISSING = "missing_variable";
 
 /** The channels as planning sees them: whether somebody carries them now, and whether whoever gets a message can answer. */
 export type PlanChannels = ReadonlyMap<string, { channel: Channel; on: boolean; oneWay?: boolean }>;
@@ -19,24 +23,35 @@ export function planChunk(
   channels: PlanChannels,
   rules?: Rules,
 ): PlannedMessage[] {
+  const content = chunk.content as HuntContent | null | undefined;
+  const wording = createWording(chunk.huntId, content ?? undefined);
+  const terms: Terms = { chunk, channels, rules, wording, afterSeconds: content?.fallbackAfterSeconds };
   return contacts.map((contact) => {
     const { channel, next = [], senderPhone } = contact;
     // The sender of one channel is none of another.
     const planned = (name: string, others: string[]): PlannedMessage =>
-      plan(
-        chunk,
-        { ...contact, channel: name, next: others, senderPhone: name === channel ? senderPhone : undefined },
-        channels,
-        rules,
-      );
+      plan({ ...contact, channel: name, next: others, senderPhone: name === channel ? senderPhone : undefined }, terms);
     if (next.length === 0) return planned(channel, next);
-    const [first, ...further] = [channel, ...next].filter((name) => planned(name, []).skip === undefined);
+    const tried = [channel, ...next].map((name) => ({ name, skip: planned(name, []).skip }));
+    // What cannot be said to somebody is not tried elsewhere: whoever lacks a variable is skipped.
+    const first = tried.find(({ skip }) => skip === undefined || skip === MISSING);
     // When it can be sent over none, the first says why.
-    return first === undefined ? planned(channel, []) : planned(first, further);
+    if (first?.skip !== undefined || first === undefined) return planned(first?.name ?? channel, []);
+    const usable = tried.filter(({ skip }) => skip === undefined).map(({ name }) => name);
+    return planned(first.name, usable.slice(1));
   });
 }
 
-function plan(chunk: Chunk, contact: Contact, channels: PlanChannels, rules: Rules | undefined): PlannedMessage {
+interface Terms {
+  chunk: Chunk;
+  channels: PlanChannels;
+  rules: Rules | undefined;
+  wording: Wording;
+  afterSeconds: number | undefined;
+}
+
+function plan(contact: Contact, terms: Terms): PlannedMessage {
+  const { chunk, channels, rules, wording, afterSeconds } = terms;
   const known = channels.get(contact.channel);
   const phone = parsePhone(contact.recipientPhone, chunk.defaultCountry as CountryCode);
   const [second, ...further] = contact.next ?? [];
@@ -49,7 +64,8 @@ function plan(chunk: Chunk, contact: Contact, channels: PlanChannels, rules: Rul
           kind: known.channel.queue,
         })
       : undefined;
-  const content = known?.channel.contentOf(contact, {
+  const words: Words = known ? wording(contact, known.channel) : { message: contact.message, variant: undefined };
+  const content = known?.channel.contentOf({ ...contact, message: words.message }, {
     country: phone.ok ? phone.country : undefined,
     sender: contact.senderPhone,
     oneWay: known.oneWay === true,
@@ -68,16 +84,18 @@ function plan(chunk: Chunk, contact: Contact, channels: PlanChannels, rules: Rul
     content: content && "content" in content ? content.content : { text: contact.message ?? "" },
     priority: 0,
     expiresAt: chunk.expiresAt,
-    ...skipOf(contact, phone, known?.on ? content : undefined, ruling),
+    ...skipOf(contact, phone, known?.on ? content : undefined, words, ruling),
     ...(rules ? { category: "marketing" } : {}),
     ...(ruling ? { caps: ruling.caps } : {}),
+    ...(words.variant === undefined ? {} : { variant: words.variant }),
     ...(second === undefined
       ? {}
       : {
           next: {
-            ...plan(chunk, { ...contact, channel: second, next: further, senderPhone: undefined }, channels, rules),
+            ...plan({ ...contact, channel: second, next: further, senderPhone: undefined }, terms),
             // Counted when its turn comes: right before it is sent.
             caps: undefined,
+            afterSeconds,
           },
         }),
   };
@@ -87,12 +105,14 @@ function skipOf(
   contact: Contact,
   phone: ReturnType<typeof parsePhone>,
   content: ReturnType<Channel["contentOf"]> | undefined,
+  words: Words,
   ruling: Ruling | undefined,
 ): { skip: string | undefined; detail: string | undefined } {
   if (contact.copy) return { skip: "duplicate", detail: "The hunt has this adId on this channel already." };
   if (contact.erased) return { skip: "suppressed", detail: undefined };
   if (!phone.ok) return { skip: phone.reason, detail: phone.detail };
   if (!content) return { skip: "channel_off", detail: `${contact.channel} has no provider now.` };
+  if (words.skip) return words.skip;
   if ("faults" in content) return { skip: "invalid_content", detail: content.faults[0]?.detail };
   if (ruling?.skip) return { skip: ruling.skip.code, detail: ruling.skip.detail };
   return { skip: undefined, detail: undefined };

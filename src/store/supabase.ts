@@ -8,6 +8,7 @@ import { createAccountStore } from "./supabase-accounts.ts";
 import { createComplianceStore } from "./supabase-compliance.ts";
 import { createSessionStore } from "./supabase-sessions.ts";
 import { createFlowStore } from "./flows.ts";
+import { createTemplateStore } from "./templates.ts";
 import { pageOfMessages, toOpenMessage, toStoredMessage, MESSAGE_COLUMNS, type MessageRow, type OpenMessageRow } from "./message-rows.ts";
 import type {
   Acceptance,
@@ -132,6 +133,7 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     compliance,
     accounts: createAccountStore(database),
     flows: createFlowStore(database),
+    templates: createTemplateStore(database),
 
     async ping() {
       await rpc("ping");
@@ -154,7 +156,14 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
       const last = parts.pop();
       for (const part of parts) await rpc("stage_chunks", { p_job_id: jobId, p_chunks: part });
       return rpc("accept_hunt", {
-        p_hunt: { id: hunt.id, account_id: hunt.accountId, priority: hunt.priority, expires_at: hunt.expiresAt },
+        p_hunt: {
+          id: hunt.id,
+          account_id: hunt.accountId,
+          priority: hunt.priority,
+          expires_at: hunt.expiresAt,
+          content: hunt.content,
+          template_ids: hunt.templateIds ?? [],
+        },
         p_job_id: jobId,
         p_contacts: contacts,
         p_chunks: last,

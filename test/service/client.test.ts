@@ -521,6 +521,12 @@ test("the client's types have exactly the fields that the server documents", () 
     contacts: true,
     priority: true,
     expiresAt: true,
+    template: true,
+    templates: true,
+    templateId: true,
+    templateVersion: true,
+    variants: true,
+    fallbackAfterSeconds: true,
   } satisfies KeysOf<api.NewHunt>);
   const to: KeysOf<api.Recipient> = {
     recipientPhone: true,
