@@ -32,6 +32,10 @@ export const carriesText = ({ single: { fields } }: Channel): boolean => "messag
 
 export const textOf = ({ texts }: PinnedVariant, channel: string): string | undefined => texts[channel] ?? texts[ANY];
 
+export const templatesOf = ({ variants }: HuntContent): string[] => [
+  ...new Set(variants.flatMap(({ templateId }) => templateId ?? [])),
+];
+
 /** Whether whoever gives no message of their own gets one on this channel, whichever variant is theirs. */
 export function covers({ variants }: Pick<HuntContent, "variants">, channel: Channel): boolean {
   const { name } = channel;

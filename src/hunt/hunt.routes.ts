@@ -10,7 +10,7 @@ import { MESSAGE_STATUSES } from "../store/store.ts";
 import { cursorQuery, messagePageSchema, pageView } from "../store/message-view.ts";
 import { huntBody, huntIdSchema, type HuntBody } from "./body.ts";
 import type { ChannelDirectory, Contact } from "./contacts.ts";
-import type { HuntContent } from "./content.ts";
+import { templatesOf, type HuntContent } from "./content.ts";
 import type { HuntJob } from "./hunt.jobs.ts";
 import { statusSchema, summarise } from "./hunt.status.ts";
 import { CHUNK_SIZE } from "./plan.ts";
@@ -134,7 +134,3 @@ async function refuseAccount(store: Store, accountId: string): Promise<void> {
 
 const contentOf = (content: HuntContent): HuntContent | undefined =>
   content.variants.length > 0 || content.fallbackAfterSeconds !== undefined ? content : undefined;
-
-const templatesOf = ({ variants }: HuntContent): string[] => [
-  ...new Set(variants.flatMap(({ templateId }) => templateId ?? [])),
-];

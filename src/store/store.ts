@@ -3,6 +3,7 @@ import type { Idempotency } from "../core/route.ts";
 import type { Cap } from "../core/rules.ts";
 import type { AccountStore } from "./accounts.ts";
 import type { FlowStore } from "./flows.ts";
+import type { PreviewStore } from "./previews.ts";
 import type { TemplateStore } from "./templates.ts";
 import type { ComplianceStore } from "./compliance.ts";
 import type { SessionStore } from "./sessions.ts";
@@ -239,6 +240,7 @@ export interface Store {
   readonly accounts: AccountStore;
   readonly flows: FlowStore;
   readonly templates: TemplateStore;
+  readonly previews: PreviewStore;
   ping(): Promise<void>;
   /** undefined when there is no such account. */
   account(id: string): Promise<Account | undefined>;

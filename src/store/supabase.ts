@@ -8,6 +8,7 @@ import { createAccountStore } from "./supabase-accounts.ts";
 import { createComplianceStore } from "./supabase-compliance.ts";
 import { createSessionStore } from "./supabase-sessions.ts";
 import { createFlowStore } from "./flows.ts";
+import { createPreviewStore } from "./previews.ts";
 import { createTemplateStore } from "./templates.ts";
 import { pageOfMessages, toOpenMessage, toStoredMessage, MESSAGE_COLUMNS, type MessageRow, type OpenMessageRow } from "./message-rows.ts";
 import type {
@@ -134,6 +135,7 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     accounts: createAccountStore(database),
     flows: createFlowStore(database),
     templates: createTemplateStore(database),
+    previews: createPreviewStore(database, options.salt),
 
     async ping() {
       await rpc("ping");

@@ -708,7 +708,8 @@ end
 $$;
 
 -- What planning would find about these messages, without writing anything: [{"id", "account_id", "hunt_id", "channel",
--- "recipient", "recipient_hash", "caps"}] → for each in its order null or {"reason", "detail"}. planned: the hunt has it.
+-- "recipient", "recipient_hash", "caps"}] → for each in its order null or {"reason", "detail"}. planned: the hunt has it; erased:
+-- so was the person.
 create function preview_messages(p_rows jsonb) returns jsonb
 language sql stable
 set search_path = public
@@ -725,7 +726,7 @@ as $$
   from (
     select r.*, case
       when exists (select 1 from messages m where m.id = r.id) then 'planned'
-      when exists (select 1 from suppressions s where s.phone = r.recipient_hash) then 'suppressed'
+      when exists (select 1 from suppressions s where s.phone = r.recipient_hash) then 'erased'
       when exists (
         select 1 from suppressions s
         where s.phone = r.recipient and (s.account_id is null or s.account_id = r.account_id)
