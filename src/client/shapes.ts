@@ -134,6 +134,88 @@ export interface NewHunt extends TextSource {
   fallbackAfterSeconds?: number | undefined;
 }
 
+/** What a hunt would do on one channel. */
+export interface PreviewedChannel {
+  send: number;
+  skipped: number;
+  /** Contacts who would be tried over it if they are not reached before. */
+  standby: number;
+  /** SMS only: of all messages, and the most of one. */
+  segments: { total: number; most: number } | null;
+  /** null: the account is not metered on this channel. */
+  credits: { needed: number; available: number } | null;
+}
+
+/** What a hunt would do if it was submitted now. Phone numbers are masked; times are ISO 8601, in UTC. */
+export interface HuntPreview {
+  huntId: string;
+  accountId: string;
+  contacts: number;
+  /** Contacts who would be written to. */
+  send: number;
+  skipped: number;
+  byChannel: Record<string, PreviewedChannel>;
+  byVariant: Record<string, { send: number; skipped: number }>;
+  /** Contacts skipped, by reason; `already_planned`: the hunt has them already. */
+  reasons: Record<string, number>;
+  /** The first 100 who would be skipped. */
+  skips: { adId: string; channel: string; recipientPhone: string; reason: string; detail: string | null }[];
+  /** The first three of each channel and variant, as they would be sent. */
+  samples: {
+    adId: string;
+    channel: string;
+    recipientPhone: string;
+    variant: string | null;
+    text: string | null;
+    segments: number | null;
+  }[];
+  startsAt: string | null;
+  /** By the account's hours and the providers' rates; null: nobody can tell. */
+  endsAt: string | null;
+  etaSeconds: number | null;
+}
+
+/** A text of an account's own, for its hunts. */
+export interface NewTemplate {
+  accountId: string;
+  /** For people; 1 to 200 characters. */
+  name: string;
+  /** Default: every channel that carries a text. */
+  channel?: Channel | null | undefined;
+  /** In Liquid, at most 10,000 characters. */
+  text: string;
+}
+
+/** A template in its newest version. Times are ISO 8601, in UTC. */
+export interface Template {
+  templateId: string;
+  accountId: string;
+  name: string;
+  channel: string | null;
+  version: number;
+  text: string;
+  createdAt: string;
+  updatedAt: string;
+  /** No hunt may use it from then on. */
+  archivedAt: string | null;
+}
+
+/** With its versions, the newest first, at most 100. */
+export interface TemplateWithVersions extends Template {
+  versions: { version: number; text: string; createdAt: string }[];
+}
+
+export interface TemplatePage {
+  templates: Template[];
+  nextCursor: string | null;
+}
+
+/** The version that a text has become. */
+export interface PutTemplate {
+  templateId: string;
+  version: number;
+}
+
 /** The receipt for a hunt: its contacts are safe in the database. */
 export interface AcceptedHunt {
   /** Of this submission, for `huntStatus` and `waitForHunt`. */
