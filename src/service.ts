@@ -361,11 +361,10 @@ async function webhooks(
   const { publicUrl } = http;
   if (publicUrl === undefined) return [];
   const available = new Map(channels.flatMap((each) => each.available).map((each) => [each.definition, each]));
-  const routes = [...available.values()].map(
-    async ({ definition, env }) =>
-      counted((await definition.webhooks?.(env, { ...deps, publicUrl })) ?? [], (result) =>
-        metrics.webhookEnded({ provider: definition.name, result }),
-      ),
+  const routes = [...available.values()].map(async ({ definition, env }) =>
+    counted((await definition.webhooks?.(env, { ...deps, publicUrl })) ?? [], (result) =>
+      metrics.webhookEnded({ provider: definition.name, result }),
+    ),
   );
   return (await Promise.all(routes)).flat();
 }

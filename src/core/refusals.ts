@@ -2,7 +2,13 @@ import { ProblemError } from "./problem.ts";
 import type { RouteResponse } from "./route.ts";
 
 /** Why the ledger takes a request not at all. */
-export type Refusal = "conflict" | "unknown_account" | "suspended_account" | "other_account" | "cancelled_hunt" | "archived_template";
+export type Refusal =
+  | "conflict"
+  | "unknown_account"
+  | "suspended_account"
+  | "other_account"
+  | "cancelled_hunt"
+  | "archived_template";
 
 /** Of a hunt that is over for good. */
 export const CANCELLED = "This hunt was cancelled, which is for good. To contact these people, submit another hunt.";

@@ -31,7 +31,10 @@ export interface HuntBodyReader {
 }
 
 /** The body of everything that takes a hunt. */
-export function huntBody(channels: ChannelDirectory, store: { readonly templates: Pick<TemplateStore, "read"> }): HuntBodyReader {
+export function huntBody(
+  channels: ChannelDirectory,
+  store: { readonly templates: Pick<TemplateStore, "read"> },
+): HuntBodyReader {
   const head = z.object({
     huntId: huntIdSchema.describe("The hunt, in the web app's own words. Giving it again adds contacts to it"),
     accountId: shortText(200),

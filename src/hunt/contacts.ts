@@ -172,7 +172,8 @@ function readContact(
     if (next.length > 0) contact.next = next;
   }
   const { consent, variables } = given;
-  if (variables !== undefined && variables !== null) contact.variables = readVariables(variables, `${at}/variables`, faults);
+  if (variables !== undefined && variables !== null)
+    contact.variables = readVariables(variables, `${at}/variables`, faults);
   if (typeof consent === "boolean") contact.consent = consent;
   else if (consent !== undefined && consent !== null) {
     faults.push({ pointer: `${at}/consent`, detail: "must be true or false" });

@@ -39,7 +39,9 @@ export const templatesOf = ({ variants }: HuntContent): string[] => [
 /** Whether whoever gives no message of their own gets one on this channel, whichever variant is theirs. */
 export function covers({ variants }: Pick<HuntContent, "variants">, channel: Channel): boolean {
   const { name } = channel;
-  return variants.length > 0 && carriesText(channel) && variants.every((variant) => textOf(variant, name) !== undefined);
+  return (
+    variants.length > 0 && carriesText(channel) && variants.every((variant) => textOf(variant, name) !== undefined)
+  );
 }
 
 /** What a hunt's body may say of its content, beside its contacts. */
@@ -114,7 +116,8 @@ export async function readHuntContent(
     names.add(name);
     const read = await readSource(source, at, true, accountId, store, faults);
     if (read) pinned.push({ name, weight, ...read });
-    else if (!hasSource(source)) faults.push({ pointer: at, detail: "has no template: give template, templates or templateId" });
+    else if (!hasSource(source))
+      faults.push({ pointer: at, detail: "has no template: give template, templates or templateId" });
   }
   return { variants: pinned, fallbackAfterSeconds };
 }
@@ -132,7 +135,10 @@ async function readSource(
 ): Promise<Omit<PinnedVariant, "weight"> | undefined> {
   const given = Object.entries({ template, templates, templateId }).filter(([, value]) => value !== undefined);
   if (given.length > 1 || (given.length === 1 && !alone)) {
-    faults.push({ pointer: `${at}/${given[0]![0]}`, detail: "Give one of template, templates, templateId and variants." });
+    faults.push({
+      pointer: `${at}/${given[0]![0]}`,
+      detail: "Give one of template, templates, templateId and variants.",
+    });
     return undefined;
   }
   if (templateVersion !== undefined && templateId === undefined) {

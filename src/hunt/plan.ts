@@ -65,12 +65,15 @@ function plan(contact: Contact, terms: Terms): PlannedMessage {
         })
       : undefined;
   const words: Words = known ? wording(contact, known.channel) : { message: contact.message, variant: undefined };
-  const content = known?.channel.contentOf({ ...contact, message: words.message }, {
-    country: phone.ok ? phone.country : undefined,
-    sender: contact.senderPhone,
-    oneWay: known.oneWay === true,
-    stopNotice: ruling?.stopNotice,
-  });
+  const content = known?.channel.contentOf(
+    { ...contact, message: words.message },
+    {
+      country: phone.ok ? phone.country : undefined,
+      sender: contact.senderPhone,
+      oneWay: known.oneWay === true,
+      stopNotice: ruling?.stopNotice,
+    },
+  );
   return {
     id: messageId(chunk.huntId, contact),
     accountId: chunk.accountId,

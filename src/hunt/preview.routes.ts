@@ -45,7 +45,11 @@ export function previewRoutes({ store, definitions, ...deps }: PreviewRoutesDeps
       parseBody,
       bodyExample,
       responses: {
-        200: { description: "What would be sent, to how many, and who would be skipped.", schema: previewSchema, example },
+        200: {
+          description: "What would be sent, to how many, and who would be skipped.",
+          schema: previewSchema,
+          example,
+        },
         ...refusals,
         409: { description: "It could not be submitted.", codes },
       },

@@ -11,7 +11,10 @@ const channelSchema = z.object({
   send: count,
   skipped: count,
   standby: count.describe("Contacts who would be tried over it if they are not reached before"),
-  segments: z.object({ total: count, most: count.describe("Of one message") }).nullable().describe("SMS only"),
+  segments: z
+    .object({ total: count, most: count.describe("Of one message") })
+    .nullable()
+    .describe("SMS only"),
   credits: z
     .object({ needed: count, available: count.describe("Beyond these, contacts are skipped: `no_credit`") })
     .nullable()
@@ -33,9 +36,14 @@ export const previewSchema = z.object({
     .array(z.object({ ...who, reason: z.string(), detail: z.string().nullable() }))
     .describe("The first 100 who would be skipped"),
   samples: z
-    .array(z.object({ ...who, variant: z.string().nullable(), text: z.string().nullable(), segments: count.nullable() }))
+    .array(
+      z.object({ ...who, variant: z.string().nullable(), text: z.string().nullable(), segments: count.nullable() }),
+    )
     .describe("The first three of each channel and variant, as they would be sent"),
-  startsAt: z.string().nullable().describe("The first of the account's hours for any of them; null: nobody is written to"),
+  startsAt: z
+    .string()
+    .nullable()
+    .describe("The first of the account's hours for any of them; null: nobody is written to"),
   endsAt: z
     .string()
     .nullable()

@@ -69,7 +69,10 @@ function createSheet({ credits }: StoredAccount) {
       credits: balances.has(name) ? { needed: 0, available: balances.get(name) ?? 0 } : null,
     });
 
-  const reasonOf = (message: PlannedMessage, finding: Finding | null): { reason: string; detail: string | null } | undefined => {
+  const reasonOf = (
+    message: PlannedMessage,
+    finding: Finding | null,
+  ): { reason: string; detail: string | null } | undefined => {
     const { skip, channel, recipient } = message;
     if (finding?.reason === "planned") return { reason: "already_planned", detail: PLANNED };
     if (finding?.reason === "erased") return { reason: "suppressed", detail: null };

@@ -20,7 +20,7 @@ export function endOf(now: number, waves: readonly Wave[]): number | undefined {
   for (const own of Map.groupBy(waves, ({ sender }) => sender).values()) {
     let at = now;
     for (const wave of own.toSorted((a, b) => (a.opensInMs(now) ?? 0) - (b.opensInMs(now) ?? 0))) {
-      for (let left = wave.count; left > 0; ) {
+      for (let left = wave.count; left > 0;) {
         const wait = wave.opensInMs(at);
         if (wait === undefined || ++steps > MAX_STEPS) return undefined;
         at += wait;

@@ -25,7 +25,7 @@ export function readVariables(given: unknown, at: string, faults: Fault[]): Vari
       : "is no name of a variable: a letter or _, then up to 49 letters, digits, _ and -";
     if (detail !== undefined) faults.push({ pointer: pointerOf([name], at), detail });
   }
-  return Object.fromEntries(entries) as Variables;
+  return Object.fromEntries(entries);
 }
 
 function faultOf(value: unknown): string | undefined {

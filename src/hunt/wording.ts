@@ -40,13 +40,11 @@ export function createWording(huntId: string, content: HuntContent | undefined):
 }
 
 /** Always the same for the same contact of a hunt, over every channel and however often it is planned. */
-export function variantOf(
-  huntId: string,
-  adId: string,
-  variants: readonly PinnedVariant[],
-): PinnedVariant | undefined {
+export function variantOf(huntId: string, adId: string, variants: readonly PinnedVariant[]): PinnedVariant | undefined {
   if (variants.length <= 1) return variants[0];
-  const hash = createHash("sha256").update(JSON.stringify([huntId, adId])).digest();
+  const hash = createHash("sha256")
+    .update(JSON.stringify([huntId, adId]))
+    .digest();
   const total = variants.reduce((sum, { weight }) => sum + weight, 0);
   let left = (hash.readUInt32BE(0) / 2 ** 32) * total;
   return variants.find(({ weight }) => (left -= weight) < 0) ?? variants.at(-1);

@@ -19,10 +19,7 @@ export function createPreviewStore(database: Database, salt: string | undefined)
   return {
     async hunt(id) {
       const query = database.client.from("hunts").select("account_id, cancelled_at").eq("id", id);
-      const row = await database.run(
-        "hunt",
-        query.maybeSingle<{ account_id: string; cancelled_at: string | null }>(),
-      );
+      const row = await database.run("hunt", query.maybeSingle<{ account_id: string; cancelled_at: string | null }>());
       return row ? { accountId: row.account_id, cancelled: row.cancelled_at !== null } : undefined;
     },
     judge: (messages) =>

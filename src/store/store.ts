@@ -57,7 +57,15 @@ export interface PlannedMessage {
 
 export type Acceptance<Response> =
   | { result: "accepted" | "replay"; response: Response }
-  | { result: "conflict" | "unknown_account" | "suspended_account" | "other_account" | "cancelled_hunt" | "archived_template" };
+  | {
+      result:
+        | "conflict"
+        | "unknown_account"
+        | "suspended_account"
+        | "other_account"
+        | "cancelled_hunt"
+        | "archived_template";
+    };
 
 export interface NewHunt {
   id: string;

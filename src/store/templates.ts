@@ -101,7 +101,10 @@ export function createTemplateStore(database: Database): TemplateStore {
       const all = table().select(`${COLUMNS}, template_versions (version, text)`).eq("account_id", accountId);
       const open = all.is("archived_at", null);
       const after = cursor === undefined ? open : open.gt("id", cursor);
-      const rows = await database.run("templates", after.order("id").limit(limit).overrideTypes<Row[], { merge: false }>());
+      const rows = await database.run(
+        "templates",
+        after.order("id").limit(limit).overrideTypes<Row[], { merge: false }>(),
+      );
       return (rows ?? []).map(toTemplate);
     },
     async archive(accountId, id) {

@@ -21,12 +21,13 @@ const MAX_QUOTED = 200;
 
 /** No loops: variables are flat, and nothing that a template says can take long. No files either. */
 const TAGS = new Set(["assign", "case", "comment", "echo", "if", "raw", "unless", "#"]);
-const FILTERS = new Set([
-  ...["abs", "at_least", "at_most", "ceil", "divided_by", "floor", "minus", "modulo", "plus", "round", "times"],
-  ...["append", "capitalize", "downcase", "lstrip", "prepend", "remove", "remove_first", "remove_last", "replace"],
-  ...["replace_first", "replace_last", "rstrip", "slice", "squish", "strip", "strip_newlines", "truncate"],
-  ...["truncatewords", "upcase", "url_encode", "split", "join", "first", "last", "size", "date", "default"],
-]);
+const FILTERS = new Set(
+  (
+    "abs at_least at_most ceil divided_by floor minus modulo plus round times append capitalize downcase lstrip prepend " +
+    "remove remove_first remove_last replace replace_first replace_last rstrip slice squish strip strip_newlines truncate " +
+    "truncatewords upcase url_encode split join first last size date default"
+  ).split(" "),
+);
 
 /** A template in Liquid, or what is wrong with it and where. A variable that may be missing has a `default`, or stands in an `if`. */
 export function parseTemplate(text: string): { template: Template } | { fault: string } {
@@ -70,11 +71,14 @@ function createLiquid(): Liquid {
 function render(run: () => string): Rendered {
   try {
     const text = run();
-    if (text.length > MAX_RENDERED_LENGTH) return { failed: `The template makes more than ${MAX_RENDERED_LENGTH} characters.` };
+    if (text.length > MAX_RENDERED_LENGTH)
+      return { failed: `The template makes more than ${MAX_RENDERED_LENGTH} characters.` };
     return { text };
   } catch (error) {
     if (error instanceof UndefinedVariableError) {
-      return { missing: (/undefined variable: (.*?)(?:, line:|$)/s.exec(error.message)?.[1] ?? "").slice(0, MAX_QUOTED) };
+      return {
+        missing: (/undefined variable: (.*?)(?:, line:|$)/s.exec(error.message)?.[1] ?? "").slice(0, MAX_QUOTED),
+      };
     }
     return { failed: `The template cannot be rendered${placeOf(error)}.` };
   }

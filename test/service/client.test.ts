@@ -145,14 +145,21 @@ test("a template is made, changed, previewed and archived", async () => {
   const { templateId } = made;
   const next = { accountId, name: "Un", channel: "sms" as const, text: "Salut {{ name }}" };
   expect(valueOf(await client.putTemplate(templateId, next))).toEqual({ templateId, version: 2 });
-  const contacts = [{ adId: "ad", recipientPhone: "+33639980301", channel: "sms" as const, variables: { name: "Zoé" } }];
+  const contacts = [
+    { adId: "ad", recipientPhone: "+33639980301", channel: "sms" as const, variables: { name: "Zoé" } },
+  ];
   const preview = valueOf(await client.previewHunt({ huntId: "previewed", accountId, templateId, contacts }));
   expect(preview).toMatchObject({ send: 1, samples: [{ text: "Salut Zoé", segments: 1 }] });
   expect(valueOf(await client.template(accountId, templateId)).versions).toHaveLength(2);
-  expect(valueOf(await client.templates({ accountId, limit: 10 }))).toMatchObject({ templates: [{ templateId }], nextCursor: null });
+  expect(valueOf(await client.templates({ accountId, limit: 10 }))).toMatchObject({
+    templates: [{ templateId }],
+    nextCursor: null,
+  });
   expect(valueOf(await client.archiveTemplate(accountId, templateId))).toEqual({ templateId });
   expect(valueOf(await client.templates({ accountId })).templates).toEqual([]);
-  expect(errorOf(await client.executeHunt({ huntId: "late", accountId, templateId, contacts })).code).toBe("template_archived");
+  expect(errorOf(await client.executeHunt({ huntId: "late", accountId, templateId, contacts })).code).toBe(
+    "template_archived",
+  );
 });
 
 test("the iterator goes over all pages and yields a fault as its last value", async () => {

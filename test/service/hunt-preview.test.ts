@@ -37,7 +37,12 @@ async function everything(): Promise<unknown> {
   return [counts, (await service.get("/api/queues/stats")).body];
 }
 
-const sms = (n: number, fields: object = {}): object => ({ adId: `ad ${n}`, recipientPhone: phone(n), channel: "sms", ...fields });
+const sms = (n: number, fields: object = {}): object => ({
+  adId: `ad ${n}`,
+  recipientPhone: phone(n),
+  channel: "sms",
+  ...fields,
+});
 
 test("a preview → tells what the same hunt then does, contact by contact, and writes nothing", async () => {
   const accountId = await world.account();
@@ -114,7 +119,10 @@ test("a preview → tells what the same hunt then does, contact by contact, and 
   const skipped = (await messagesOf(service, hunt.huntId)).filter((message) => message.status === "skipped");
   const key = ({ adId, channel, reason }: Record<string, string>): string => `${adId} ${channel} ${reason}`;
   expect(skipped.map(key).toSorted()).toEqual(
-    body.skips.filter(({ reason }: { reason: string }) => reason !== "already_planned").map(key).toSorted(),
+    body.skips
+      .filter(({ reason }: { reason: string }) => reason !== "already_planned")
+      .map(key)
+      .toSorted(),
   );
 });
 
@@ -123,14 +131,23 @@ test("a preview → has a hunt's faults and refusals", async () => {
   const post = (fields: object) =>
     service.post("/api/hunt/preview", { huntId: huntId(), accountId, contacts: [sms(1, { message: "x" })], ...fields });
   const bad = { template: "{{ x", contacts: [sms(1), { adId: "a" }] };
-  const [previewed, executed] = [await post(bad), await service.post("/api/hunt/execute", { huntId: huntId(), accountId, ...bad })];
+  const [previewed, executed] = [
+    await post(bad),
+    await service.post("/api/hunt/execute", { huntId: huntId(), accountId, ...bad }),
+  ];
   expect(previewed.body.errors).toHaveLength(3);
   expect(previewed.body.errors).toEqual(executed.body.errors);
   expect(await post({ accountId: "nobody" })).toMatchObject({ status: 422, body: { code: "unknown_account" } });
   const suspended = await world.account({ status: "suspended" });
   expect(await post({ accountId: suspended })).toMatchObject({ status: 403, body: { code: "suspended_account" } });
-  expect(await post({ templateId: randomUUID() })).toMatchObject({ status: 400, body: { errors: [{ pointer: "/templateId" }] } });
-  const { huntId: taken } = await run(service, { accountId: await world.account(), contacts: [sms(1, { message: "x" })] });
+  expect(await post({ templateId: randomUUID() })).toMatchObject({
+    status: 400,
+    body: { errors: [{ pointer: "/templateId" }] },
+  });
+  const { huntId: taken } = await run(service, {
+    accountId: await world.account(),
+    contacts: [sms(1, { message: "x" })],
+  });
   expect(await post({ huntId: taken })).toMatchObject({ status: 409, body: { code: "hunt_of_other_account" } });
 });
 
@@ -149,5 +166,9 @@ test("hours and the provider's rate → when it would begin and end, at the late
     etaSeconds: 2 * 3600 + 60,
   });
   expect(await of({ expiresAt: "2026-01-08T13:00:30Z" })).toMatchObject({ endsAt: "2026-01-08T13:00:30.000Z" });
-  expect(await of({ contacts: [sms(1, { recipientPhone: "x", message: "x" })] })).toMatchObject({ send: 0, startsAt: null, endsAt: null });
+  expect(await of({ contacts: [sms(1, { recipientPhone: "x", message: "x" })] })).toMatchObject({
+    send: 0,
+    startsAt: null,
+    endsAt: null,
+  });
 });

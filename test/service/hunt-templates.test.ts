@@ -79,7 +79,7 @@ test("whatever is wrong with templates, variants and variables → is told at on
     ],
     fallbackAfterSeconds: 0,
     contacts: [
-      one(1, { variables: { name: { first: "x" }, "two words": 1, "__proto__x": 1 } }),
+      one(1, { variables: { name: { first: "x" }, "two words": 1, __proto__x: 1 } }),
       one(2, { variables: ["x"] }),
       '{"__proto__": 1}',
     ],
@@ -140,7 +140,12 @@ test("variants → each contact gets one by weight, always the same, on every ch
   const hunt = huntId();
   const half = await submit(service, { huntId: hunt, accountId, variants, contacts: contacts.slice(0, 60) });
   await finished(service, half.jobId);
-  const again = await submit(service, { huntId: hunt, accountId, variants, contacts: [...contacts, one(300, { message: "à moi" })] });
+  const again = await submit(service, {
+    huntId: hunt,
+    accountId,
+    variants,
+    contacts: [...contacts, one(300, { message: "à moi" })],
+  });
   await finished(service, again.jobId);
   const { rows } = await world.sql.query(
     "select variant, content ->> 'text' as text, count(*)::int as n from messages where hunt_id = $1 group by 1, 2 order by 1",
@@ -184,13 +189,21 @@ test("a stored template → has versions; a hunt keeps the one that it was accep
   const put = { accountId, name: "Un", channel: "sms", text: "v2 {{ name }}" };
   expect(await call("PUT", path, put)).toEqual({ status: 200, body: { templateId, version: 2 } });
   expect(await call("PUT", path, put)).toEqual({ status: 200, body: { templateId, version: 2 } });
-  expect(await call("PUT", path, { ...put, text: "{{ x" })).toMatchObject({ status: 400, body: { errors: [{ pointer: "/text" }] } });
+  expect(await call("PUT", path, { ...put, text: "{{ x" })).toMatchObject({
+    status: 400,
+    body: { errors: [{ pointer: "/text" }] },
+  });
   const keyed = { huntId: huntId(), accountId, templateId, contacts: contacts(401) };
   const newest = await submit(service, keyed, { "idempotency-key": "k1" });
   const pinned = await submit(service, { accountId, templateId, templateVersion: 1, contacts: contacts(402) });
   expect(await call("GET", `${path}?accountId=${accountId}`)).toMatchObject({
     status: 200,
-    body: { version: 2, text: "v2 {{ name }}", channel: "sms", versions: [{ version: 2 }, { version: 1, text: "v1 {{ name }}" }] },
+    body: {
+      version: 2,
+      text: "v2 {{ name }}",
+      channel: "sms",
+      versions: [{ version: 2 }, { version: 1, text: "v1 {{ name }}" }],
+    },
   });
   expect((await service.get(`/api/templates?accountId=${accountId}&limit=1`)).body).toMatchObject({
     templates: [{ templateId, version: 2, text: "v2 {{ name }}" }],
@@ -200,18 +213,30 @@ test("a stored template → has versions; a hunt keeps the one that it was accep
   expect(await call("DELETE", `${path}?accountId=${accountId}`)).toMatchObject({ status: 200 });
   expect(await call("DELETE", `${path}?accountId=${accountId}`)).toMatchObject({ status: 404 });
   expect(await call("PUT", path, put)).toMatchObject({ status: 404 });
-  const late = await service.post("/api/hunt/execute", { huntId: huntId(), accountId, templateId, contacts: contacts(403) });
+  const late = await service.post("/api/hunt/execute", {
+    huntId: huntId(),
+    accountId,
+    templateId,
+    contacts: contacts(403),
+  });
   expect(late).toMatchObject({ status: 409, body: { code: "template_archived" } });
   // Whoever repeats what was accepted before gets the same answer.
   const repeated = await service.post("/api/hunt/execute", keyed, { "idempotency-key": "k1" });
   expect(repeated).toMatchObject({ status: 202, body: { jobId: newest.jobId } });
   await paused.resume();
   for (const { jobId } of [accepted, newest, pinned]) await finished(service, jobId);
-  const texts = await Promise.all([accepted, newest, pinned].map(async ({ huntId: hunt }) => (await textsOf(hunt)).flat()[1]));
+  const texts = await Promise.all(
+    [accepted, newest, pinned].map(async ({ huntId: hunt }) => (await textsOf(hunt)).flat()[1]),
+  );
   expect(texts).toEqual(["v1 Zoé", "v2 Zoé", "v1 Zoé"]);
 
   const stranger = await world.account();
   expect(await call("GET", `${path}?accountId=${stranger}`)).toMatchObject({ status: 404 });
-  const theft = await service.post("/api/hunt/execute", { huntId: huntId(), accountId: stranger, templateId, contacts: contacts(404) });
+  const theft = await service.post("/api/hunt/execute", {
+    huntId: huntId(),
+    accountId: stranger,
+    templateId,
+    contacts: contacts(404),
+  });
   expect(theft).toMatchObject({ status: 400, body: { errors: [{ pointer: "/templateId" }] } });
 });

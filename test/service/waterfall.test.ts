@@ -5,7 +5,15 @@ import type { Receipt } from "../../src/core/inbound.ts";
 import { CHANNELS } from "../../src/modules.ts";
 import { finished, huntId, messagesOf, phone, submit } from "../helpers/hunts.ts";
 import { until } from "../helpers/ledger.ts";
-import { accept, ambiguous, notSent, refusal, scriptedChannel, scriptedProvider, type Script } from "../helpers/scripted.ts";
+import {
+  accept,
+  ambiguous,
+  notSent,
+  refusal,
+  scriptedChannel,
+  scriptedProvider,
+  type Script,
+} from "../helpers/scripted.ts";
 import { openWorld, type TestService, type World } from "../helpers/service.ts";
 
 const WANTED: Record<string, string> = {};
@@ -57,7 +65,8 @@ async function hunt(people: readonly string[], first: number, fields: object = {
   const accepted = await submit(service, { huntId: huntId(), accountId, contacts, ...fields });
   await finished(service, accepted.jobId);
   const credits = async (): Promise<unknown> => {
-    const query = "select channel, balance::int, reserved::int, spent::int from credits where account_id = $1 order by 1";
+    const query =
+      "select channel, balance::int, reserved::int, spent::int from credits where account_id = $1 order by 1";
     const { rows } = await world.sql.query(query, [accountId]);
     return Object.fromEntries(rows.map(({ channel, ...rest }) => [channel, rest]));
   };
@@ -66,7 +75,9 @@ async function hunt(people: readonly string[], first: number, fields: object = {
     return messages.find((message) => message.adId === adId && message.channel === "whatsapp_text").messageId;
   };
   const receipt = async (adId: string, status: Receipt["status"]): Promise<void> => {
-    const { rows } = await world.sql.query("select provider_message_id as id from messages where id = $1", [await idOf(adId)]);
+    const { rows } = await world.sql.query("select provider_message_id as id from messages where id = $1", [
+      await idOf(adId),
+    ]);
     const about = { provider: "scripted", providerMessageId: rows[0].id, at: Date.now() };
     await inbound.receipt({ ...about, status, ...(status === "failed" ? { code: "undelivered" } : {}) });
   };
@@ -77,7 +88,14 @@ async function hunt(people: readonly string[], first: number, fields: object = {
       .toSorted();
   const reply = async (adId: string, stop: boolean): Promise<void> => {
     const at = new Date().toISOString();
-    const row = { account_id: accountId, phone: phone(first + people.indexOf(adId)), provider: "scripted", text: "x", stop, at };
+    const row = {
+      account_id: accountId,
+      phone: phone(first + people.indexOf(adId)),
+      provider: "scripted",
+      text: "x",
+      stop,
+      at,
+    };
     await world.sql.query("select record_reply($1)", [{ ...row, reply_id: randomUUID() }]);
   };
   return { ...accepted, accountId, credits, receipt, tried, reply, idOf };
@@ -108,7 +126,9 @@ test("who was refused for good, or provably has not got it → is tried over the
     "undelivered: whatsapp_text failed",
     "unreachable: whatsapp_text failed",
   ];
-  expect(await until(it.tried, (all) => all.filter((each) => each.endsWith("sms sent")).length === 2)).toEqual(expected);
+  expect(await until(it.tried, (all) => all.filter((each) => each.endsWith("sms sent")).length === 2)).toEqual(
+    expected,
+  );
   expect(await it.credits()).toEqual({
     sms: { balance: 48, reserved: 0, spent: 2 },
     // Nobody knows of one: it stays reserved.
@@ -142,16 +162,23 @@ test("who is not delivered in time → gets the next channel once; not who was, 
     "silent: whatsapp_text sent",
     "stop: whatsapp_text sent",
   ];
-  expect(await until(it.tried, (all) => all.filter((each) => each.endsWith("sms sent")).length === 2)).toEqual(expected);
+  expect(await until(it.tried, (all) => all.filter((each) => each.endsWith("sms sent")).length === 2)).toEqual(
+    expected,
+  );
   await it.receipt("late", "delivered");
   await it.receipt("silent", "failed");
   await timeIsUp();
   expect(await it.tried()).toEqual(
     expected.map((each) =>
-      each.replace("late: whatsapp_text sent", "late: whatsapp_text delivered").replace("silent: whatsapp_text sent", "silent: whatsapp_text failed"),
+      each
+        .replace("late: whatsapp_text sent", "late: whatsapp_text delivered")
+        .replace("silent: whatsapp_text sent", "silent: whatsapp_text failed"),
     ),
   );
-  expect(await it.credits()).toMatchObject({ sms: { balance: 48, spent: 2 }, whatsapp_text: { balance: 45, spent: 5 } });
+  expect(await it.credits()).toMatchObject({
+    sms: { balance: 48, spent: 2 },
+    whatsapp_text: { balance: 45, spent: 5 },
+  });
 
   const over = await hunt(["silent"], 220, { fallbackAfterSeconds: 3600 });
   await service.post(`/api/hunt/${over.huntId}/cancel`, undefined);

@@ -48,7 +48,10 @@ test.each([
 
 test.each([
   ["doubles a text", "{% assign s='0123456789' %}" + "{% assign s = s | append: s %}".repeat(30) + "{{ s }}"],
-  ["replaces within what it replaced", "{% assign s='0' %}" + "{% assign s = s | replace: '0', '00000000' %}".repeat(20)],
+  [
+    "replaces within what it replaced",
+    "{% assign s='0' %}" + "{% assign s = s | replace: '0', '00000000' %}".repeat(20),
+  ],
   ["counts to a thousand million", "{% assign s = (1..1000000000) | join: ',' %}"],
   ["pads a date", "{{ 'now' | date: '%1000000000d' }}"],
   ["says a long text a thousand times", "{{ long }}".repeat(900)],
