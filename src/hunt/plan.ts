@@ -25,20 +25,25 @@ export function planChunk(
 ): PlannedMessage[] {
   const content = chunk.content as HuntContent | null | undefined;
   const wording = createWording(chunk.huntId, content ?? undefined);
-  const terms: Terms = { chunk, channels, rules, wording, afterSeconds: content?.fallbackAfterSeconds };
+  const afterSeconds = content?.fallbackAfterSeconds;
+  const terms: Terms = { chunk, channels, rules, wording };
   return contacts.map((contact) => {
     const { channel, next = [], senderPhone } = contact;
-    // The sender of one channel is none of another.
-    const planned = (name: string, others: string[]): PlannedMessage =>
-      plan({ ...contact, channel: name, next: others, senderPhone: name === channel ? senderPhone : undefined }, terms);
-    if (next.length === 0) return planned(channel, next);
-    const tried = [channel, ...next].map((name) => ({ name, skip: planned(name, []).skip }));
+    const planned = [channel, ...next].map((name) =>
+      // The sender of one channel is none of another.
+      plan({ ...contact, channel: name, senderPhone: name === channel ? senderPhone : undefined }, terms),
+    );
     // What cannot be said to somebody is not tried elsewhere: whoever lacks a variable is skipped.
-    const first = tried.find(({ skip }) => skip === undefined || skip === MISSING);
+    const first = planned.find(({ skip }) => skip === undefined || skip === MISSING);
     // When it can be sent over none, the first says why.
-    if (first?.skip !== undefined || first === undefined) return planned(first?.name ?? channel, []);
-    const usable = tried.filter(({ skip }) => skip === undefined).map(({ name }) => name);
-    return planned(first.name, usable.slice(1));
+    if (first === undefined || first.skip !== undefined) return first ?? planned[0]!;
+    return planned
+      .filter(({ skip }) => skip === undefined)
+      .reduceRight((further, message) => ({
+        ...message,
+        // Caps are counted when its turn comes: right before it is sent.
+        next: { ...further, caps: undefined, afterSeconds },
+      }));
   });
 }
 
@@ -47,14 +52,11 @@ interface Terms {
   channels: PlanChannels;
   rules: Rules | undefined;
   wording: Wording;
-  afterSeconds: number | undefined;
 }
 
-function plan(contact: Contact, terms: Terms): PlannedMessage {
-  const { chunk, channels, rules, wording, afterSeconds } = terms;
+function plan(contact: Contact, { chunk, channels, rules, wording }: Terms): PlannedMessage {
   const known = channels.get(contact.channel);
   const phone = parsePhone(contact.recipientPhone, chunk.defaultCountry as CountryCode);
-  const [second, ...further] = contact.next ?? [];
   const ruling =
     known && phone.ok
       ? rules?.({
@@ -91,16 +93,6 @@ function plan(contact: Contact, terms: Terms): PlannedMessage {
     ...(rules ? { category: "marketing" } : {}),
     ...(ruling ? { caps: ruling.caps } : {}),
     ...(words.variant === undefined ? {} : { variant: words.variant }),
-    ...(second === undefined
-      ? {}
-      : {
-          next: {
-            ...plan({ ...contact, channel: second, next: further, senderPhone: undefined }, terms),
-            // Counted when its turn comes: right before it is sent.
-            caps: undefined,
-            afterSeconds,
-          },
-        }),
   };
 }
 

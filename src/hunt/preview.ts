@@ -19,7 +19,7 @@ export interface PreviewDeps {
 }
 
 /** Contacts planned between two turns of the event loop, and messages looked up in one call. */
-const SLICE = 250;
+const SLICE = 100;
 const PAGE = 1000;
 /** Of each channel and variant. */
 const SAMPLES = 3;
@@ -37,17 +37,26 @@ export async function previewHunt(hunt: HuntBody, account: StoredAccount, deps: 
   const sheet = createSheet(account);
   const times = createTimes(chunk, now, deps);
 
+  const judge = async (page: readonly PlannedMessage[]): Promise<void> => {
+    const findings = await deps.previews.judge(page);
+    page.forEach((message, i) => {
+      if (sheet.take(message, findings[i] ?? null)) times.take(message);
+    });
+  };
+  // One page is looked up while the next is planned; they are counted in their order.
+  let judging = Promise.resolve();
   for (let from = 0; from < contacts.length; from += PAGE) {
     const page: PlannedMessage[] = [];
     for (let i = from; i < Math.min(from + PAGE, contacts.length); i += SLICE) {
       page.push(...planChunk(chunk, contacts.slice(i, Math.min(i + SLICE, from + PAGE)), deps.channels, deps.rules));
       await new Promise((resolve) => setImmediate(resolve));
     }
-    const findings = await deps.previews.judge(page);
-    page.forEach((message, i) => {
-      if (sheet.take(message, findings[i] ?? null)) times.take(message);
-    });
+    await judging;
+    judging = judge(page);
+    // Whatever it rejects with is thrown where it is awaited.
+    judging.catch(() => undefined);
   }
+  await judging;
   return { huntId, accountId, contacts: contacts.length, ...sheet.result(), ...times.result(Date.parse(expiresAt)) };
 }
 

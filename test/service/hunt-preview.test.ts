@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { isDeepStrictEqual } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { ProviderDeps } from "../../src/channels/channel.ts";
 import { finished, huntId, messagesOf, phone, run, submit } from "../helpers/hunts.ts";
@@ -14,7 +15,7 @@ beforeAll(async () => {
   world = await openWorld();
   const pace = { min: 1, max: 10, step: 1, cut: 0.5, senderOf: (from?: string) => from ?? "default" };
   const sms = scriptedProvider(accept, { pace });
-  service = await world.start({}, { providers: { sms }, clock });
+  service = await world.start({ SWEEP_MS: "60000" }, { providers: { sms }, clock });
 });
 afterAll(() => world[Symbol.asyncDispose]());
 
@@ -76,7 +77,10 @@ test("a preview → tells what the same hunt then does, contact by contact, and 
     ...[14, 15, 16].map((n) => sms(n, { variables, channels: ["sms", "ringless_voice"], channel: undefined })),
     { ...sms(17, { variables }), channel: "whatsapp_text" },
   ];
-  const before = await everything();
+  // What came before has come to rest.
+  let before = await everything();
+  const rests = async (): Promise<boolean> => isDeepStrictEqual(before, (before = await everything()));
+  await expect.poll(rests).toBe(true);
   const { status, body } = await service.post("/api/hunt/preview", { ...hunt, contacts });
   expect(status).toBe(200);
   expect(await everything()).toEqual(before);
