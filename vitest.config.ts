@@ -5,7 +5,7 @@ const shared = {
   hookTimeout: 60_000,
   expect: { poll: { timeout: 15_000, interval: 50 } },
   // Two cores: one file drives the service while another waits for it.
-  maxWorkers: 3,
+  maxWorkers: 4,
 };
 
 export default defineConfig({

@@ -64,7 +64,7 @@ export const BASE_ENV = {
   JOB_BACKOFF_MS: wholeNumber(10, 3_600_000).default(2000).describe("Before the second try; doubled each time"),
   WORKER_CONCURRENCY: wholeNumber(1, 1000).default(200).describe("Messages under way at once, each channel queue"),
   FLOW_WINDOW: wholeNumber(1, 1_000_000)
-    .default(1000)
+    .default(2000)
     .describe("Messages of one hunt, queue and sender that may be in Redis at once; the others wait in the database"),
   HUNT_CONCURRENCY: wholeNumber(1, 50).default(2).describe("Chunks of hunts planned at once"),
   LOCK_MS: wholeNumber(1000, 600_000)

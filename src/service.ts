@@ -42,7 +42,7 @@ import { createSupabaseStore } from "./store/supabase.ts";
 import { templateRoutes } from "./templates/templates.routes.ts";
 import { startEpoch } from "./workers/epoch.ts";
 import { createCharges } from "./workers/charges.ts";
-import { takeEvents } from "./workers/inbound.ts";
+import { keepEvents } from "./workers/inbound.ts";
 import { startWorkers } from "./workers/index.ts";
 import type { ActiveChannel } from "./workers/run-job.ts";
 import { startFeeder } from "./workers/feeder.ts";
@@ -241,14 +241,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       ...(await webhooks(config, metrics, {
         clock,
         contentOf: (messageId) => store.contentOf(messageId),
-        async take(events) {
-          try {
-            await queues.addInbound({ events: [...events] });
-          } catch (error) {
-            if (!(error instanceof UnavailableError)) throw error;
-            await takeEvents(events, { store, isStop });
-          }
-        },
+        take: (events) => keepEvents(events, { store, isStop, addInbound: queues.addInbound }),
       })),
       ...[...channels.values()].flatMap(
         ({ channel, provider }) =>

@@ -92,6 +92,8 @@ export interface Provider<Content = unknown> {
 export interface ProviderChoice {
   /** The first in the order of the recipient's country that works now and is not among those that were tried. */
   next(to: string, tried: readonly string[]): Provider | undefined;
+  /** Whether there is one in that order who was not tried, working now or not. */
+  another(to: string, tried: readonly string[]): boolean;
   /** Whoever had an attempt is the one to be asked about it. */
   named(name: string): Provider | undefined;
   /** How long a message waits when none can be had, milliseconds. */

@@ -35,6 +35,11 @@ export function failover(options: FailoverOptions): Provider & { choice: Provide
   const members = new Map([...order, ...[...byCountry.values()].flat()].map((member) => [member.name, member]));
   const guarded = new Map([...members].map(([name, member]) => [name, guard(member, options)]));
   const all = [...members.values()];
+  const untried = (to: string, tried: readonly string[]): Provider[] => {
+    const country = byCountry.size === 0 ? undefined : countryOf(to);
+    const own = (country === undefined ? undefined : byCountry.get(country)) ?? order;
+    return own.filter(({ name }) => !tried.includes(name));
+  };
 
   return {
     name: all.map(({ name }) => name).join("+"),
@@ -45,12 +50,10 @@ export function failover(options: FailoverOptions): Provider & { choice: Provide
     choice: {
       retryAfterMs: NONE_LEFT_MS,
       next(to, tried) {
-        const country = byCountry.size === 0 ? undefined : countryOf(to);
-        const own = (country === undefined ? undefined : byCountry.get(country)) ?? order;
-        const works = ({ name }: Provider): boolean => !tried.includes(name) && guarded.get(name)?.works() === true;
-        const chosen = own.find(works);
+        const chosen = untried(to, tried).find(({ name }) => guarded.get(name)?.works() === true);
         return chosen && guarded.get(chosen.name)?.provider;
       },
+      another: (to, tried) => untried(to, tried).length > 0,
       named: (name) => guarded.get(name)?.provider,
       states: () => [...guarded].map(([provider, { state }]) => ({ provider, state: state() })),
     },

@@ -112,7 +112,6 @@ export function singleRoute(
         recipient: recipient.e164,
         sender: given.senderPhone,
         content: content.content,
-        priority: 0,
         expiresAt: undefined,
         skip: ruling?.skip?.code,
         detail: ruling?.skip?.detail,

@@ -87,7 +87,6 @@ function plan(contact: Contact, { chunk, channels, rules, wording }: Terms): Pla
     recipient: phone.ok ? phone.e164 : contact.recipientPhone,
     sender: contact.senderPhone,
     content: content && "content" in content ? content.content : { text: contact.message ?? "" },
-    priority: 0,
     expiresAt: chunk.expiresAt,
     ...skipOf(contact, phone, known?.on ? content : undefined, words, ruling),
     ...(rules ? { category: "marketing" } : {}),

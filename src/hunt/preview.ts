@@ -32,7 +32,7 @@ export async function previewHunt(hunt: HuntBody, account: StoredAccount, deps: 
   const now = deps.clock.now();
   const expiresAt = hunt.expiresAt ?? new Date(now + WEEK_MS).toISOString();
   const { policy, consentDeclared, defaultCountry } = account;
-  const own = { huntId, accountId, priority: hunt.priority, content: hunt.content, contacts: null };
+  const own = { huntId, accountId, content: hunt.content, contacts: null };
   const chunk: Chunk = { ...own, expiresAt, policy, consentDeclared, defaultCountry };
   const sheet = createSheet(account);
   const times = createTimes(chunk, now, deps);

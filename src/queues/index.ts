@@ -51,7 +51,6 @@ export interface Placed extends LaneKey {
 export interface NewMessageJob {
   queue: string;
   data: MessageJob;
-  priority: number;
   delayMs?: number;
 }
 
@@ -177,14 +176,13 @@ export function createQueues(options: QueuesOptions): Queues {
       Promise.all(
         [...byQueue].map(([name, group]) =>
           queueOf(name).addBulk(
-            group.map(({ data, priority, delayMs = 0 }) => ({
+            group.map(({ data, delayMs = 0 }) => ({
               name: data.channel,
               data,
               opts: {
                 jobId: data.messageId,
                 attempts,
                 backoff: { type: "exponential", delay: backoffMs },
-                ...(priority > 0 ? { priority } : {}),
                 ...(delayMs > 0 ? { delay: delayMs } : {}),
               },
             })),
@@ -339,10 +337,9 @@ export function createQueues(options: QueuesOptions): Queues {
 
 /** A ledger row's job. */
 export function jobOf(message: PlannedMessage): NewMessageJob {
-  const { id, queue, priority, accountId, huntId, adId, channel, recipient, sender, content, category } = message;
+  const { id, queue, accountId, huntId, adId, channel, recipient, sender, content, category } = message;
   return {
     queue,
-    priority,
     data: { messageId: id, accountId, huntId, adId, channel, to: recipient, from: sender, content, category },
   };
 }

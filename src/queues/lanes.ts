@@ -14,10 +14,7 @@ export async function wakeLane(lane: Queue): Promise<void> {
  * Takes a lane that nobody works any more out of Redis, ended jobs included, since a job has the number and the text. What
  * has not ended goes through `enqueue` first: breaking off in between loses nothing. Rejects with `UnavailableError`.
  */
-export async function removeLane(
-  lane: Queue,
-  enqueue: (jobs: { data: MessageJob; priority: number }[]) => Promise<void>,
-): Promise<void> {
+export async function removeLane(lane: Queue, enqueue: (jobs: { data: MessageJob }[]) => Promise<void>): Promise<void> {
   for (let from = 0; ; from += PAGE) {
     // An active one is what a process left that died.
     const jobs = await withRedis("reading a lane", () =>
@@ -30,7 +27,7 @@ export async function removeLane(
 }
 
 /** What makes no sense has no message to be kept for. */
-function carried({ data, opts }: Job<unknown>): { data: MessageJob; priority: number }[] {
+function carried({ data }: Job<unknown>): { data: MessageJob }[] {
   const parsed = messageJobSchema.safeParse(data);
-  return parsed.success ? [{ data: parsed.data, priority: opts.priority ?? 0 }] : [];
+  return parsed.success ? [{ data: parsed.data }] : [];
 }

@@ -2,8 +2,8 @@
  * The throttle's scripts. KEYS: the sender's state, the places that it has given, all senders. ARGV of each: min, max, the
  * sender's name among all, for how long it is remembered; then its own.
  *
- * State, times in milliseconds: `rate` a second; `tail`, the first time that nobody has; `over…`, when the next of those
- * beyond the horizon comes back, a line for each order of magnitude of the place in a hunt; `held`, until when the vendor wants to hear nothing; `cut`, when the rate was last cut.
+ * State, times in milliseconds: `rate` a second; `tail`, the first time that nobody has; `over`, when the next of those
+ * beyond the horizon comes back; `held`, until when the vendor wants to hear nothing; `cut`, when the rate was last cut.
  */
 const STATE = `
 local time = redis.call("time")
@@ -21,24 +21,22 @@ end
 `;
 
 /**
- * ARGV: id, priority, horizon, longest wait, patience, whether it asks for the first time. Answers: the wait, now, of the wait what is held, whether the rate can grow.
+ * ARGV: id, horizon, longest wait, patience. Answers: the wait, now, of the wait what is held, whether the rate can grow.
  *
  * Three kinds of wait, so that no job comes back often:
  * - within the horizon it has a place of its own, and goes when that comes;
- * - beyond it, it comes back when it could have a place at best: at the maximal rate, after those before it in its hunt. So
- *   jobs come back about as fast as they could be sent at best, however many there are, and a rate that recovers finds
- *   them there;
+ * - beyond it, it comes back when it could have a place at best, at the maximal rate. So jobs come back about as fast as they
+ *   could be sent at best, however many there are, and a rate that recovers finds them there;
  * - while the sender is held, both begin where that ends.
  *
- * The further on in its hunt a message is, the nearer the horizon is for it: however long a backlog, the first messages of
- * another hunt find a place.
+ * Hunts are fed so that few of their messages wait here: how long one waits does not depend on how big another hunt is.
  *
  * A place that is not taken in time is lost. Fast senders may catch up on a second of them, as after a busy moment; slow ones
  * keep their distance, because their vendors count.
  */
 export const ASK = `${STATE}
-local id, priority, horizon, longest = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
-if held - now > tonumber(ARGV[9]) then
+local id, horizon, longest = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
+if held - now > tonumber(ARGV[8]) then
   return { held - now, now, held - now, 0 }
 end
 local SLACK = 100
@@ -48,7 +46,6 @@ redis.call("zremrangebyscore", KEYS[2], "-inf", "(" .. tostring(now - late))
 local mine = tonumber(redis.call("zscore", KEYS[2], id) or -1)
 local start = math.max(now, held)
 tail = math.max(tail, held)
-local reach = horizon * (1 - math.log(1 + priority) / math.log(2 ^ 21 + 1) / 2)
 local wait = 0
 if mine > now and mine >= held then
   wait = mine - now
@@ -58,19 +55,14 @@ else
     wait = 0
   elseif tail <= now then
     tail = math.max(tail, now - SLACK) + gap
-  elseif tail - start < reach then
+  elseif tail - start < horizon then
     wait = tail - now
     redis.call("zadd", KEYS[2], tostring(tail), id)
     redis.call("pexpire", KEYS[2], kept)
     tail = tail + gap
   else
-    local magnitude = math.floor(math.log(1 + priority) / math.log(2) + 1e-9)
-    local line = "over" .. magnitude
-    local due = math.max(tail - reach + 1000 / max, tonumber(redis.call("hget", KEYS[1], line) or 0))
-    if ARGV[10] == "1" then
-      due = math.max(due, start + (2 ^ magnitude - 1) * 1000 / max)
-    end
-    redis.call("hset", KEYS[1], line, tostring(due + 1000 / max))
+    local due = math.max(tail - horizon + 1000 / max, tonumber(redis.call("hget", KEYS[1], "over") or 0))
+    redis.call("hset", KEYS[1], "over", tostring(due + 1000 / max))
     wait = due - now
     if wait > longest then
       wait = longest / 2 + wait % (longest / 2)

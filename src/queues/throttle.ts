@@ -12,10 +12,6 @@ export interface PacedSender {
 
 export interface Asking {
   id: string;
-  /** Its job's: the place in its hunt, 0 before all. */
-  priority: number;
-  /** It has not been told to come back before. */
-  first: boolean;
   /** One who would not wait while the sender is held for longer than this takes no place there; Infinity: waits. */
   patienceMs: number;
 }
@@ -82,9 +78,8 @@ export function createThrottle(redis: Redis, prefix: string): Throttle {
     });
 
   return {
-    async ask(sender, { id, priority, first, patienceMs }) {
-      const patience = Math.min(patienceMs, KEPT_MS);
-      const answer = await run(ASK, sender, id, priority, HORIZON_MS, LONGEST_MS, patience, first ? 1 : 0);
+    async ask(sender, { id, patienceMs }) {
+      const answer = await run(ASK, sender, id, HORIZON_MS, LONGEST_MS, Math.min(patienceMs, KEPT_MS));
       const [delayMs, at, heldMs, learns] = answer as [number, number, number, number];
       return delayMs > 0 ? { verdict: "later", delayMs, heldMs } : { verdict: "go", at, learns: learns === 1 };
     },

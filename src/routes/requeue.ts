@@ -16,7 +16,7 @@ export async function requeue(queues: Queues, queue: string, messageId: string):
     // What the last attempt came to must not be recorded for the next one.
     const { outcome: _outcome, attempt: _attempt, ...fresh } = data.data;
     await queues.remove(holder, messageId);
-    await queues.addMessages([{ queue, data: fresh, priority: 0 }]);
+    await queues.addMessages([{ queue, data: fresh }]);
   } catch (error) {
     if (!(error instanceof UnavailableError)) throw error;
   }

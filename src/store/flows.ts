@@ -20,10 +20,10 @@ export interface FedMessage extends OpenMessage {
  */
 export interface FlowStore {
   /**
-   * The next messages for a queue, in turns by weight, of each flow no more than `window` under way. From then on they
-   * are to be in the queue: the sweeper makes up for whoever fails to put them there.
+   * The next messages for a queue, in turns by weight; of each flow at first `least` under way, and up to `most` when they
+   * settle fast. From then on they are to be in the queue: the sweeper makes up for whoever fails to put them there.
    */
-  feed(queue: string, limit: number, window: number): Promise<FedMessage[]>;
+  feed(queue: string, limit: number, underWay: { least: number; most: number }): Promise<FedMessage[]>;
   /** Each may be said again. `cancelled`: it is over, and can be neither paused nor resumed. */
   steer(huntId: string, action: Steering): Promise<SteeringAnswer>;
   /** Cancels some of what waits in cancelled hunts; answers how many it were: less than `limit` when all is done. */
@@ -34,8 +34,8 @@ export interface FlowStore {
 
 export function createFlowStore(database: Database): FlowStore {
   return {
-    async feed(queue, limit, window) {
-      const args = { p_queue: queue, p_limit: limit, p_window: window };
+    async feed(queue, limit, { least, most }) {
+      const args = { p_queue: queue, p_limit: limit, p_least: least, p_most: most };
       const rows = await database.rpc<(OpenMessageRow & { again: boolean })[]>("feed", args);
       return rows.map((row) => ({ ...toOpenMessage(row), again: row.again }));
     },

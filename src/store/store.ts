@@ -36,8 +36,6 @@ export interface PlannedMessage {
   recipient: string;
   sender: string | undefined;
   content: unknown;
-  /** BullMQ's: the smaller the sooner, 0 before all. */
-  priority: number;
   /** ISO 8601; the database's default is seven days. */
   expiresAt: string | undefined;
   /** Why it is not to be sent, decided before the database was asked. */
@@ -82,7 +80,6 @@ export interface NewHunt {
 export interface Chunk {
   huntId: string;
   accountId: string;
-  priority: "high" | "normal" | "low";
   expiresAt: string;
   defaultCountry: string;
   /** The account's, as the ledger has it. */
@@ -214,7 +211,6 @@ export interface OpenMessage {
   recipient: string;
   sender: string | null;
   content: unknown;
-  priority: number;
   accountId: string | null;
   huntId: string | null;
   adId: string | null;

@@ -10,9 +10,17 @@ import { createSessionStore } from "./supabase-sessions.ts";
 import { createFlowStore } from "./flows.ts";
 import { createPreviewStore } from "./previews.ts";
 import { createTemplateStore } from "./templates.ts";
-import { pageOfMessages, toOpenMessage, toStoredMessage, MESSAGE_COLUMNS, type MessageRow, type OpenMessageRow } from "./message-rows.ts";
+import {
+  pageOfMessages,
+  toOpenMessage,
+  toStoredMessage,
+  MESSAGE_COLUMNS,
+  type MessageRow,
+  type OpenMessageRow,
+} from "./message-rows.ts";
 import type {
   Acceptance,
+  Account,
   Chunk,
   HuntStatus,
   MessageStatus,
@@ -38,6 +46,8 @@ export interface SupabaseStoreOptions extends DatabaseOptions {
 const STAGED_CONTACTS = 5000;
 
 /** Around a provider's call: as many as one request carries well, two requests so that one fills while one runs. */
+/** A caller waits for each of these: what comes while one call is under way shares the next. */
+const CALLERS = { maxSize: 100, maxConcurrent: 2, maxWaitMs: 1, waitForDatabase: false };
 const MESSAGES = { maxSize: 250, maxConcurrent: 2, maxWaitMs: 2 };
 
 /** The store on Supabase (PostgREST before Postgres), with the per-message writes in batches. */
@@ -52,11 +62,24 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
 
   const accepts = new Batcher<object, Acceptance<never>>({
     flush: (items) => rpc("accept_messages", { p_items: items }),
-    // A caller waits for each of these: small batches, at once.
-    maxSize: 100,
-    maxConcurrent: 4,
-    maxWaitMs: 1,
-    waitForDatabase: false,
+    ...CALLERS,
+  });
+  const submissions = new Batcher<object, Acceptance<never>>({
+    flush: (items) => rpc("accept_hunts", { p_items: items }),
+    ...CALLERS,
+    maxSize: 20,
+  });
+  const accounts = new Batcher<string, Account | undefined>({
+    async flush(ids) {
+      const query = database.client
+        .from("accounts")
+        .select(ACCOUNT_COLUMNS)
+        .in("id", [...new Set(ids)]);
+      const rows = (await database.run("accounts", query.overrideTypes<AccountRow[], { merge: false }>())) ?? [];
+      const byId = new Map(rows.map((row) => [row.id, toAccount(row)]));
+      return ids.map((id) => byId.get(id));
+    },
+    ...CALLERS,
   });
   let epoch = 0;
   /** A database that was restored from a backup: what it believes to be open becomes unknown, then work goes on. */
@@ -125,7 +148,7 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     maxWaitMs: 0,
     ...waitFor("record_reply"),
   });
-  const batchers = [accepts, begins, outcomes, receipts, takenReceipts, replies];
+  const batchers = [accepts, submissions, accounts, begins, outcomes, receipts, takenReceipts, replies];
   const sessions = createSessionStore(database);
   const compliance = createComplianceStore(database, options.salt);
 
@@ -141,13 +164,7 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
       await rpc("ping");
     },
 
-    async account(id) {
-      const query = database.client.from("accounts").select(ACCOUNT_COLUMNS).eq("id", id).maybeSingle<AccountRow>();
-      const row = await database.run("account", query);
-      if (!row) return undefined;
-      const { status, default_country: defaultCountry, policy, consent_declared: consentDeclared } = row;
-      return { status, defaultCountry, policy, consentDeclared };
-    },
+    account: (id) => accounts.add(id),
 
     acceptMessage: <R>(message: PlannedMessage, response: R, idempotency: Idempotency | undefined) =>
       accepts.add({ row: toMessageRow(message), response, idempotency }),
@@ -157,8 +174,8 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
       const parts = inParts(chunks.map((chunk, no) => ({ no, contacts: chunk })));
       const last = parts.pop();
       for (const part of parts) await rpc("stage_chunks", { p_job_id: jobId, p_chunks: part });
-      return rpc("accept_hunt", {
-        p_hunt: {
+      return submissions.add({
+        hunt: {
           id: hunt.id,
           account_id: hunt.accountId,
           priority: hunt.priority,
@@ -166,11 +183,11 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
           content: hunt.content,
           template_ids: hunt.templateIds ?? [],
         },
-        p_job_id: jobId,
-        p_contacts: contacts,
-        p_chunks: last,
-        p_idempotency: idempotency ?? null,
-        p_response: response,
+        job_id: jobId,
+        contacts,
+        chunks: last,
+        idempotency: idempotency ?? null,
+        response,
       });
     },
 
@@ -264,14 +281,22 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
   };
 }
 
-const ACCOUNT_COLUMNS = "status, default_country, policy, consent_declared";
+const ACCOUNT_COLUMNS = "id, status, default_country, policy, consent_declared";
 
 interface AccountRow {
+  id: string;
   status: "active" | "suspended";
   default_country: string;
   policy: unknown;
   consent_declared: boolean;
 }
+
+const toAccount = ({ status, default_country, policy, consent_declared }: AccountRow): Account => ({
+  status,
+  defaultCountry: default_country,
+  policy,
+  consentDeclared: consent_declared,
+});
 
 interface VerdictRow {
   id: string;

@@ -13,7 +13,7 @@ export interface FeederOptions {
   names: readonly string[];
   /** Messages under way at once in each queue, of this process. */
   concurrency: number;
-  /** Messages of one flow that may be in the queues at once. */
+  /** Messages of one flow that may be in the queues at once, however fast it is. */
   window: number;
   /** Jobs of a queue that this process has taken so far. */
   taken(queue: string): number;
@@ -31,9 +31,13 @@ export interface Feeder {
 const HORIZON_SECONDS = 0.5;
 /** Messages a call; a hosted project answers no more rows. */
 const MAX_BATCH = 1000;
-/** Between two looks at a queue while its flows have something to give, and while they have not, milliseconds. */
+/** Messages of one flow that may be under way before it is known how fast they settle. */
+const LEAST = 10;
+/** Between two looks at a queue while its flows have something to give, milliseconds; twice as long after each in vain. */
 const BUSY_MS = 25;
 const IDLE_MS = 1000;
+/** For how long after messages were fed it is looked out for them being taken, milliseconds. */
+const WATCHED_MS = 10_000;
 /** Of the last measured pace, the rest is what it was before. */
 const SMOOTHING = 0.5;
 /** What is under way is not waited for longer: all that it may still do is safe to do. */
@@ -65,9 +69,12 @@ async function feedQueue(
   /** Messages a second that this process has taken from the queue lately. */
   let pace = 0;
   let looked = { at: clock.monotonic(), taken: taken(name) };
-  let fedAt = 0;
+  let askedAt = -Infinity;
+  let fedAt = -Infinity;
+  let pauseMs = BUSY_MS;
 
-  async function round(): Promise<boolean> {
+  /** Answers after how long it is to be looked again, milliseconds; undefined: there was nothing to be fed. */
+  async function round(): Promise<number | undefined> {
     const now = clock.monotonic();
     const seconds = Math.max(0.001, (now - looked.at) / 1000);
     pace += SMOOTHING * ((taken(name) - looked.taken) / seconds - pace);
@@ -77,26 +84,33 @@ async function feedQueue(
     let missing = wanted - waiting;
     if (waiting > wanted / 2) {
       // Hunts have half of a queue that single messages fill faster than it is worked.
-      missing = now - fedAt < HORIZON_SECONDS * 1000 ? 0 : Math.ceil((pace * HORIZON_SECONDS) / 2);
-      if (missing === 0) return true;
+      missing = now - askedAt < HORIZON_SECONDS * 1000 ? 0 : Math.ceil((pace * HORIZON_SECONDS) / 2);
+      if (missing === 0) return Math.min(IDLE_MS / 2, ((waiting - wanted / 2) / pace) * 1000);
     }
-    const messages = await store.flows.feed(name, missing, window);
-    fedAt = now;
+    const messages = await store.flows.feed(name, missing, { least: Math.min(LEAST, window), most: window });
+    askedAt = now;
+    if (messages.length > 0) fedAt = now;
     await queues.addMessages(messages.filter((message) => !message.again).map(jobOfOpen));
     const again = messages.filter((message) => message.again);
     await requeueOrphans(again, queues, store);
-    return messages.length > 0;
+    return messages.length > 0 ? BUSY_MS : undefined;
   }
 
   while (!stopping.aborted) {
     const woken = new AbortController();
     wakers.set(name, () => woken.abort());
-    const busy = await round().catch((error: unknown) => {
+    const next = await round().catch((error: unknown) => {
       if (error instanceof UnavailableError) log.debug({ err: error, queue: name }, "feeding put off");
       else log.error({ err: error, queue: name }, "feeding failed");
-      return false;
+      return undefined;
     });
-    const signal = AbortSignal.any([stopping, ...(busy ? [] : [woken.signal])]);
-    await delay(busy ? BUSY_MS : IDLE_MS, undefined, { signal }).catch(() => {});
+    pauseMs = next ?? Math.min(IDLE_MS, Math.max(BUSY_MS, pauseMs) * 2);
+    const watched = next === undefined && clock.monotonic() - fedAt < WATCHED_MS;
+    const signal = AbortSignal.any([stopping, woken.signal]);
+    for (let slept = 0; slept < pauseMs && !signal.aborted; slept += BUSY_MS) {
+      await delay(BUSY_MS, undefined, { signal }).catch(() => {});
+      // Some of what was fed is under way: there may be room again.
+      if (watched && taken(name) !== looked.taken) break;
+    }
   }
 }

@@ -1,10 +1,14 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { UnrecoverableError, type Job } from "bullmq";
-import { CHARGE_JOB, inboundJobSchema } from "../channels/inbound-job.ts";
+import { CHARGE_JOB, inboundJobSchema, type InboundJob } from "../channels/inbound-job.ts";
 import { isStart } from "../channels/stop-words.ts";
 import { messageOf, UnavailableError } from "../core/errors.ts";
 import type { InboundEvent } from "../core/inbound.ts";
 import type { Store } from "../store/store.ts";
 import type { Charges } from "./charges.ts";
+
+/** How long a vendor waits for the ledger before its reply goes into the queue, milliseconds. */
+const LEDGER_PATIENCE_MS = 500;
 
 interface TakeDeps {
   store: Pick<Store, "takeReceipt" | "takeReply">;
@@ -29,6 +33,31 @@ export async function takeEvents(events: readonly InboundEvent[], { store, isSto
   );
   const errors = taken.flatMap((each) => (each.status === "rejected" ? [each.reason as unknown] : []));
   if (errors.length > 0) throw errors.find((error) => error instanceof UnavailableError) ?? errors[0];
+}
+
+/**
+ * Makes sure that what a webhook brought is not lost. Reports wait in the queue. Replies go into the ledger at once: a STOP
+ * counts from that moment, and Redis may lose its last second. Each takes the other way when its own is closed; rejects with
+ * `UnavailableError` when both are.
+ */
+export async function keepEvents(
+  events: readonly InboundEvent[],
+  { addInbound, ...deps }: TakeDeps & { addInbound(job: InboundJob): Promise<void> },
+): Promise<void> {
+  const replies = events.filter(({ kind }) => kind === "reply");
+  const stored = takeEvents(replies, deps).then(
+    () => true,
+    () => false,
+  );
+  const late = delay(LEDGER_PATIENCE_MS, false, { ref: false });
+  const left = (await Promise.race([stored, late])) ? events.filter(({ kind }) => kind !== "reply") : [...events];
+  if (left.length === 0) return;
+  try {
+    await addInbound({ events: left });
+  } catch (error) {
+    if (!(error instanceof UnavailableError)) throw error;
+    await takeEvents(left, deps);
+  }
 }
 
 /** The job of the queue `inbound`. While the database is away it fails, and is tried again until it is back. */

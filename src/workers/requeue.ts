@@ -48,7 +48,6 @@ const placed = (message: OpenMessage) => ({
 export function jobOfOpen(message: OpenMessage): NewMessageJob {
   return {
     queue: message.queue,
-    priority: message.priority,
     delayMs: message.retryInMs,
     data: {
       messageId: message.id,

@@ -102,12 +102,19 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
   const first = job.attemptsStarted <= 1;
   /** Settles who sends it: the first in line whose vendor does not want to hear nothing from its sender for long. */
   const admitted = async (): Promise<Admitted> => {
-    const asking = { lane, priority: job.opts.priority ?? 0, first };
     for (let soonestMs = Infinity; ;) {
       const other = choice?.next(data.to, [...tried, provider.name]);
       const patienceMs = other ? SHORT_WAIT_MS : Infinity;
-      const answer = await orHandBack(admit(provider, data, { ...asking, patienceMs }, deps));
-      if (answer.verdict !== "later") return answer;
+      const answer = await orHandBack(admit(provider, data, { lane, patienceMs }, deps));
+      if (answer.verdict === "go") return answer;
+      if (answer.verdict === "skip") {
+        // What one cannot carry another may, also one that is out now.
+        if (!choice?.another(data.to, [...tried, provider.name])) return answer;
+        if (!other) return { verdict: "later", delayMs: choice.retryAfterMs, heldMs: 0 };
+        tried.push(provider.name);
+        provider = other;
+        continue;
+      }
       soonestMs = Math.min(soonestMs, answer.delayMs);
       if (!other || answer.heldMs <= patienceMs) return { ...answer, delayMs: soonestMs };
       tried.push(provider.name);
@@ -290,7 +297,7 @@ async function moveToLane(
   const key = { accountId: data.accountId, sender: data.from, recipient: data.to };
   const lane = await provider.lanes.laneOf(key, current);
   if (lane === undefined || lane === job.queueName) return undefined;
-  await enqueue({ queue, data, priority: job.opts.priority ?? 0 });
+  await enqueue({ queue, data });
   return lane;
 }
 

@@ -9,7 +9,8 @@ alter table hunts
 create index hunts_cancelling on hunts (id) where cancelling;
 
 -- What of a hunt goes through one queue from one sender, '' for any. fed_seq: its messages up to there have been given to
--- the queue; last_seq: its last one. tag: its virtual time, see feed. due_at: it is not looked at before.
+-- the queue; last_seq: its last one. tag: its virtual time, see feed. due_at: it is not looked at before. allowed: messages
+-- that may be under way at once; under_way: as many as there were at looked_at, and were fed since.
 create table flows (
   hunt_id text not null references hunts (id),
   queue text not null,
@@ -21,6 +22,9 @@ create table flows (
   again_seq bigint not null default 0,
   last_seq bigint not null,
   due_at timestamptz not null default now(),
+  allowed integer not null default 0,
+  under_way integer not null default 0,
+  looked_at timestamptz not null default now(),
   primary key (hunt_id, queue, sender)
 ) with (fillfactor = 50);
 create index flows_hungry on flows (queue) where fed_seq < last_seq;
@@ -442,13 +446,17 @@ begin
 end
 $$;
 
--- The next messages for a queue, at most p_limit, of each flow no more than p_window under way. Whoever is given them has
--- to put them into the queue; what a crash keeps from that, the sweeper finds.
+-- The next messages for a queue, at most p_limit. Whoever is given them has to put them into the queue; what a crash keeps
+-- from that, the sweeper finds.
+--
+-- Of each flow no more than p_least are under way at first; twice as many, up to p_most, each time that half of them have
+-- settled; and again no more than ten seconds' worth when they settle slowly. So a slow sender has few of a big hunt's
+-- messages before those of a small one, and a fast one as many as it takes.
 --
 -- Start-time fair queueing: a flow's tag grows by 1/weight a message, the flow with the smallest is next, and one that had
 -- nothing to send begins at the queue's clock. So each gets its share by weight, however many messages the others have.
 -- again: a job of the same message may stand in the way.
-create function feed(p_queue text, p_limit integer, p_window integer)
+create function feed(p_queue text, p_limit integer, p_least integer, p_most integer)
 returns table (
   id uuid, seq bigint, queue text, status text, channel text, recipient text, sender text, content jsonb,
   priority integer, account_id text, hunt_id text, ad_id text, retry_in_ms integer, category text, again boolean
@@ -465,6 +473,9 @@ declare
   v_share double precision;
   v_left integer := p_limit;
   v_flow flows;
+  v_open integer;
+  v_settled integer;
+  v_seconds double precision;
   v_wanted integer;
   v_found integer;
   v_ids uuid[];
@@ -488,15 +499,29 @@ begin
     exit when not found;
     v_clock := greatest(v_clock, v_flow.tag);
 
-    select p_window - count(*) into v_wanted from (
+    select count(*) into v_open from (
       select 1 from messages m
       where m.hunt_id = v_flow.hunt_id and m.seq <= v_flow.fed_seq and m.settled_at is null
         and m.queue = p_queue and coalesce(m.sender, '') = v_flow.sender
-      limit p_window
+      limit p_most
     ) x;
-    v_wanted := least(v_wanted, v_left, ceil(v_share * v_flow.weight));
+    v_settled := greatest(0, v_flow.under_way - v_open);
+    v_seconds := extract(epoch from clock_timestamp() - v_flow.looked_at);
+    v_flow.allowed := greatest(p_least, v_flow.allowed);
+    if v_settled * 2 >= v_flow.allowed or v_seconds >= 1 then
+      v_flow.allowed := least(p_most, case
+        when v_settled * 2 >= v_flow.allowed then v_flow.allowed * 2
+        else greatest(p_least, least(v_flow.allowed, ceil(10 * v_settled / v_seconds)))
+      end);
+      v_flow.looked_at := clock_timestamp();
+      v_flow.under_way := v_open;
+    end if;
+    v_wanted := least(v_flow.allowed - v_open, v_left, ceil(v_share * v_flow.weight));
     if v_wanted <= 0 then
-      update flows f set due_at = now() + interval '500 milliseconds'
+      update flows f set
+        allowed = v_flow.allowed, under_way = v_flow.under_way, looked_at = v_flow.looked_at,
+        -- Soon at first, since most settle at once; later and later while they do not.
+        due_at = now() + make_interval(secs => least(0.5, greatest(0.025, v_seconds / 2)))
       where f.hunt_id = v_flow.hunt_id and f.queue = p_queue and f.sender = v_flow.sender;
       continue;
     end if;
@@ -510,7 +535,8 @@ begin
     ) x;
     update flows f set
       fed_seq = case when v_found < v_wanted then f.last_seq else v_seq end,
-      tag = v_clock + v_found / f.weight
+      tag = v_clock + v_found / f.weight, allowed = v_flow.allowed, under_way = v_flow.under_way + v_found,
+      looked_at = v_flow.looked_at
     where f.hunt_id = v_flow.hunt_id and f.queue = p_queue and f.sender = v_flow.sender;
     v_left := v_left - v_found;
     v_all := v_all || v_ids;

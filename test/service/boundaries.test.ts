@@ -143,7 +143,8 @@ test.for(CELLS)("$dependency gone $where", async ({ dependency, boundary, first 
     await reached;
     await stage.dependencies[dependency].leave();
     await boundary.pass(stage);
-    expect((await answer).status).toBe(REFUSED[name] ? 503 : 202);
+    const words = JSON.stringify(service.logs.filter(({ level }) => Number(level) >= 50).slice(-3));
+    expect((await answer).status, words).toBe(REFUSED[name] ? 503 : 202);
     expect(await huntsOf(accountId)).toBe(REFUSED[name]?.inLedger === false ? 0 : 1);
     await missed(dependency, recipients);
   } finally {

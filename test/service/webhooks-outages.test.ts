@@ -81,6 +81,17 @@ test.concurrent.for(VENDORS)(
 );
 
 test.concurrent.for(VENDORS)(
+  "a STOP that %s has brought counts from its answer on, whatever Redis forgets",
+  async ([, start], context) => {
+    const stage = await open(context, start);
+    await stage.world.queue("inbound").pause();
+    expect((await stage.vendor.reply(TO, "STOP")).status).toBe(204);
+    expect((await stage.world.sql.query("select 1 from suppressions")).rowCount).toBe(1);
+    expect(await stage.world.queue("inbound").count()).toBe(0);
+  },
+);
+
+test.concurrent.for(VENDORS)(
   "the database is away when %s reports → 204, and the ledger has it when it is back",
   async ([, start], context) => {
     const stage = await open(context, start);

@@ -4,7 +4,7 @@ import { openTestDatabase, type TestDatabase } from "../../dev/stack/databases.t
 import type { Outcome, PlannedMessage, Store } from "../../src/store/store.ts";
 import { createSupabaseStore } from "../../src/store/supabase.ts";
 
-const WINDOW = 1_000_000;
+const ANY = { least: 1_000_000, most: 1_000_000 };
 const PHONE = "+33612345678";
 
 let database: TestDatabase;
@@ -71,13 +71,13 @@ async function plan(
     detail: undefined,
     ...fields,
   }));
-  await store.planChunk(jobId, 0, id, rows as PlannedMessage[]);
+  await store.planChunk(jobId, 0, id, rows);
   await store.finishSubmission(jobId);
   return { id, messages: rows.map((row) => row.id) };
 }
 
-const feed = async (limit: number, window = WINDOW, queue = "sms"): Promise<string[]> =>
-  (await store.flows.feed(queue, limit, window)).map(({ id }) => id);
+const feed = async (limit: number, underWay = ANY, queue = "sms"): Promise<string[]> =>
+  (await store.flows.feed(queue, limit, underWay)).map(({ id }) => id);
 const countOf = ({ messages }: Hunt, fed: readonly string[]): number =>
   fed.filter((id) => messages.includes(id)).length;
 
@@ -106,7 +106,7 @@ const statuses = async ({ id }: Hunt): Promise<Record<string, number>> => {
 
 test("what was planned is fed once, in its order, with what its job needs", async () => {
   const hunt = await plan(5, { sender: "+33699999999", category: "marketing" });
-  const [first] = await store.flows.feed("sms", 1, WINDOW);
+  const [first] = await store.flows.feed("sms", 1, ANY);
   expect(first).toMatchObject({
     id: hunt.messages[0],
     queue: "sms",
@@ -164,18 +164,43 @@ test("a hunt that had nothing to send for long does not make up for it", async (
 test("no more of a flow than its window is under way, and another sender's is not held up by it", async () => {
   const slow = await plan(20, { sender: "+33600000001" });
   const other = await plan(20, { sender: "+33600000002" }, slow.id);
-  const first = await feed(20, 5);
+  const first = await feed(20, { least: 5, most: 5 });
   expect([countOf(slow, first), countOf(other, first)]).toEqual([5, 5]);
   await settle(other.messages.slice(0, 5));
   await database.sql.query("update flows set due_at = now()");
-  expect(await feed(20, 5)).toEqual(other.messages.slice(5, 10));
+  expect(await feed(20, { least: 5, most: 5 })).toEqual(other.messages.slice(5, 10));
+});
+
+test("a flow may have more under way the faster it settles, and less again when it settles slowly", async () => {
+  await plan(300);
+  const underWay = { least: 10, most: 80 };
+  const fed: number[] = [];
+  const next = async (settled: boolean, seconds = 0): Promise<void> => {
+    await database.sql.query(
+      "update flows set due_at = now(), looked_at = now() - make_interval(secs => $1::double precision)",
+      [seconds],
+    );
+    const ids = await feed(1000, underWay);
+    fed.push(ids.length);
+    if (settled) await settle(ids);
+  };
+  for (let i = 0; i < 4; i++) await next(true);
+  expect(fed).toEqual([10, 20, 40, 80]);
+  // Of the next nothing settles for two seconds; then most of them do.
+  const slow = await feed(1000, underWay);
+  expect(slow).toHaveLength(80);
+  fed.length = 0;
+  await next(false, 2);
+  await settle(slow.slice(0, 75));
+  await next(false);
+  expect(fed).toEqual([0, 15]);
 });
 
 test("each queue is fed by itself", async () => {
   const hunt = await plan(2);
   await plan(2, { queue: "voice", channel: "ringless_voice" }, hunt.id);
   expect(await feed(10)).toEqual(hunt.messages);
-  expect(await feed(10, WINDOW, "voice")).toHaveLength(2);
+  expect(await feed(10, ANY, "voice")).toHaveLength(2);
 });
 
 test("the sweeper leaves alone what is still to be fed", async () => {
@@ -198,7 +223,7 @@ test("a paused hunt: nothing is fed, nothing begins; resumed, all of it goes on 
   expect(held.map(({ id }) => id)).toEqual(hunt.messages.slice(2));
 
   expect(await store.flows.steer(hunt.id, "resume")).toMatchObject({ result: "done", pausedAt: null });
-  const again = await store.flows.feed("sms", 10, WINDOW);
+  const again = await store.flows.feed("sms", 10, ANY);
   // A job that ended by the pause stands in the way of the third one's.
   expect(again.map(({ id }) => id)).toEqual(hunt.messages.slice(2));
   expect(again[0]?.again).toBe(true);

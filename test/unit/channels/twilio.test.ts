@@ -209,7 +209,10 @@ describe("Twilio's variables", () => {
   });
 
   test("the defaults are Twilio's own address and 15 seconds", () => {
-    expect(schema.parse({})).toEqual({ TWILIO_API_BASE_URL: "https://api.twilio.com", TWILIO_TIMEOUT_MS: 15_000 });
+    expect(schema.parse({})).toMatchObject({
+      TWILIO_API_BASE_URL: "https://api.twilio.com",
+      TWILIO_TIMEOUT_MS: 15_000,
+    });
     expect(schema.safeParse({ TWILIO_API_BASE_URL: "api.twilio.com" }).success).toBe(false);
   });
 });

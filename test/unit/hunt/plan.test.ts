@@ -6,7 +6,6 @@ import type { Chunk } from "../../../src/store/store.ts";
 const CHUNK: Chunk = {
   huntId: "hunt",
   accountId: "acc",
-  priority: "normal",
   expiresAt: "2031-01-01T00:00:00Z",
   defaultCountry: "FR",
   contacts: [],
@@ -30,7 +29,6 @@ test("a good contact → a ledger row in E.164, with the channel's content", () 
       recipient: "+33612345678",
       sender: "+33987654321",
       content: { text: "Bonjour" },
-      priority: 0,
       expiresAt: "2031-01-01T00:00:00Z",
       skip: undefined,
       detail: undefined,
