@@ -46,7 +46,7 @@ test("a template → says to each contact what its variables make of it; who lac
       one(2, { variables: { name: "Max", city: null } }),
       one(3, { message: "À moi {{ name }}" }),
       one(4, { channels: ["whatsapp_text", "sms"], channel: undefined, variables: { name: "Léa" } }),
-      one(5, { channels: ["whatsapp_text", "sms"], channel: undefined }),
+      one(5, { channels: ["sms", "whatsapp_text"], channel: undefined, variables: { name: "Luc" } }),
       one(6, { variables: { name: "x".repeat(1000), city: "y".repeat(1000) } }),
       one(7, { channel: "ringless_voice", audioUrl: "https://cdn.example.com/a.mp3" }),
     ],
@@ -56,7 +56,7 @@ test("a template → says to each contact what its variables make of it; who lac
     ["ad 2", "missing_variable", "city", null],
     ["ad 3", "À moi {{ name }}", null],
     ["ad 4", "Salut Léa", null],
-    ["ad 5", "missing_variable", "name", null],
+    ["ad 5", "missing_variable", "city", null],
     ["ad 6", "invalid_content", expect.stringContaining("2011 characters"), null],
     ["ad 7", null, null],
   ]);
@@ -113,7 +113,7 @@ test("whatever is wrong with templates, variants and variables → is told at on
   ]);
   // JSON's own __proto__ is a key like any other.
   const raw = `{"huntId":"${hunt}","accountId":"${accountId}","template":"{{ x }}","contacts":[
-    {"adId":"a","recipientPhone":"${phone(1)}","channel":"sms","variables":{"__proto__":{"x":"y"}}}]}`;
+    {"adId":"a","recipientPhone":"${phone(1)}","channel":"sms","variables":{"__proto__":"y"}}]}`;
   expect(await service.post("/api/hunt/execute", raw, { "content-type": "application/json" })).toMatchObject({
     status: 400,
     body: { errors: [{ pointer: "/contacts/0/variables/__proto__" }] },
@@ -231,6 +231,10 @@ test("a stored template → has versions; a hunt keeps the one that it was accep
   expect(texts).toEqual(["v1 Zoé", "v2 Zoé", "v1 Zoé"]);
 
   const stranger = await world.account();
+  const { body: open } = await service.post("/api/templates", { accountId, name: "Deux", text: "x" });
+  expect(await call("PUT", `/api/templates/${open.templateId}`, { ...put, accountId: stranger })).toMatchObject({
+    status: 404,
+  });
   expect(await call("GET", `${path}?accountId=${stranger}`)).toMatchObject({ status: 404 });
   const theft = await service.post("/api/hunt/execute", {
     huntId: huntId(),

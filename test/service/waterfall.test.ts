@@ -182,6 +182,7 @@ test("who is not delivered in time → gets the next channel once; not who was, 
 
   const over = await hunt(["silent"], 220, { fallbackAfterSeconds: 3600 });
   await service.post(`/api/hunt/${over.huntId}/cancel`, undefined);
+  await timeIsUp();
   // After a restored backup nobody knows whether the next one was sent already.
   const restored = await hunt(["silent"], 230, { fallbackAfterSeconds: 3600 });
   await world.sql.query("select adopt_epoch((select value from epoch) + 5)");
