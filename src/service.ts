@@ -179,6 +179,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
         clock,
         providerNamed: (name) => providerNamed([...running], name),
         addCharge: queues.addCharge,
+        concurrency: config.workers.concurrency,
       }),
     },
     clock,

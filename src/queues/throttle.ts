@@ -69,7 +69,8 @@ const KEPT_MS = 86_400_000;
 
 export function createThrottle(redis: Redis, prefix: string): Throttle {
   const index = `${prefix}:throttle`;
-  const keysOf = (member: string): [string, string] => [`${index}:${member}`, `${index}:${member}:places`];
+  // What kind it is comes first: a sender's name may end in anything.
+  const keysOf = (member: string): [string, string] => [`${index}:state:${member}`, `${index}:places:${member}`];
   const run = (script: string, { provider, sender, pace }: PacedSender, ...args: (string | number)[]) =>
     withRedis("the senders' rates", () => {
       const member = `${provider}:${sender}`;

@@ -12,6 +12,8 @@ export interface ChargesDeps {
   providerNamed(name: string): Provider | undefined;
   /** Has a message's charge asked for later. Rejects with `UnavailableError`. */
   addCharge(job: ChargeJob): Promise<void>;
+  /** Jobs of the queue that this process works at once. */
+  concurrency: number;
 }
 
 /** What messages were charged, where a provider's reports do not say so. */
@@ -22,12 +24,14 @@ export interface Charges {
   ask(job: Job<unknown>, token: string | undefined): Promise<void>;
 }
 
-/** Questions under way at once in this process: they must not get in the way of what is sent. */
+/** Questions under way at once in this process, and of the queue's places at most: reports and stops go first. */
 const MAX_UNDER_WAY = 10;
+const SHARE = 0.25;
 /** Between two looks for a place among them, milliseconds; up to twice as long, so that not all look at once. */
 const NO_PLACE_MS = 30_000;
 
-export function createCharges({ store, clock, providerNamed, addCharge }: ChargesDeps): Charges {
+export function createCharges({ store, clock, providerNamed, addCharge, concurrency }: ChargesDeps): Charges {
+  const most = Math.min(MAX_UNDER_WAY, Math.ceil(concurrency * SHARE));
   let underWay = 0;
 
   return {
@@ -40,7 +44,7 @@ export function createCharges({ store, clock, providerNamed, addCharge }: Charge
     },
     async ask(job, token) {
       const { provider, providerMessageId } = chargeJobSchema.parse(job.data);
-      if (underWay >= MAX_UNDER_WAY) {
+      if (underWay >= most) {
         await job.moveToDelayed(Date.now() + NO_PLACE_MS * (1 + Math.random()), token);
         throw new DelayedError();
       }

@@ -166,6 +166,8 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
       case "wait":
         return later(answer.retryInMs);
       case "reconcile": {
+        // Whoever has its own process for each sender cannot be asked while that sender is away: nothing is lost by waiting.
+        if (turnInMs > 0 && provider.lanes) return later(turnInMs);
         const open = {
           ...requestOf(data, lane, answer.recipient, answer.attemptId, answer.attempts),
           startedAt: answer.startedAt,

@@ -55,3 +55,35 @@ test.for([
     expect(provider.callsTo(to)).toBe(1);
   },
 );
+
+test("a provider with lanes whose sender is away is not asked about an attempt before the sender is back", async () => {
+  let away = false;
+  let admitted = 0;
+  let askedWhileAway = 0;
+  const laned = scriptedProvider(
+    () => {
+      away = true;
+      throw ambiguous();
+    },
+    {
+      lanes: { laneOf: async () => undefined, senderFault: async () => undefined, all: async () => [] },
+      admit: async () => {
+        admitted += 1;
+        return away ? { verdict: "later", delayMs: 20 } : { verdict: "go" };
+      },
+      reconcile: async () => {
+        if (away) askedWhileAway += 1;
+        return away ? { result: "inconclusive" } : { result: "accepted", providerMessageId: "sm_lane" };
+      },
+    },
+  );
+  await using other = await world.start({ LOCK_MS: "1000" }, { providers: { sms: laned } });
+  await service.stop();
+  const to = phone((last += 1));
+  const { body } = await other.post("/api/phone/sms", { recipientPhone: to, message: "Bonjour" });
+  await expect.poll(() => admitted).toBeGreaterThan(4);
+  expect(askedWhileAway).toBe(0);
+  away = false;
+  expect(await settles(other, body.messageId, "sent")).toMatchObject({ attempts: 1 });
+  expect(laned.callsTo(to)).toBe(1);
+});

@@ -33,7 +33,8 @@ const newSender = (pace: Partial<PacedSender["pace"]> = {}): PacedSender => ({
   sender: `+33${randomUUID()}`,
   pace: { ...PACE, ...pace },
 });
-const keyOf = ({ provider, sender }: PacedSender): string => `${prefix}:throttle:${provider}:${sender}`;
+const keyOf = ({ provider, sender }: PacedSender, kind = "state"): string =>
+  `${prefix}:throttle:${kind}:${provider}:${sender}`;
 const ask = (sender: PacedSender, id: string, throttle = one): Promise<Permit> =>
   throttle.ask(sender, { id, patienceMs: Infinity });
 const stateOf = async (sender: PacedSender) => (await one.senders()).find((state) => state.sender === sender.sender)!;
@@ -55,8 +56,9 @@ async function pass(sender: PacedSender, ms: number): Promise<void> {
   for (const [field, at] of Object.entries(await redis.hgetall(key))) {
     if (/^(?:tail|held|over)$/.test(field)) await redis.hset(key, field, String(Number(at) - ms));
   }
-  const places = await redis.zrange(`${key}:places`, "0", "-1", "WITHSCORES");
-  for (let i = 0; i < places.length; i += 2) await redis.zincrby(`${key}:places`, -ms, places[i]!);
+  const placesKey = keyOf(sender, "places");
+  const places = await redis.zrange(placesKey, "0", "-1", "WITHSCORES");
+  for (let i = 0; i < places.length; i += 2) await redis.zincrby(placesKey, -ms, places[i]!);
 }
 
 /** A second is far more than the test takes between two questions, and far less than a gap. */
@@ -112,6 +114,12 @@ test("one sender's backlog is not another's, nor that of the same number at anot
   for (const free of [newSender(), { ...sender, provider: "another" }]) {
     expect(await ask(free, "a")).toMatchObject({ verdict: "go" });
   }
+});
+
+test("a sender whose name ends like one of another's keys harms nobody", async () => {
+  const sender = newSender();
+  for (const ending of [":places", ":state", ""]) await ask({ ...sender, sender: sender.sender + ending }, "a");
+  expect(await delayOf(sender, "b")).toEqual(closeTo(GAP_MS));
 });
 
 test("a backlog: places for half a minute, and behind them each comes back when it could be its turn at best", async () => {
@@ -170,7 +178,7 @@ test("a refusal: once slower for all that went out before it, held, and the plac
   });
   for (let i = 0; i < 10; i += 1) await delayOf(sender, `m${i}`);
   expect(await delayOf(sender, "m18")).toEqual(closeTo(22_200));
-  await redis.del(`${keyOf(sender)}:places`);
+  await redis.del(keyOf(sender, "places"));
 
   await pass(sender, 21_000);
   await other.refused(sender, { at: sent[0]!, retryAfterMs: 0, code: "vendor_429" });
@@ -225,7 +233,7 @@ test("a sender of which nothing was heard for a day is forgotten, and its keys a
   const sender = newSender();
   await granted(sender);
   await delayOf(sender, "b");
-  for (const key of [keyOf(sender), `${keyOf(sender)}:places`]) {
+  for (const key of [keyOf(sender), keyOf(sender, "places")]) {
     expect(await redis.pttl(key)).toBeGreaterThan(86_000_000);
   }
   const index = `${prefix}:throttle`;
