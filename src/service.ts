@@ -20,6 +20,9 @@ import { UnavailableError } from "./core/errors.ts";
 import type { Inbound } from "./core/inbound.ts";
 import { createLogger } from "./core/logger.ts";
 import { huntRoutes } from "./hunt/hunt.routes.ts";
+import { carriesText } from "./hunt/content.ts";
+import type { PlanChannels } from "./hunt/plan.ts";
+import { previewRoutes } from "./hunt/preview.routes.ts";
 import { steeringRoutes } from "./hunt/steering.routes.ts";
 import { createMetrics, type Metrics } from "./core/metrics.ts";
 import type { Route } from "./core/route.ts";
@@ -36,6 +39,7 @@ import { opsRoutes } from "./routes/ops.routes.ts";
 import { senderRoutes } from "./routes/senders.routes.ts";
 import type { Store } from "./store/store.ts";
 import { createSupabaseStore } from "./store/supabase.ts";
+import { templateRoutes } from "./templates/templates.routes.ts";
 import { startEpoch } from "./workers/epoch.ts";
 import { createCharges } from "./workers/charges.ts";
 import { keepEvents } from "./workers/inbound.ts";
@@ -138,6 +142,12 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   const rules = createRules({ defaultPolicy: config.compliance.defaultPolicy, clock });
   const ruling = createRulings({ store, rules, clock });
   const termsOf = createTermsOf({ store, stopNoticeOf: createStopNoticeOf(config.compliance) });
+  const planChannels: PlanChannels = new Map(
+    [...channels].map(([name, { channel, provider }]) => [
+      name,
+      { channel, on: Boolean(provider), oneWay: provider?.oneWay === true },
+    ]),
+  );
   const epoch = startEpoch({
     redis: workerRedis,
     store,
@@ -159,12 +169,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       store,
       rules,
       wake: () => feeder.wake(),
-      channels: new Map(
-        [...channels].map(([name, { channel, provider }]) => [
-          name,
-          { channel, on: Boolean(provider), oneWay: provider?.oneWay === true },
-        ]),
-      ),
+      channels: planChannels,
     },
     inbound: {
       store,
@@ -199,6 +204,21 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   const app = createApp({
     routes: [
       ...steeringRoutes({ flows: store.flows, wake: () => feeder.wake() }),
+      ...templateRoutes({
+        templates: store.templates,
+        channels: [...definitions.values()].filter(carriesText).map(({ name }) => name),
+      }),
+      ...previewRoutes({
+        store,
+        definitions,
+        channels: planChannels,
+        rules,
+        clock,
+        paceOf(channel, sender) {
+          const { pace } = channels.get(channel)?.provider ?? {};
+          return pace && { sender: pace.senderOf(sender), perSecond: pace.max };
+        },
+      }),
       ...huntRoutes({ store, enqueueHunt: queues.addHunt, channels: definitions, log }),
       ...config.channels.map(({ channel, provider, offBecause }) =>
         singleRoute(channel, {

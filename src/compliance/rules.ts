@@ -18,11 +18,11 @@ export interface RulesOptions {
 export function createRules({ defaultPolicy, clock }: RulesOptions): Rules {
   const policyOf = createPolicies(defaultPolicy);
   const rulingOf = perMinute(rule);
-  return ({ policy: stored, consent, recipient, kind }) => {
+  return ({ policy: stored, consent, recipient, kind, at }) => {
     const policy = policyOf(stored, countryOf(recipient));
     if (typeof policy === "string") return never("invalid_policy", policy);
     if (consent === false && policy.consent[kind]) return never("no_consent", NO_CONSENT);
-    const now = clock.now();
+    const now = at ?? clock.now();
     const { skip, opensAt, why, caps } = rulingOf(now, kind, zonesOf(recipient), policy);
     return {
       skip,

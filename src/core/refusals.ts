@@ -2,10 +2,18 @@ import { ProblemError } from "./problem.ts";
 import type { RouteResponse } from "./route.ts";
 
 /** Why the ledger takes a request not at all. */
-export type Refusal = "conflict" | "unknown_account" | "suspended_account" | "other_account" | "cancelled_hunt";
+export type Refusal =
+  | "conflict"
+  | "unknown_account"
+  | "suspended_account"
+  | "other_account"
+  | "cancelled_hunt"
+  | "archived_template";
 
 /** Of a hunt that is over for good. */
 export const CANCELLED = "This hunt was cancelled, which is for good. To contact these people, submit another hunt.";
+
+const ARCHIVED = "A template of this hunt was archived. Nothing was enqueued. Use another one.";
 
 /** The answers that `refusalOf` can give, for a route's `responses`. */
 export const REFUSALS: Record<number, RouteResponse> = {
@@ -21,6 +29,7 @@ export const REFUSALS: Record<number, RouteResponse> = {
         "The `Idempotency-Key` came with another body within 24 hours. Use a new key for a new request.",
       hunt_of_other_account: "A hunt of this id exists already and is not this account's.",
       hunt_cancelled: CANCELLED,
+      template_archived: ARCHIVED,
     },
   },
   422: {
@@ -69,6 +78,13 @@ export function refusalOf(refusal: Refusal, pointer: string): ProblemError {
         code: "hunt_cancelled",
         title: "The hunt was cancelled",
         detail: CANCELLED,
+      });
+    case "archived_template":
+      return new ProblemError({
+        status: 409,
+        code: "template_archived",
+        title: "The template was archived",
+        detail: ARCHIVED,
       });
   }
 }

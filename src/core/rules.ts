@@ -28,6 +28,8 @@ export interface Ruled {
   consent: boolean | undefined;
   /** E.164. */
   recipient: string;
+  /** When it would be sent, milliseconds since the epoch; default: now. */
+  at?: number | undefined;
   /** The queue that carries it: all its channels are of one kind. */
   kind: "whatsapp" | "sms" | "voice";
 }

@@ -2,15 +2,15 @@ import { randomUUID } from "node:crypto";
 import type { Logger } from "pino";
 import { z } from "zod";
 import { UnavailableError } from "../core/errors.ts";
-import { check } from "../core/faults.ts";
-import { invalidRequest, notFound } from "../core/problem.ts";
+import { notFound } from "../core/problem.ts";
 import { refusalOf, REFUSALS } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
-import { shortText } from "../core/text.ts";
 import type { Store } from "../store/store.ts";
 import { MESSAGE_STATUSES } from "../store/store.ts";
 import { cursorQuery, messagePageSchema, pageView } from "../store/message-view.ts";
-import { contactSchema, readContacts, type ChannelDirectory, type Contact } from "./contacts.ts";
+import { huntBody, huntIdSchema, type HuntBody } from "./body.ts";
+import type { ChannelDirectory, Contact } from "./contacts.ts";
+import { templatesOf, type HuntContent } from "./content.ts";
 import type { HuntJob } from "./hunt.jobs.ts";
 import { statusSchema, summarise } from "./hunt.status.ts";
 import { CHUNK_SIZE } from "./plan.ts";
@@ -23,35 +23,8 @@ export interface HuntRoutesDeps {
   log: Logger;
 }
 
-/** Contacts of one request. More are submitted in several requests for the same hunt. */
-const MAX_CONTACTS = 200_000;
-
-/** NUL is let through here, because `shortText` tells of it. */
-export const huntIdSchema = shortText(200).regex(/^[\0\P{Cc}]*$/u, "must not contain control characters");
-
 export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps): Route[] {
-  const head = z.object({
-    huntId: huntIdSchema.describe("The hunt, in the web app's own words. Giving it again adds contacts to it"),
-    accountId: shortText(200),
-    priority: z.enum(["high", "normal", "low"]).default("normal"),
-    // Postgres has no year 0.
-    expiresAt: z.iso
-      .datetime({ offset: true })
-      .refine((text) => !(Date.parse(text) <= 0), "must be after 1970")
-      .optional()
-      .describe("Nothing is sent after it; default: in seven days"),
-  });
-  const body = head.extend({ contacts: z.array(contactSchema(channels)).min(1).max(MAX_CONTACTS) });
-
-  /** All faults of the whole body at once, without holding the event loop for a big hunt. */
-  const parseBody = async (raw: unknown) => {
-    const { value, faults } = check(head.extend({ contacts: z.array(z.unknown()).min(1).max(MAX_CONTACTS) }), raw);
-    const given = (raw as { contacts?: unknown } | null)?.contacts;
-    const contacts =
-      Array.isArray(given) && given.length <= MAX_CONTACTS ? await readContacts(given, channels, faults) : [];
-    if (faults.length > 0) throw invalidRequest(faults);
-    return { ...(value as z.output<typeof head>), contacts };
-  };
+  const { schema: body, example: bodyExample, parse: parseBody } = huntBody(channels, store);
 
   return [
     route({
@@ -65,18 +38,7 @@ export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps
       idempotent: true,
       body,
       parseBody,
-      bodyExample: {
-        huntId: "hunt_123",
-        accountId: "acc_456",
-        contacts: [
-          {
-            adId: "ad_789",
-            recipientPhone: "+33612345678",
-            channel: "sms",
-            message: "Bonjour, votre bien est-il libre ?",
-          },
-        ],
-      },
+      bodyExample,
       responses: {
         202: {
           description: "Accepted. `Location` is where to watch it.",
@@ -86,15 +48,7 @@ export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps
         ...REFUSALS,
       },
       async handle({ body: hunt, idempotency }) {
-        const {
-          contacts,
-          huntId: id,
-          accountId,
-          priority,
-          ...given
-        } = hunt as z.output<typeof head> & { contacts: Contact[] };
-        // In UTC: Postgres refuses offsets of 16 hours and more.
-        const expiresAt = given.expiresAt && new Date(given.expiresAt).toISOString();
+        const { contacts, huntId: id, accountId, content, ...rest } = hunt as unknown as HuntBody;
         const jobId = randomUUID();
         const chunks: Contact[][] = [];
         for (let i = 0; i < contacts.length; i += CHUNK_SIZE) chunks.push(contacts.slice(i, i + CHUNK_SIZE));
@@ -102,7 +56,7 @@ export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps
         if (chunks.length > 1) await refuseAccount(store, accountId);
         const response = { jobId, huntId: id, accepted: contacts.length };
         const answer = await store.acceptHunt(
-          { id, accountId, priority, expiresAt },
+          { id, accountId, ...rest, content: contentOf(content), templateIds: templatesOf(content) },
           jobId,
           chunks,
           response,
@@ -177,3 +131,6 @@ async function refuseAccount(store: Store, accountId: string): Promise<void> {
   if (!account) throw refusalOf("unknown_account", "/accountId");
   if (account.status === "suspended") throw refusalOf("suspended_account", "/accountId");
 }
+
+const contentOf = (content: HuntContent): HuntContent | undefined =>
+  content.variants.length > 0 || content.fallbackAfterSeconds !== undefined ? content : undefined;

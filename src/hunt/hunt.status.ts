@@ -18,6 +18,9 @@ export const statusSchema = z.object({
   total: z.number().int(),
   counts: countsSchema,
   byChannel: z.record(z.string(), countsSchema),
+  byVariant: z
+    .record(z.string(), countsSchema.extend({ replied: z.number().int().describe("Messages that were answered") }))
+    .describe("Of contacts whose text came from one of the hunt's variants, once they are planned"),
   pausedAt: z.string().nullable(),
   cancelledAt: z.string().nullable(),
   startedAt: z.string().nullable().describe("The first attempt"),
@@ -37,6 +40,9 @@ export function summarise(jobId: string, status: HuntStatus): z.output<typeof st
     for (const name of MESSAGE_STATUSES) counts[name] += channel[name];
   }
   const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
+  const byVariant = Object.fromEntries(
+    Object.entries(status.variants ?? {}).map(([name, given]) => [name, { ...noCounts(), ...given }]),
+  );
   const left = counts.queued + counts.sending;
   const planning = Object.keys(status.pending).length > 0;
   const finished = left === 0 && !planning;
@@ -48,6 +54,7 @@ export function summarise(jobId: string, status: HuntStatus): z.output<typeof st
     total,
     counts,
     byChannel,
+    byVariant,
     pausedAt: status.pausedAt,
     cancelledAt: status.cancelledAt,
     startedAt: status.startedAt,

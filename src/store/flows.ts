@@ -28,6 +28,8 @@ export interface FlowStore {
   steer(huntId: string, action: Steering): Promise<SteeringAnswer>;
   /** Cancels some of what waits in cancelled hunts; answers how many it were: less than `limit` when all is done. */
   continueCancelling(limit: number): Promise<number>;
+  /** Goes on over the next channel with contacts who were not reached in time; answers how many were looked at. */
+  continueFallbacks(limit: number): Promise<number>;
 }
 
 export function createFlowStore(database: Database): FlowStore {
@@ -39,5 +41,6 @@ export function createFlowStore(database: Database): FlowStore {
     },
     steer: (huntId, action) => database.rpc("steer_hunt", { p_hunt_id: huntId, p_action: action }),
     continueCancelling: (limit) => database.rpc("continue_cancelling", { p_limit: limit }),
+    continueFallbacks: (limit) => database.rpc("continue_fallbacks", { p_limit: limit }),
   };
 }

@@ -3,6 +3,8 @@ import type { Idempotency } from "../core/route.ts";
 import type { Cap } from "../core/rules.ts";
 import type { AccountStore } from "./accounts.ts";
 import type { FlowStore } from "./flows.ts";
+import type { PreviewStore } from "./previews.ts";
+import type { TemplateStore } from "./templates.ts";
 import type { ComplianceStore } from "./compliance.ts";
 import type { SessionStore } from "./sessions.ts";
 
@@ -45,17 +47,33 @@ export interface PlannedMessage {
   caps?: readonly Cap[] | undefined;
   /** Takes its place when this one turns out not to reach the person. */
   next?: PlannedMessage | undefined;
+  /** Of a `next`: also when the one before is not delivered so soon after it was sent. */
+  afterSeconds?: number | undefined;
+  /** Which of the hunt's variants made its text. */
+  variant?: string | undefined;
 }
 
 export type Acceptance<Response> =
   | { result: "accepted" | "replay"; response: Response }
-  | { result: "conflict" | "unknown_account" | "suspended_account" | "other_account" | "cancelled_hunt" };
+  | {
+      result:
+        | "conflict"
+        | "unknown_account"
+        | "suspended_account"
+        | "other_account"
+        | "cancelled_hunt"
+        | "archived_template";
+    };
 
 export interface NewHunt {
   id: string;
   accountId: string;
   priority: "high" | "normal" | "low";
   expiresAt: string | undefined;
+  /** What this submission says to contacts without a message; kept as it is. */
+  content?: unknown;
+  /** Whichever of these is archived keeps it from being accepted. */
+  templateIds?: readonly string[];
 }
 
 /** A chunk of a submission, as the plan job finds it. `contacts` is null once the whole submission is planned. */
@@ -67,6 +85,8 @@ export interface Chunk {
   /** The account's, as the ledger has it. */
   policy?: unknown;
   consentDeclared?: boolean;
+  /** What the submission says to contacts without a message, as `NewHunt` had it. */
+  content?: unknown;
   contacts: unknown[] | null;
 }
 
@@ -115,6 +135,8 @@ export interface Outcome {
   providerMessageId: string | undefined;
   /** The recipient asked the carrier never to be contacted again. */
   suppress: boolean;
+  /** For `failed`: the provider has refused it for good, so that its contact is tried over the next channel. */
+  refused?: boolean | undefined;
   /** For `ambiguous`: from when on the provider can be asked, milliseconds. */
   holdMs?: number;
 }
@@ -128,6 +150,8 @@ export interface StoredMessage {
   queue: string;
   recipientPhone: string;
   senderPhone: string | null;
+  /** Which of the hunt's variants made its text. */
+  variant: string | null;
   status: MessageStatus;
   /** Why it was skipped, or with what code it failed. */
   code: string | null;
@@ -162,6 +186,8 @@ export interface HuntStatus {
   /** Contacts that wait to be planned, by channel. */
   pending: Record<string, number>;
   channels: Record<string, Partial<Counts>>;
+  /** By the hunt's variants; `replied`: messages that were answered. */
+  variants?: Record<string, Partial<Counts> & { replied: number }>;
 }
 
 export interface MessagePage {
@@ -219,6 +245,8 @@ export interface Store {
   readonly compliance: ComplianceStore;
   readonly accounts: AccountStore;
   readonly flows: FlowStore;
+  readonly templates: TemplateStore;
+  readonly previews: PreviewStore;
   ping(): Promise<void>;
   /** undefined when there is no such account. */
   account(id: string): Promise<Account | undefined>;

@@ -8,6 +8,8 @@ import { createAccountStore } from "./supabase-accounts.ts";
 import { createComplianceStore } from "./supabase-compliance.ts";
 import { createSessionStore } from "./supabase-sessions.ts";
 import { createFlowStore } from "./flows.ts";
+import { createPreviewStore } from "./previews.ts";
+import { createTemplateStore } from "./templates.ts";
 import {
   pageOfMessages,
   toOpenMessage,
@@ -155,6 +157,8 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     compliance,
     accounts: createAccountStore(database),
     flows: createFlowStore(database),
+    templates: createTemplateStore(database),
+    previews: createPreviewStore(database, options.salt),
 
     async ping() {
       await rpc("ping");
@@ -171,7 +175,14 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
       const last = parts.pop();
       for (const part of parts) await rpc("stage_chunks", { p_job_id: jobId, p_chunks: part });
       return submissions.add({
-        hunt: { id: hunt.id, account_id: hunt.accountId, priority: hunt.priority, expires_at: hunt.expiresAt },
+        hunt: {
+          id: hunt.id,
+          account_id: hunt.accountId,
+          priority: hunt.priority,
+          expires_at: hunt.expiresAt,
+          content: hunt.content,
+          template_ids: hunt.templateIds ?? [],
+        },
         job_id: jobId,
         contacts,
         chunks: last,
