@@ -1,6 +1,7 @@
 import type { LevelWithSilent } from "pino";
 import { z } from "zod";
 import type { Channel, ProviderDefinition } from "./channels/channel.ts";
+import { limitsVariable } from "./compliance/limits.ts";
 import { POLICY_NAMES, type PolicyName } from "./compliance/policy.ts";
 import type { Fault } from "./core/problem.ts";
 
@@ -56,6 +57,11 @@ export const BASE_ENV = {
     .optional()
     .describe(
       "When, how often and to whom marketing may be sent, for accounts without a policy of their own (docs/compliance.md); `country`: as in the recipient's. Default: `country` in production, else `none`",
+    ),
+  SENDING_LIMITS: limitsVariable
+    .optional()
+    .describe(
+      'How fast hunts of accounts without limits of their own are sent, as JSON: a list of `{"channel"?, "sender"?, "perSecond"?, "perMinute"?, "perDay"?, "timeZone"?}` (docs/scheduling.md). Default: no limits',
     ),
   PROVIDER_PROBE_MS: wholeNumber(100, 3_600_000)
     .default(30_000)
@@ -128,6 +134,8 @@ export interface Config {
     stalledCheckMs: number;
     sweepMs: number;
   };
+  /** Of accounts without their own. */
+  limits: readonly object[];
   providerProbeMs: number;
   /** Beside the built-in ones. */
   stopWords: string[];
@@ -206,6 +214,7 @@ export function readConfig(environment: Environment, channels: readonly Channel[
       salt: env.SUPPRESSION_SALT,
       defaultPolicy: env.DEFAULT_POLICY ?? (production ? "country" : "none"),
     },
+    limits: env.SENDING_LIMITS ?? [],
     providerProbeMs: env.PROVIDER_PROBE_MS,
     stopWords: (env.STOP_WORDS ?? "").split(",").flatMap((word) => word.trim() || []),
     shutdownTimeoutMs: env.SHUTDOWN_TIMEOUT_MS,

@@ -12,6 +12,7 @@ import { accountRoutes } from "./compliance/accounts.routes.ts";
 import { erasureRoutes } from "./compliance/erasure.routes.ts";
 import { createRules, createStopNoticeOf } from "./compliance/rules.ts";
 import { createRulings } from "./compliance/rulings.ts";
+import { zonesOf } from "./compliance/zones.ts";
 import { suppressionRoutes } from "./compliance/suppressions.routes.ts";
 import type { ChannelConfig, Config, ConfiguredProvider } from "./config.ts";
 import type { FetchPolicy } from "./core/addresses.ts";
@@ -77,6 +78,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   const store = createSupabaseStore({
     ...config.database,
     salt: config.compliance.salt,
+    limits: config.limits,
     onRetry: (operation, error, items) => log.warn({ err: error, operation, items }, "waiting for the database"),
     onRestored: (messages) =>
       log.error({ messages }, "the database was restored from a backup: what it had open is unknown now"),
@@ -158,6 +160,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     hunt: {
       store,
       rules,
+      zoneOf: (e164) => zonesOf(e164)[0],
       wake: () => feeder.wake(),
       channels: new Map(
         [...channels].map(([name, { channel, provider }]) => [
@@ -198,7 +201,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   const app = createApp({
     routes: [
       ...steeringRoutes({ flows: store.flows, wake: () => feeder.wake() }),
-      ...huntRoutes({ store, enqueueHunt: queues.addHunt, channels: definitions, log }),
+      ...huntRoutes({ store, enqueueHunt: queues.addHunt, channels: definitions, clock, log }),
       ...config.channels.map(({ channel, provider, offBecause }) =>
         singleRoute(channel, {
           store,
@@ -341,11 +344,10 @@ async function webhooks(
   const { publicUrl } = http;
   if (publicUrl === undefined) return [];
   const available = new Map(channels.flatMap((each) => each.available).map((each) => [each.definition, each]));
-  const routes = [...available.values()].map(
-    async ({ definition, env }) =>
-      counted((await definition.webhooks?.(env, { ...deps, publicUrl })) ?? [], (result) =>
-        metrics.webhookEnded({ provider: definition.name, result }),
-      ),
+  const routes = [...available.values()].map(async ({ definition, env }) =>
+    counted((await definition.webhooks?.(env, { ...deps, publicUrl })) ?? [], (result) =>
+      metrics.webhookEnded({ provider: definition.name, result }),
+    ),
   );
   return (await Promise.all(routes)).flat();
 }

@@ -51,6 +51,10 @@ export interface Contact {
   message?: string | undefined;
   /** Number to send from; default: the provider's. */
   senderPhone?: string | undefined;
+  /** Instead of the hunt's, to the next full minute: ISO 8601 with an offset, or local time with `timeZone`. */
+  sendAt?: string | undefined;
+  /** IANA, of its `sendAt`; default: the hunt's. */
+  timeZone?: string | undefined;
   /** The person has agreed to be contacted; where the account's policy wants it, whoever has not is skipped. */
   consent?: boolean | undefined;
   /** `ringless_voice` only: the http(s) address of a recording to play instead of `message`. */
@@ -96,6 +100,41 @@ export interface NewHunt {
   priority?: "high" | "normal" | "low" | undefined;
   /** ISO 8601 with a zone; nothing is sent after it. Default: in seven days. */
   expiresAt?: string | undefined;
+  /** Nothing of this submission is sent before it: ISO 8601 with an offset, or local time with `timeZone`. */
+  sendAt?: string | undefined;
+  /** IANA, of times without an offset. */
+  timeZone?: string | undefined;
+  /** Only within these hours. The hunt's first submission's count. */
+  windows?: Windows | undefined;
+}
+
+/** How much an account's hunts may send, of all that an entry fits together. */
+export interface Limit {
+  /** All channels of this kind together; `*`: each kind by itself; absent: all kinds together. */
+  channel?: "whatsapp" | "sms" | "voice" | "*" | undefined;
+  /** As contacts name it in `senderPhone`; `*`: each by itself; absent: all senders together. */
+  sender?: string | undefined;
+  /** Evenly apart. */
+  perSecond?: number | undefined;
+  /** Evenly apart. */
+  perMinute?: number | undefined;
+  perDay?: number | undefined;
+  /** Whose day it is, IANA; default UTC. */
+  timeZone?: string | undefined;
+}
+
+/** Hours of some days of the week. */
+export interface Windows {
+  /** 1 is Monday, 7 Sunday. */
+  days: number[];
+  /** `09:00`; included. */
+  from: string;
+  /** `18:00`, or `24:00`; not included. */
+  to: string;
+  /** IANA. Default: each recipient's own. */
+  timeZone?: string | undefined;
+  /** Evenly over the open time until `expiresAt`; without that, until the window that is open closes. */
+  spread?: boolean | undefined;
 }
 
 /** The receipt for a hunt: its contacts are safe in the database. */
@@ -115,15 +154,17 @@ export interface HuntStatus {
   /**
    * `finished`, and `cancelled` with a `finishedAt`: no message is queued or being sent any more; receipts may still come.
    */
-  state: "planning" | "running" | "paused" | "cancelled" | "finished";
+  state: "planning" | "scheduled" | "running" | "paused" | "cancelled" | "finished";
   total: number;
   counts: Counts;
   byChannel: Record<string, Counts>;
   pausedAt: string | null;
   cancelledAt: string | null;
+  /** When it begins or goes on, where nothing of it may be sent now. */
+  scheduledAt: string | null;
   startedAt: string | null;
   finishedAt: string | null;
-  /** At the pace so far; null before the first message, 0 at the end. */
+  /** By what holds it back, else at the pace of its last minute; null before its first message, 0 at the end. */
   etaSeconds: number | null;
 }
 
@@ -303,6 +344,8 @@ export interface AccountSettings {
   defaultCountry?: string | undefined;
   /** null, the default: the service's `DEFAULT_POLICY`. */
   policy?: PolicyName | Policy | null | undefined;
+  /** How fast hunts are sent: each entry that fits holds. `[]`: no limits; null: the service's. Default: null. */
+  limits?: Limit[] | null | undefined;
   /** Everybody whom the account contacts has agreed. Default: false. */
   consentDeclared?: boolean | undefined;
   /** What becomes `unknown` is sent again, once. Default: false. */
@@ -326,6 +369,8 @@ export interface Account {
   defaultCountry: string;
   /** As it was given; whoever writes to the database by hand may have put anything there. */
   policy?: unknown;
+  /** As they were given. */
+  limits?: unknown;
   consentDeclared: boolean;
   resendUnknown: boolean;
   /** ISO 8601, in UTC. */

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { Channel, ContentInput } from "../channels/channel.ts";
 import type { Fault } from "../core/problem.ts";
+import { contactTimingShape, type ReadSendAt } from "./timing.ts";
 import { UNSTORABLE, unstorable } from "../core/text.ts";
 
 /**
@@ -18,6 +19,8 @@ export interface Contact extends ContentInput {
   audioUrl?: string | undefined;
   /** The person has agreed to be contacted. */
   consent?: boolean | undefined;
+  /** Not before it, ISO 8601 in UTC. */
+  sendAt?: string | undefined;
   /** The person was erased while this waited to be planned: nothing else of it is left. */
   erased?: boolean | undefined;
   /** 1, 2, … where the same submission gave the same adId and channel before. */
@@ -88,6 +91,7 @@ export function contactSchema(channels: ChannelDirectory) {
       .optional()
       .describe("`whatsapp_poll` only, and wanted there: 2 to 12 different answers of 1 to 100 characters"),
     multipleAnswers: z.boolean().optional().describe("`whatsapp_poll` only: several answers may be chosen"),
+    ...contactTimingShape,
     replyTo: z.string().optional().describe("WhatsApp only: the message to quote, by our `messageId` or a reply's id"),
   });
 }
@@ -97,12 +101,13 @@ export async function readContacts(
   raw: readonly unknown[],
   channels: ChannelDirectory,
   faults: Fault[],
+  readSendAt?: ReadSendAt,
 ): Promise<Contact[]> {
   const contacts: Contact[] = [];
   const seen = new Map<string, number>();
   for (let i = 0; i < raw.length; i++) {
     if (i > 0 && i % SLICE === 0) await new Promise((resolve) => setImmediate(resolve));
-    const contact = readContact(raw[i], `/contacts/${i}`, channels, faults);
+    const contact = readContact(raw[i], `/contacts/${i}`, channels, faults, readSendAt);
     if (!contact) continue;
     const key = `${contact.channel} ${contact.adId}`;
     const copies = seen.get(key) ?? 0;
@@ -112,7 +117,14 @@ export async function readContacts(
   return contacts;
 }
 
-function readContact(raw: unknown, at: string, channels: ChannelDirectory, faults: Fault[]): Contact | undefined {
+/** One contact; undefined when it has faults. */
+export function readContact(
+  raw: unknown,
+  at: string,
+  channels: ChannelDirectory,
+  faults: Fault[],
+  readSendAt?: ReadSendAt,
+): Contact | undefined {
   if (typeof raw !== "object" || raw === null || Array.isArray(raw)) {
     faults.push({ pointer: at, detail: "must be an object" });
     return undefined;
@@ -153,6 +165,8 @@ function readContact(raw: unknown, at: string, channels: ChannelDirectory, fault
   else if (consent !== undefined && consent !== null) {
     faults.push({ pointer: `${at}/consent`, detail: "must be true or false" });
   }
+  const sendAt = readSendAt?.(given, at, faults);
+  if (sendAt !== undefined) contact.sendAt = sendAt;
   if (faults.length > before) return undefined;
   const chosen = [contact.channel, ...(contact.next ?? [])];
   chosen.forEach((name, i) => {

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Logger } from "pino";
 import { z } from "zod";
+import type { Clock } from "../core/clock.ts";
 import { UnavailableError } from "../core/errors.ts";
 import { check } from "../core/faults.ts";
 import { invalidRequest, notFound } from "../core/problem.ts";
@@ -14,12 +15,14 @@ import { contactSchema, readContacts, type ChannelDirectory, type Contact } from
 import type { HuntJob } from "./hunt.jobs.ts";
 import { statusSchema, summarise } from "./hunt.status.ts";
 import { CHUNK_SIZE } from "./plan.ts";
+import { createTiming, timingShape, type Timing } from "./timing.ts";
 
 export interface HuntRoutesDeps {
   store: Store;
   /** Queues an accepted submission. Rejects with `UnavailableError` while Redis is away. */
   enqueueHunt(hunt: HuntJob): Promise<void>;
   channels: ChannelDirectory;
+  clock: Clock;
   log: Logger;
 }
 
@@ -29,7 +32,7 @@ const MAX_CONTACTS = 200_000;
 /** NUL is let through here, because `shortText` tells of it. */
 export const huntIdSchema = shortText(200).regex(/^[\0\P{Cc}]*$/u, "must not contain control characters");
 
-export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps): Route[] {
+export function huntRoutes({ store, enqueueHunt, channels, clock, log }: HuntRoutesDeps): Route[] {
   const head = z.object({
     huntId: huntIdSchema.describe("The hunt, in the web app's own words. Giving it again adds contacts to it"),
     accountId: shortText(200),
@@ -39,7 +42,8 @@ export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps
       .datetime({ offset: true })
       .refine((text) => !(Date.parse(text) <= 0), "must be after 1970")
       .optional()
-      .describe("Nothing is sent after it; default: in seven days"),
+      .describe("Nothing is sent after it; default: in seven days, or seven days after the last `sendAt`"),
+    ...timingShape,
   });
   const body = head.extend({ contacts: z.array(contactSchema(channels)).min(1).max(MAX_CONTACTS) });
 
@@ -47,10 +51,13 @@ export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps
   const parseBody = async (raw: unknown) => {
     const { value, faults } = check(head.extend({ contacts: z.array(z.unknown()).min(1).max(MAX_CONTACTS) }), raw);
     const given = (raw as { contacts?: unknown } | null)?.contacts;
+    const timing = createTiming((value ?? {}) as Partial<z.output<typeof head>>, clock.now(), faults);
     const contacts =
-      Array.isArray(given) && given.length <= MAX_CONTACTS ? await readContacts(given, channels, faults) : [];
+      Array.isArray(given) && given.length <= MAX_CONTACTS
+        ? await readContacts(given, channels, faults, timing.readSendAt)
+        : [];
     if (faults.length > 0) throw invalidRequest(faults);
-    return { ...(value as z.output<typeof head>), contacts };
+    return { ...(value as z.output<typeof head>), contacts, timing };
   };
 
   return [
@@ -91,10 +98,8 @@ export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps
           huntId: id,
           accountId,
           priority,
-          ...given
-        } = hunt as z.output<typeof head> & { contacts: Contact[] };
-        // In UTC: Postgres refuses offsets of 16 hours and more.
-        const expiresAt = given.expiresAt && new Date(given.expiresAt).toISOString();
+          timing,
+        } = hunt as z.output<typeof head> & { contacts: Contact[]; timing: Timing };
         const jobId = randomUUID();
         const chunks: Contact[][] = [];
         for (let i = 0; i < contacts.length; i += CHUNK_SIZE) chunks.push(contacts.slice(i, i + CHUNK_SIZE));
@@ -102,7 +107,7 @@ export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps
         if (chunks.length > 1) await refuseAccount(store, accountId);
         const response = { jobId, huntId: id, accepted: contacts.length };
         const answer = await store.acceptHunt(
-          { id, accountId, priority, expiresAt },
+          { id, accountId, priority, sendAt: timing.sendAt, ...timing.end() },
           jobId,
           chunks,
           response,

@@ -38,6 +38,10 @@ export interface PlannedMessage {
   priority: number;
   /** ISO 8601; the database's default is seven days. */
   expiresAt: string | undefined;
+  /** Not before it, ISO 8601; absent: as soon as can be. */
+  sendAt?: string | undefined;
+  /** The recipient's time zone, where the hunt's windows are by that. */
+  zone?: string | undefined;
   /** Why it is not to be sent, decided before the database was asked. */
   skip: string | undefined;
   detail: string | undefined;
@@ -51,13 +55,43 @@ export interface PlannedMessage {
 
 export type Acceptance<Response> =
   | { result: "accepted" | "replay"; response: Response }
-  | { result: "conflict" | "unknown_account" | "suspended_account" | "other_account" | "cancelled_hunt" };
+  | {
+      result:
+        | "conflict"
+        | "unknown_account"
+        | "suspended_account"
+        | "other_account"
+        | "cancelled_hunt"
+        | "sends_too_late";
+    };
 
 export interface NewHunt {
   id: string;
   accountId: string;
   priority: "high" | "normal" | "low";
   expiresAt: string | undefined;
+  /** Of this submission's contacts without a time of their own, ISO 8601. */
+  sendAt?: string | undefined;
+  /** The latest of its contacts' own times. */
+  lastSendAt?: string | undefined;
+  /** The first submission's count. */
+  windows?: Windows | undefined;
+}
+
+/** When on which days a hunt's messages are sent. */
+export interface Windows {
+  /** 1 is Monday, 7 Sunday. */
+  days: number[];
+  /** `09:00`; included. */
+  from: string;
+  /** `18:00`, or `24:00`; not included. */
+  to: string;
+  /** IANA; default: each recipient's own. */
+  timeZone?: string | undefined;
+  /** Evenly over the open time until `until`, else until the window closes. */
+  spread?: boolean | undefined;
+  /** ISO 8601. */
+  until?: string | undefined;
 }
 
 /** A chunk of a submission, as the plan job finds it. `contacts` is null once the whole submission is planned. */
@@ -70,6 +104,8 @@ export interface Chunk {
   /** The account's, as the ledger has it. */
   policy?: unknown;
   consentDeclared?: boolean;
+  sendAt?: string | null;
+  windows?: Windows | null;
   contacts: unknown[] | null;
 }
 
@@ -160,6 +196,10 @@ export interface HuntStatus {
   attempted: number;
   pausedAt: string | null;
   cancelledAt: string | null;
+  /** When it goes on, where nothing of it may be sent now. */
+  scheduledAt: string | null;
+  /** When it will be over, as far as can be told. */
+  endsAt: string | null;
   /** Contacts that wait to be planned, by channel. */
   pending: Record<string, number>;
   channels: Record<string, Partial<Counts>>;

@@ -8,13 +8,21 @@ import { createAccountStore } from "./supabase-accounts.ts";
 import { createComplianceStore } from "./supabase-compliance.ts";
 import { createSessionStore } from "./supabase-sessions.ts";
 import { createFlowStore } from "./flows.ts";
-import { pageOfMessages, toOpenMessage, toStoredMessage, MESSAGE_COLUMNS, type MessageRow, type OpenMessageRow } from "./message-rows.ts";
+import {
+  pageOfMessages,
+  toOpenMessage,
+  toStoredMessage,
+  MESSAGE_COLUMNS,
+  type MessageRow,
+  type OpenMessageRow,
+} from "./message-rows.ts";
 import type {
   Acceptance,
   Chunk,
   HuntStatus,
   MessageStatus,
   NewAttempt,
+  NewHunt,
   Outcome,
   PlannedMessage,
   ResolveAnswer,
@@ -26,6 +34,8 @@ import type {
 export interface SupabaseStoreOptions extends DatabaseOptions {
   /** The secret under which a number is known whose holder was erased. */
   salt?: string | undefined;
+  /** How fast accounts without limits of their own may send, as `limits_of` in the migrations takes them. */
+  limits?: readonly object[];
   /** Told each time that a batch has to wait for the database. */
   onRetry?(operation: string, error: unknown, items: number): void;
   /** Told when the database turned out to be a restored backup: so many messages became `unknown`. */
@@ -131,7 +141,7 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     sessions,
     compliance,
     accounts: createAccountStore(database),
-    flows: createFlowStore(database),
+    flows: createFlowStore(database, options.limits ?? []),
 
     async ping() {
       await rpc("ping");
@@ -154,7 +164,7 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
       const last = parts.pop();
       for (const part of parts) await rpc("stage_chunks", { p_job_id: jobId, p_chunks: part });
       return rpc("accept_hunt", {
-        p_hunt: { id: hunt.id, account_id: hunt.accountId, priority: hunt.priority, expires_at: hunt.expiresAt },
+        p_hunt: toHuntRow(hunt),
         p_job_id: jobId,
         p_contacts: contacts,
         p_chunks: last,
@@ -183,7 +193,9 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     recordReply: (reply) => replies.add(reply),
 
     async huntStatus(jobId) {
-      return (await rpc<HuntStatus | null>("hunt_status", { p_job_id: jobId })) ?? undefined;
+      return (
+        (await rpc<HuntStatus | null>("hunt_status", { p_job_id: jobId, p_limits: options.limits ?? [] })) ?? undefined
+      );
     },
 
     async huntExists(huntId) {
@@ -341,13 +353,22 @@ const toReplyRow = ({
   ...rest,
 });
 
+const toHuntRow = ({ accountId, expiresAt, sendAt, lastSendAt, ...rest }: NewHunt): object => ({
+  ...rest,
+  account_id: accountId,
+  expires_at: expiresAt,
+  send_at: sendAt,
+  last_send_at: lastSendAt,
+});
+
 function messageRows(salt: string | undefined): (message: PlannedMessage) => object {
-  const toRow = ({ accountId, huntId, adId, expiresAt, next, ...rest }: PlannedMessage): object => ({
+  const toRow = ({ accountId, huntId, adId, expiresAt, sendAt, next, ...rest }: PlannedMessage): object => ({
     ...(next ? { next: toRow(next) } : {}),
     account_id: accountId,
     hunt_id: huntId,
     ad_id: adId,
     expires_at: expiresAt,
+    send_at: sendAt,
     ...(salt === undefined ? {} : { recipient_hash: phoneHash(rest.recipient, salt) }),
     ...rest,
   });

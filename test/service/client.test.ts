@@ -521,6 +521,9 @@ test("the client's types have exactly the fields that the server documents", () 
     contacts: true,
     priority: true,
     expiresAt: true,
+    sendAt: true,
+    timeZone: true,
+    windows: true,
   } satisfies KeysOf<api.NewHunt>);
   const to: KeysOf<api.Recipient> = {
     recipientPhone: true,
@@ -584,6 +587,7 @@ test("the client's types have exactly the fields that the server documents", () 
     status: true,
     defaultCountry: true,
     policy: true,
+    limits: true,
     consentDeclared: true,
     resendUnknown: true,
     createdAt: true,
