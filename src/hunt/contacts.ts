@@ -104,17 +104,25 @@ export async function readContacts(
   readSendAt?: ReadSendAt,
 ): Promise<Contact[]> {
   const contacts: Contact[] = [];
-  const seen = new Map<string, number>();
+  const copyOf = copyCounter();
   for (let i = 0; i < raw.length; i++) {
     if (i > 0 && i % SLICE === 0) await new Promise((resolve) => setImmediate(resolve));
     const contact = readContact(raw[i], `/contacts/${i}`, channels, faults, readSendAt);
     if (!contact) continue;
+    contacts.push(copyOf(contact));
+  }
+  return contacts;
+}
+
+/** Numbers contacts whose `adId` and channel came before. */
+export function copyCounter(): (contact: Contact) => Contact {
+  const seen = new Map<string, number>();
+  return (contact) => {
     const key = `${contact.channel} ${contact.adId}`;
     const copies = seen.get(key) ?? 0;
     seen.set(key, copies + 1);
-    contacts.push(copies > 0 ? { ...contact, copy: copies } : contact);
-  }
-  return contacts;
+    return copies > 0 ? { ...contact, copy: copies } : contact;
+  };
 }
 
 /** One contact; undefined when it has faults. */

@@ -15,6 +15,7 @@ import { contactSchema, readContacts, type ChannelDirectory, type Contact } from
 import type { HuntJob } from "./hunt.jobs.ts";
 import { statusSchema, summarise } from "./hunt.status.ts";
 import { CHUNK_SIZE } from "./plan.ts";
+import { createHuntStream, type ReplyTo } from "./stream.ts";
 import { createTiming, timingShape, type Timing } from "./timing.ts";
 
 export interface HuntRoutesDeps {
@@ -60,6 +61,19 @@ export function huntRoutes({ store, enqueueHunt, channels, clock, log }: HuntRou
     return { ...(value as z.output<typeof head>), contacts, timing };
   };
 
+  const replyTo: ReplyTo = async (answer, jobId, huntId, chunks) => {
+    if (answer.result !== "accepted" && answer.result !== "replay") throw refusalOf(answer.result, "/accountId");
+    if (answer.result === "accepted") {
+      await enqueueHunt({ jobId, huntId, chunks }).catch((error: unknown) => {
+        // It is in the ledger: the sweeper queues it when Redis is back.
+        if (!(error instanceof UnavailableError)) throw error;
+        log.warn({ err: error, jobId, huntId }, "hunt accepted while Redis is away");
+      });
+    }
+    const location = `/api/hunt/status/${answer.response.jobId}`;
+    return { status: 202, body: answer.response, headers: { Location: location } };
+  };
+
   return [
     route({
       method: "post",
@@ -72,6 +86,7 @@ export function huntRoutes({ store, enqueueHunt, channels, clock, log }: HuntRou
       idempotent: true,
       body,
       parseBody,
+      stream: createHuntStream({ store, channels, clock, head, maxContacts: MAX_CONTACTS, refuseAccount, replyTo }),
       bodyExample: {
         huntId: "hunt_123",
         accountId: "acc_456",
@@ -113,16 +128,7 @@ export function huntRoutes({ store, enqueueHunt, channels, clock, log }: HuntRou
           response,
           idempotency,
         );
-        if (answer.result !== "accepted" && answer.result !== "replay") throw refusalOf(answer.result, "/accountId");
-        if (answer.result === "accepted") {
-          await enqueueHunt({ jobId, huntId: id, chunks: chunks.length }).catch((error: unknown) => {
-            // It is in the ledger: the sweeper queues it when Redis is back.
-            if (!(error instanceof UnavailableError)) throw error;
-            log.warn({ err: error, jobId, huntId: id }, "hunt accepted while Redis is away");
-          });
-        }
-        const location = `/api/hunt/status/${answer.response.jobId}`;
-        return { status: 202, body: answer.response, headers: { Location: location } };
+        return replyTo(answer, jobId, id, chunks.length);
       },
     }),
 

@@ -77,6 +77,7 @@ export function createTiming(
   },
   now: number,
   faults: Fault[],
+  at = "",
 ): Timing {
   // In UTC: Postgres refuses offsets of 16 hours and more.
   const expiresAt = head.expiresAt === undefined ? undefined : new Date(head.expiresAt).toISOString();
@@ -96,7 +97,7 @@ export function createTiming(
     return wrong === undefined ? (instant as number) : undefined;
   };
 
-  const own = head.sendAt === undefined ? undefined : read(head.sendAt, head.timeZone, "", faults);
+  const own = head.sendAt === undefined ? undefined : read(head.sendAt, head.timeZone, at, faults);
   return {
     sendAt: own === undefined ? undefined : new Date(own).toISOString(),
     readSendAt({ sendAt, timeZone }, at, faults) {

@@ -276,6 +276,19 @@ export interface Store {
     idempotency: Idempotency | undefined,
   ): Promise<Acceptance<R>>;
 
+  /** Puts chunks of a submission in place, which count once it is accepted; what never is goes after an hour. */
+  stageChunks(jobId: string, chunks: { no: number; contacts: unknown[] }[]): Promise<void>;
+  /** Takes out what was staged of a submission that is not to be accepted. */
+  discardChunks(jobId: string): Promise<void>;
+  /** Accepts what was staged, all of which has so many contacts. */
+  acceptStaged<R>(
+    hunt: NewHunt,
+    jobId: string,
+    contacts: number,
+    response: R,
+    idempotency: Idempotency | undefined,
+  ): Promise<Acceptance<R>>;
+
   readChunk(jobId: string, no: number): Promise<Chunk | undefined>;
   /** Answers the ids of the messages that are to be queued. */
   planChunk(jobId: string, no: number, huntId: string, messages: PlannedMessage[]): Promise<Set<string>>;

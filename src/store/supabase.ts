@@ -137,6 +137,26 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
   const sessions = createSessionStore(database);
   const compliance = createComplianceStore(database, options.salt);
 
+  type Staged = { no: number; contacts: unknown[] }[];
+  const stage = (jobId: string, chunks: Staged): Promise<void> =>
+    rpc("stage_chunks", { p_job_id: jobId, p_chunks: chunks });
+  const accept = <R>(
+    hunt: NewHunt,
+    jobId: string,
+    contacts: number,
+    last: Staged,
+    response: R,
+    idempotency: Idempotency | undefined,
+  ): Promise<Acceptance<R>> =>
+    rpc("accept_hunt", {
+      p_hunt: toHuntRow(hunt),
+      p_job_id: jobId,
+      p_contacts: contacts,
+      p_chunks: last,
+      p_idempotency: idempotency ?? null,
+      p_response: response,
+    });
+
   return {
     sessions,
     compliance,
@@ -161,17 +181,14 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     async acceptHunt(hunt, jobId, chunks, response, idempotency) {
       const contacts = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
       const parts = inParts(chunks.map((chunk, no) => ({ no, contacts: chunk })));
-      const last = parts.pop();
-      for (const part of parts) await rpc("stage_chunks", { p_job_id: jobId, p_chunks: part });
-      return rpc("accept_hunt", {
-        p_hunt: toHuntRow(hunt),
-        p_job_id: jobId,
-        p_contacts: contacts,
-        p_chunks: last,
-        p_idempotency: idempotency ?? null,
-        p_response: response,
-      });
+      const last = parts.pop() ?? [];
+      for (const part of parts) await stage(jobId, part);
+      return accept(hunt, jobId, contacts, last, response, idempotency);
     },
+    stageChunks: stage,
+    discardChunks: (jobId) => rpc("discard_chunks", { p_job_id: jobId }),
+    acceptStaged: (hunt, jobId, contacts, response, idempotency) =>
+      accept(hunt, jobId, contacts, [], response, idempotency),
 
     async readChunk(jobId, no) {
       return (await rpc<Chunk | null>("read_chunk", { p_job_id: jobId, p_no: no })) ?? undefined;

@@ -232,11 +232,23 @@ begin
     return v_answer;
   end if;
   perform stage_chunks(p_job_id, p_chunks);
+  if (select coalesce(sum(c.size), 0) from hunt_chunks c where c.job_id = p_job_id) <> p_contacts then
+    raise exception 'submission % has lost some of what was staged', p_job_id;
+  end if;
   insert into hunt_submissions (job_id, hunt_id, contacts, send_at)
   values (p_job_id, p_hunt ->> 'id', p_contacts, (p_hunt ->> 'send_at')::timestamptz)
   on conflict do nothing;
   return jsonb_build_object('result', 'accepted', 'response', p_response);
 end
+$$;
+
+-- Takes out what was staged for a submission that was not accepted.
+create function discard_chunks(p_job_id uuid) returns void
+language sql
+set search_path = public
+as $$
+  delete from hunt_chunks c
+  where c.job_id = p_job_id and not exists (select 1 from hunt_submissions s where s.job_id = p_job_id)
 $$;
 
 -- As before.
@@ -582,7 +594,7 @@ begin
         order by c.scope for update;
         select jsonb_agg(jsonb_build_object('scope', l.scope, 'spacing', l.spacing, 'day', d.day)),
           greatest(v_next, max(c.next_at)), greatest(v_spacing, max(l.spacing)),
-          least(v_wanted, min(greatest(0, l.per_day - d.used))),
+          least(v_wanted, min(case when l.per_day > d.used then l.per_day - d.used when l.per_day <= d.used then 0 end)),
           max(case when d.used >= l.per_day then (d.day + 1)::timestamp at time zone l.zone end)
         into v_limits, v_next, v_spacing, v_wanted, v_due
         from limits_of(v_flow.limits, p_queue, v_flow.sender) l
@@ -631,7 +643,7 @@ begin
     v_left := v_left - v_found;
     v_all := v_all || v_ids;
     v_delays := v_delays || array(
-      select ceil(1000 * (extract(epoch from v_next - now()) + n * v_spacing))::integer
+      select round(1000 * (extract(epoch from v_next - now()) + n * v_spacing))::integer
       from generate_series(0, v_found - 1) as n
     );
     if v_flow.again_seq > v_flow.fed_seq then
@@ -769,7 +781,7 @@ begin
   for f in
     select p.oid::regprocedure from pg_proc p
     where p.pronamespace = 'public'::regnamespace
-      and p.proname in ('windows_of', 'open_left', 'after_open', 'limits_of', 'feed', 'hunt_status')
+      and p.proname in ('windows_of', 'open_left', 'after_open', 'limits_of', 'discard_chunks', 'feed', 'hunt_status')
   loop
     execute format('revoke all on function %s from public, anon, authenticated', f);
     execute format('grant execute on function %s to service_role', f);
