@@ -4,8 +4,7 @@ const NAME = /^[A-Za-z][A-Za-z_]*(\/[A-Za-z0-9_+-]+)+$|^UTC$/;
 export function isTimeZone(name: string): boolean {
   if (!NAME.test(name)) return false;
   try {
-    new Intl.DateTimeFormat("en", { timeZone: name });
-    return true;
+    return new Intl.DateTimeFormat("en", { timeZone: name }).resolvedOptions().timeZone !== "";
   } catch {
     return false;
   }

@@ -52,7 +52,7 @@ export function huntRoutes({ store, enqueueHunt, channels, clock, log }: HuntRou
   const parseBody = async (raw: unknown) => {
     const { value, faults } = check(head.extend({ contacts: z.array(z.unknown()).min(1).max(MAX_CONTACTS) }), raw);
     const given = (raw as { contacts?: unknown } | null)?.contacts;
-    const timing = createTiming((value ?? {}) as Partial<z.output<typeof head>>, clock.now(), faults);
+    const timing = createTiming(value ?? raw, clock.now(), faults);
     const contacts =
       Array.isArray(given) && given.length <= MAX_CONTACTS
         ? await readContacts(given, channels, faults, timing.readSendAt)

@@ -61,7 +61,7 @@ export function createHuntStream(deps: HuntStreamDeps): StreamRule {
       else if (timing === undefined) {
         const { value, faults: wrong } = check(head, line.value, at);
         faults.push(...wrong);
-        const given = (value ?? {}) as NewHunt & { huntId: string; timeZone?: string };
+        const given = (value ?? line.value ?? {}) as NewHunt & { huntId: string };
         timing = createTiming(given, clock.now(), faults, at);
         if (faults.length === 0) await refuseAccount(store, given.accountId);
         hunt = { id: given.huntId, accountId: given.accountId, priority: given.priority };

@@ -68,17 +68,8 @@ export interface Timing {
 }
 
 /** The times of a hunt's head and of its contacts. What is wrong with the head's goes to `faults`. */
-export function createTiming(
-  head: {
-    sendAt?: string | undefined;
-    timeZone?: string | undefined;
-    expiresAt?: string | undefined;
-    windows?: Omit<Windows, "until"> | undefined;
-  },
-  now: number,
-  faults: Fault[],
-  at = "",
-): Timing {
+export function createTiming(raw: unknown, now: number, faults: Fault[], at = ""): Timing {
+  const head = readable(raw);
   // In UTC: Postgres refuses offsets of 16 hours and more.
   const expiresAt = head.expiresAt === undefined ? undefined : new Date(head.expiresAt).toISOString();
   let last = -Infinity;
@@ -124,12 +115,24 @@ export function createTiming(
   };
 }
 
+/** Of a head that may have faults, what the check of times can go on with; it has told of the others already. */
+function readable(raw: unknown): { sendAt?: string; timeZone?: string; expiresAt?: string; windows?: Windows } {
+  const { sendAt, timeZone, expiresAt, windows } = (raw ?? {}) as Record<string, unknown>;
+  const known = typeof timeZone === "string" && isTimeZone(timeZone);
+  return {
+    ...(typeof sendAt === "string" ? { sendAt } : {}),
+    ...(timeZone === undefined ? {} : { timeZone: known ? timeZone : "UTC" }),
+    ...(offsetTime.safeParse(expiresAt).success ? { expiresAt: expiresAt as string } : {}),
+    ...(windows === undefined ? {} : { windows: windows as Windows }),
+  };
+}
+
 /** Milliseconds since the epoch; or, in words, what is wrong. */
 function instantIn(text: string, zone: string | undefined): number | string {
   if (offsetTime.safeParse(text).success) return Date.parse(text);
   const parts = LOCAL.exec(text)
     ?.slice(1)
-    .map((part = "0") => Number(part));
+    .map((part: string | undefined) => Number(part ?? 0));
   const [year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0] = parts ?? [];
   const date = new Date(Date.UTC(year, month - 1, day));
   if (

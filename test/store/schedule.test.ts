@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, beforeEach, expect, inject, test } from "vitest";
 import { openTestDatabase, type TestDatabase } from "../../dev/stack/databases.ts";
-import type { NewHunt, Outcome, PlannedMessage, Store } from "../../src/store/store.ts";
+import type { HuntStatus, NewHunt, Outcome, PlannedMessage, Store } from "../../src/store/store.ts";
 import { createSupabaseStore } from "../../src/store/supabase.ts";
 
 const HOUR_MS = 3_600_000;
@@ -77,7 +77,7 @@ async function plan(
 const feed = (limit = 1000) => store.flows.feed("sms", limit, 1_000_000);
 const fed = async (limit?: number): Promise<string[]> => (await feed(limit)).map(({ id }) => id);
 const status = async ({ jobId }: Planned) => {
-  const { scheduledAt, endsAt, now } = (await store.huntStatus(jobId))!;
+  const { scheduledAt, endsAt, now } = (await store.huntStatus(jobId)) as HuntStatus;
   const seconds = (at: string | null) => (at === null ? null : (Date.parse(at) - Date.parse(now)) / 1000);
   return { scheduledIn: seconds(scheduledAt), endsIn: seconds(endsAt) };
 };
