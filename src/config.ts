@@ -7,12 +7,21 @@ import type { Fault } from "./core/problem.ts";
 
 const wholeNumber = (minimum: number, maximum: number) => z.coerce.number().int().min(minimum).max(maximum);
 
+const queueConcurrency = (queue: string) =>
+  wholeNumber(1, 1000).optional().describe(`The same, for the queue \`${queue}\`; default: \`WORKER_CONCURRENCY\``);
+
 /** The service's own variables; each provider adds its fragment. Names, defaults and words are the documentation. */
 export const BASE_ENV = {
   NODE_ENV: z
     .enum(["development", "test", "production"])
     .default("development")
     .describe("`production` turns channels without credentials off instead of giving them to the sandbox"),
+  ROLE: z
+    .enum(["all", "api", "worker"])
+    .default("all")
+    .describe(
+      "`api`: takes requests and webhooks, and works nothing. `worker`: works the queues, and serves `/health`, `/ready` and `/metrics` only. Any number of each share Redis and the database (docs/scaling.md)",
+    ),
   PORT: wholeNumber(0, 65_535).default(3000).describe("Port of the HTTP server; 0 takes a free one"),
   HOST: z.string().min(1).default("0.0.0.0").describe("Address that the HTTP server listens on"),
   API_SECRET: z
@@ -69,6 +78,10 @@ export const BASE_ENV = {
   JOB_ATTEMPTS: wholeNumber(1, 20).default(3).describe("Tries of a message, the first one included"),
   JOB_BACKOFF_MS: wholeNumber(10, 3_600_000).default(2000).describe("Before the second try; doubled each time"),
   WORKER_CONCURRENCY: wholeNumber(1, 1000).default(200).describe("Messages under way at once, each channel queue"),
+  WORKER_CONCURRENCY_WHATSAPP: queueConcurrency("whatsapp"),
+  WORKER_CONCURRENCY_SMS: queueConcurrency("sms"),
+  WORKER_CONCURRENCY_VOICE: queueConcurrency("voice"),
+  WORKER_CONCURRENCY_INBOUND: queueConcurrency("inbound"),
   FLOW_WINDOW: wholeNumber(1, 1_000_000)
     .default(1000)
     .describe("Messages of one hunt, queue and sender that may be in Redis at once; the others wait in the database"),
@@ -109,6 +122,7 @@ export interface ChannelConfig {
 
 export interface Config {
   production: boolean;
+  role: "all" | "api" | "worker";
   logLevel: LevelWithSilent;
   http: {
     host: string;
@@ -128,6 +142,8 @@ export interface Config {
   };
   workers: {
     concurrency: number;
+    /** By queue, where it differs. */
+    concurrencies: Partial<Record<string, number>>;
     huntConcurrency: number;
     window: number;
     lockMs: number;
@@ -183,6 +199,7 @@ export function readConfig(environment: Environment, channels: readonly Channel[
   const env = parsed.data;
   return {
     production,
+    role: env.ROLE,
     logLevel: env.LOG_LEVEL,
     http: {
       host: env.HOST,
@@ -204,6 +221,12 @@ export function readConfig(environment: Environment, channels: readonly Channel[
     },
     workers: {
       concurrency: env.WORKER_CONCURRENCY,
+      concurrencies: {
+        whatsapp: env.WORKER_CONCURRENCY_WHATSAPP,
+        sms: env.WORKER_CONCURRENCY_SMS,
+        voice: env.WORKER_CONCURRENCY_VOICE,
+        inbound: env.WORKER_CONCURRENCY_INBOUND,
+      },
       huntConcurrency: env.HUNT_CONCURRENCY,
       window: env.FLOW_WINDOW,
       lockMs: env.LOCK_MS,

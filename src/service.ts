@@ -43,6 +43,7 @@ import { takeEvents } from "./workers/inbound.ts";
 import { startWorkers } from "./workers/index.ts";
 import type { ActiveChannel } from "./workers/run-job.ts";
 import { startFeeder } from "./workers/feeder.ts";
+import { IDLE } from "./workers/idle.ts";
 import { startSweeper } from "./workers/sweeper.ts";
 
 /** What may be put in place of the real thing, by whoever composes the service otherwise. */
@@ -140,14 +141,15 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   const rules = createRules({ defaultPolicy: config.compliance.defaultPolicy, clock });
   const ruling = createRulings({ store, rules, clock });
   const termsOf = createTermsOf({ store, stopNoticeOf: createStopNoticeOf(config.compliance) });
-  const epoch = startEpoch({
+  const work = config.role === "api" ? IDLE : { startEpoch, startWorkers, startFeeder, startSweeper };
+  const epoch = work.startEpoch({
     redis: workerRedis,
     store,
     prefix: config.redis.prefix,
     intervalMs: config.workers.sweepMs,
     log,
   });
-  const workers = startWorkers({
+  const workers = work.startWorkers({
     redis: workerRedis,
     prefix: config.redis.prefix,
     ...config.workers,
@@ -183,23 +185,23 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     log,
     metrics,
   });
-  const feeder = startFeeder({
+  const feeder = work.startFeeder({
     store,
     queues,
     names: [...new Set(config.channels.map(({ channel }) => channel.queue))],
-    concurrency: config.workers.concurrency,
+    concurrencyOf: (queue) => config.workers.concurrencies[queue] ?? config.workers.concurrency,
     window: config.workers.window,
     taken: workers.taken,
     clock,
     log,
   });
-  const sweeper = startSweeper({ store, queues, log, intervalMs: config.workers.sweepMs });
+  const sweeper = work.startSweeper({ store, queues, log, intervalMs: config.workers.sweepMs });
   redis.on("ready", () => sweeper.hurry());
 
   let stopping: Promise<boolean> | undefined;
   const isStopping = (): boolean => stopping !== undefined;
   const app = createApp({
-    routes: [
+    routes: routesOf(config.role, [
       ...steeringRoutes({ flows: store.flows, wake: () => feeder.wake() }),
       ...huntRoutes({ store, enqueueHunt: queues.addHunt, channels: definitions, clock, log }),
       ...config.channels.map(({ channel, provider, offBecause }) =>
@@ -258,7 +260,8 @@ export async function startService(config: Config, overrides: Overrides = {}): P
         clock,
         stuckAfterMs: STUCK_AFTER_MS,
       }),
-    ],
+    ]),
+    bare: config.role === "worker",
     apiSecrets: config.http.apiSecrets,
     maxBodyBytes: config.http.maxBodyBytes,
     trustProxy: config.http.trustProxy || false,
@@ -271,7 +274,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   });
   const server = createServer(app);
   await listen(server, config.http);
-  for (const provider of running) provider.start?.();
+  if (config.role !== "api") for (const provider of running) provider.start?.();
 
   const stop = async (deadline: AbortSignal): Promise<boolean> => {
     log.info("stopping: no new work is taken");
@@ -291,6 +294,11 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     url: urlOf(server, config.http.host),
     stop: (deadline = new AbortController().signal) => (stopping ??= stop(deadline)),
   };
+}
+
+/** What a process of that role serves: a worker only what those ask who look after it. */
+function routesOf(role: Config["role"], routes: Route[]): Route[] {
+  return role === "worker" ? routes.filter(({ path }) => /^\/(health|ready|metrics)$/.test(path)) : routes;
 }
 
 /** Makes each provider once, however many channels it carries. */

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, beforeEach, expect, inject, test } from "vitest";
 import { openTestDatabase, type TestDatabase } from "../../dev/stack/databases.ts";
-import type { HuntStatus, NewHunt, Outcome, PlannedMessage, Store } from "../../src/store/store.ts";
+import type { HuntStatus, NewHunt, PlannedMessage, Store } from "../../src/store/store.ts";
 import { createSupabaseStore } from "../../src/store/supabase.ts";
 
 const HOUR_MS = 3_600_000;
@@ -93,7 +93,7 @@ const FAILED = { claim: undefined, code: "x", detail: undefined, provider: undef
 const settle = (ids: readonly string[]) =>
   Promise.all(
     ids.map((messageId) =>
-      store.recordOutcome({ messageId, attemptId: undefined, result: "failed", suppress: false, ...FAILED } as Outcome),
+      store.recordOutcome({ messageId, attemptId: undefined, result: "failed" as const, suppress: false, ...FAILED }),
     ),
   );
 
