@@ -31,6 +31,7 @@ export function readLines(request: IncomingMessage): Lines {
     let no = 0;
     const lineOf = (bytes: Buffer): Line[] => {
       no += 1;
+      if (bytes.length > MAX_LINE_BYTES) throw tooLong(no);
       return bytes.every((byte) => byte <= 0x20) ? [] : [{ no, ...valueOf(bytes) }];
     };
     for await (const chunk of bytesOf(request, inflate)) {
@@ -42,15 +43,16 @@ export function readLines(request: IncomingMessage): Lines {
         start = end + 1;
       }
       rest = Buffer.concat([rest, chunk.subarray(start)]);
-      if (rest.length > MAX_LINE_BYTES) {
-        throw httpProblem("body_too_large", `Line ${no + 1} is longer than the limit of ${MAX_LINE_BYTES} bytes.`);
-      }
+      if (rest.length > MAX_LINE_BYTES) throw tooLong(no + 1);
     }
     if (rest.length > 0) yield* lineOf(rest);
   }
 
   return { [Symbol.asyncIterator]: lines, digest: () => hash.copy().digest("hex") };
 }
+
+const tooLong = (no: number): ProblemError =>
+  httpProblem("body_too_large", `Line ${no} is longer than the limit of ${MAX_LINE_BYTES} bytes.`);
 
 async function* bytesOf(request: IncomingMessage, inflate: ReturnType<typeof decompressor>): AsyncGenerator<Buffer> {
   // Of a connection that breaks off, what decompresses its bytes would never hear.
