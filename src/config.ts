@@ -4,6 +4,7 @@ import type { Channel, ProviderDefinition } from "./channels/channel.ts";
 import { limitsVariable } from "./compliance/limits.ts";
 import { POLICY_NAMES, type PolicyName } from "./compliance/policy.ts";
 import type { Fault } from "./core/problem.ts";
+import { readRedisUrl } from "./core/redis-url.ts";
 
 const wholeNumber = (minimum: number, maximum: number) => z.coerce.number().int().min(minimum).max(maximum);
 
@@ -28,7 +29,15 @@ export const BASE_ENV = {
     .string()
     .min(1)
     .describe("Bearer tokens of the API and the login of `/admin`; several, separated by commas, for rotation"),
-  REDIS_URL: z.url({ protocol: /^rediss?$/ }).describe("Redis for the queues: `redis://…` or `rediss://…`"),
+  REDIS_URL: z
+    .string()
+    .check((context) => {
+      const place = readRedisUrl(context.value);
+      if (typeof place === "string") context.issues.push({ code: "custom", message: place, input: context.value });
+    })
+    .describe(
+      "Redis for the queues: `redis://…`, `rediss://…` (TLS), `redis+sentinel://…@host:port,host:port/master` or `redis+cluster://…@host:port,host:port` (docs/scaling.md)",
+    ),
   REDIS_PREFIX: z.string().min(1).default("{auto-prospect}").describe("Put before every key in Redis"),
   SUPABASE_URL: z.url({ protocol: /^https?$/ }).describe("Supabase project, without `/rest/v1`"),
   SUPABASE_SERVICE_KEY: z.string().min(1).describe("Supabase's service role key"),
@@ -184,6 +193,13 @@ export function readConfig(environment: Environment, channels: readonly Channel[
   if (!parsed.success) faults.push(...parsed.error.issues.map((issue) => faultOf(issue, given)));
   const production = given["NODE_ENV"] === "production";
 
+  const prefix = given["REDIS_PREFIX"];
+  if (/\+cluster:/.test(given["REDIS_URL"] ?? "") && prefix !== undefined && !/\{[^}]+\}/.test(prefix)) {
+    faults.push({
+      pointer: "REDIS_PREFIX",
+      detail: "wants braces in a cluster, such as {auto-prospect}: a queue's keys belong on one node",
+    });
+  }
   const secrets = (given["API_SECRET"] ?? "").split(",").map((secret) => secret.trim());
   if (given["API_SECRET"] !== undefined && secrets.some((secret) => secret === "")) {
     faults.push({ pointer: "API_SECRET", detail: "has an empty entry between its commas" });
