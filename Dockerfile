@@ -30,4 +30,5 @@ HEALTHCHECK --interval=15s --timeout=5s --start-period=20s --retries=3 \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT || 3000}/health`).then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
 ENTRYPOINT ["tini", "--"]
 # Not npm: it would stand between the signal and the service.
-CMD ["node", "dist/index.js"]
+# A small young generation: 100,000 contacts are planned in less memory, and not slower.
+CMD ["node", "--max-semi-space-size=4", "dist/index.js"]

@@ -7,7 +7,7 @@ import type { Section, Series } from "./report.ts";
 import { HEADERS, type ServiceProcess } from "./service.ts";
 
 /** For how long a backlog is looked at, seconds. */
-const WATCHED_SECONDS = 1;
+const WATCHED_SECONDS = 20;
 
 /** One NDJSON stream of contacts for one slow sender, and what they cost while they wait. */
 export async function stream(bench: Bench): Promise<Section> {

@@ -7,6 +7,7 @@ import type {
   AccountSettings,
   AcceptedHunt,
   AcceptedMessage,
+  Contact,
   CallOptions,
   Channel,
   Credits,
@@ -61,6 +62,15 @@ export { ClientError, type ClientOptions, type Result } from "./client/calls.ts"
 export interface Client {
   /** Contacts everybody of a hunt. Errors: `invalid_request`, `unknown_account`, `suspended_account`, `idempotency_conflict`, `hunt_of_other_account`, `hunt_cancelled`. */
   executeHunt(hunt: NewHunt, options?: PostOptions): Promise<Result<AcceptedHunt>>;
+  /**
+   * The same for many contacts, 200,000 at the most: they are sent as they are read, and never held all at once. `contacts`
+   * is called anew at each attempt and has to give the same ones. An attempt may take five minutes.
+   */
+  streamHunt(
+    hunt: Omit<NewHunt, "contacts">,
+    contacts: () => Iterable<Contact> | AsyncIterable<Contact>,
+    options?: PostOptions,
+  ): Promise<Result<AcceptedHunt>>;
   /** How far the hunt of a submission is. Errors: `not_found`. */
   huntStatus(jobId: string, options?: CallOptions): Promise<Result<HuntStatus>>;
   /** Looks at a hunt until its state is `finished`. Receipts may still come after it. Errors: `not_found`, `aborted`. */
@@ -166,7 +176,7 @@ const SUPPRESSIONS = "/api/suppressions";
 
 /** Makes a client. Opens no connection; throws a TypeError for options that can never work. */
 export function createClient(options: ClientOptions): Client {
-  const { call, get, post } = createCalls(options);
+  const { call, get, post, postLines } = createCalls(options);
 
   const huntStatus: Client["huntStatus"] = (jobId, options) => get(`/api/hunt/status/${part(jobId)}`, options);
 
@@ -175,6 +185,15 @@ export function createClient(options: ClientOptions): Client {
 
   return {
     executeHunt: (hunt, options) => post("/api/hunt/execute", hunt, options),
+    streamHunt: (hunt, contacts, options) =>
+      postLines(
+        "/api/hunt/execute",
+        async function* () {
+          yield hunt;
+          yield* contacts();
+        },
+        options,
+      ),
     huntStatus,
     huntMessages,
     async waitForHunt(jobId, { pollMs = 1000, patienceMs = 60_000, signal, onStatus } = {}) {

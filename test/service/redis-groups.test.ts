@@ -18,7 +18,7 @@ test.each([
   expect(answer.status).toBe(202);
   const { sent = 0, delivered = 0 } = await settled(world, 30);
   expect(sent + delivered).toBe(30);
-  const single = { accountId, recipientPhone: "+33612345678", text: "Bonjour" };
+  const single = { accountId, recipientPhone: "+33612345678", message: "Bonjour" };
   expect((await service.post("/api/phone/sms", single)).status).toBe(202);
   await settled(world, 31);
   expect(await service.get("/api/queues/stats")).toMatchObject({ status: 200 });

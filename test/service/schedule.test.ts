@@ -1,5 +1,6 @@
 import { request as httpRequest } from "node:http";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { createClient, type Contact } from "../../src/client.ts";
 import { finished, huntId, messagesOf, phone, statusOf, submit } from "../helpers/hunts.ts";
 import { accept, scriptedProvider, type ScriptedProvider } from "../helpers/scripted.ts";
 import { contact, openWorld, SECRET, type Answer, type TestService, type World } from "../helpers/service.ts";
@@ -260,6 +261,24 @@ test("a stream's faults are told by the numbers of its lines, and nothing of it 
     [head.huntId],
   );
   expect(rows).toEqual([{ hunts: 0, chunks: 0 }]);
+});
+
+test("the client streams contacts that it never holds all at once", async () => {
+  const accountId = await world.account();
+  const client = createClient({ baseUrl: service.url, apiSecret: SECRET });
+  const first = numbers;
+  let read = 0;
+  async function* contacts() {
+    for (; read < 700; read++) yield next() as unknown as Contact;
+  }
+  const accepted = await client.streamHunt({ huntId: huntId(), accountId }, contacts);
+  expect(accepted).toMatchObject({ ok: true, value: { accepted: 700 } });
+  expect([read, numbers - first]).toEqual([700, 700]);
+  const refused = await client.streamHunt({ huntId: huntId(), accountId }, () => [{ adId: "x" } as Contact]);
+  expect(refused.ok ? [] : refused.error.errors.map(({ pointer }) => pointer)).toEqual([
+    "/lines/2/recipientPhone",
+    "/lines/2/channel",
+  ]);
 });
 
 test("a connection that breaks in the middle of a stream leaves nothing; the same request again is taken", async () => {
