@@ -67,7 +67,7 @@ export async function openCluster(): Promise<RedisGroup> {
   }
   for (const node of nodes) {
     await until(
-      async () => (await node.cluster("INFO")) as string,
+      () => node.cluster("INFO"),
       (info) => /state:ok/.test(info) && /known_nodes:3/.test(info),
     );
   }

@@ -634,7 +634,7 @@ test("the client's types have exactly the fields that the server documents", () 
     prioritized: true,
     paused: true,
   } satisfies KeysOf<api.QueueStats>);
-  const { senders } = (routeAt("/api/senders").responses[200]?.schema as z.ZodObject).shape;
+  const { senders } = (routeAt("/api/senders").responses[200]!.schema as z.ZodObject).shape;
   expect(fieldsOf((senders as z.ZodArray<z.ZodObject>).element)).toEqual(
     Object.keys({
       provider: true,

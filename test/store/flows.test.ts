@@ -71,7 +71,7 @@ async function plan(
     detail: undefined,
     ...fields,
   }));
-  await store.planChunk(jobId, 0, id, rows as PlannedMessage[]);
+  await store.planChunk(jobId, 0, id, rows);
   await store.finishSubmission(jobId);
   return { id, messages: rows.map((row) => row.id) };
 }
