@@ -7,6 +7,7 @@ import type {
   AccountSettings,
   AcceptedHunt,
   AcceptedMessage,
+  Contact,
   CallOptions,
   Channel,
   Credits,
@@ -71,6 +72,15 @@ export interface Client {
    * `executeHunt`. A big hunt takes as long as its planning: give the client a `timeoutMs` of a minute for 100,000 contacts.
    */
   previewHunt(hunt: NewHunt, options?: CallOptions): Promise<Result<HuntPreview>>;
+  /**
+   * The same for many contacts, 200,000 at the most: they are sent as they are read, and never held all at once. `contacts`
+   * is called anew at each attempt and has to give the same ones. An attempt may take five minutes.
+   */
+  streamHunt(
+    hunt: Omit<NewHunt, "contacts">,
+    contacts: () => Iterable<Contact> | AsyncIterable<Contact>,
+    options?: PostOptions,
+  ): Promise<Result<AcceptedHunt>>;
   /** How far the hunt of a submission is. Errors: `not_found`. */
   huntStatus(jobId: string, options?: CallOptions): Promise<Result<HuntStatus>>;
   /** Looks at a hunt until its state is `finished`. Receipts may still come after it. Errors: `not_found`, `aborted`. */
@@ -193,7 +203,7 @@ const TEMPLATES = "/api/templates";
 
 /** Makes a client. Opens no connection; throws a TypeError for options that can never work. */
 export function createClient(options: ClientOptions): Client {
-  const { call, get, post } = createCalls(options);
+  const { call, get, post, postLines } = createCalls(options);
 
   const huntStatus: Client["huntStatus"] = (jobId, options) => get(`/api/hunt/status/${part(jobId)}`, options);
 
@@ -204,6 +214,15 @@ export function createClient(options: ClientOptions): Client {
     executeHunt: (hunt, options) => post("/api/hunt/execute", hunt, options),
     // No `Idempotency-Key`: it may be asked as often as one likes.
     previewHunt: (hunt, { signal } = {}) => call({ method: "POST", path: "/api/hunt/preview", body: hunt, signal }),
+    streamHunt: (hunt, contacts, options) =>
+      postLines(
+        "/api/hunt/execute",
+        async function* () {
+          yield hunt;
+          yield* contacts();
+        },
+        options,
+      ),
     huntStatus,
     huntMessages,
     async waitForHunt(jobId, { pollMs = 1000, patienceMs = 60_000, signal, onStatus } = {}) {

@@ -12,6 +12,7 @@ import { accountRoutes } from "./compliance/accounts.routes.ts";
 import { erasureRoutes } from "./compliance/erasure.routes.ts";
 import { createRules, createStopNoticeOf } from "./compliance/rules.ts";
 import { createRulings } from "./compliance/rulings.ts";
+import { zonesOf } from "./compliance/zones.ts";
 import { suppressionRoutes } from "./compliance/suppressions.routes.ts";
 import type { ChannelConfig, Config, ConfiguredProvider } from "./config.ts";
 import type { FetchPolicy } from "./core/addresses.ts";
@@ -46,6 +47,7 @@ import { keepEvents } from "./workers/inbound.ts";
 import { startWorkers } from "./workers/index.ts";
 import type { ActiveChannel } from "./workers/run-job.ts";
 import { startFeeder } from "./workers/feeder.ts";
+import { IDLE } from "./workers/idle.ts";
 import { startSweeper } from "./workers/sweeper.ts";
 
 /** What may be put in place of the real thing, by whoever composes the service otherwise. */
@@ -81,6 +83,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   const store = createSupabaseStore({
     ...config.database,
     salt: config.compliance.salt,
+    limits: config.limits,
     onRetry: (operation, error, items) => log.warn({ err: error, operation, items }, "waiting for the database"),
     onRestored: (messages) =>
       log.error({ messages }, "the database was restored from a backup: what it had open is unknown now"),
@@ -148,14 +151,15 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       { channel, on: Boolean(provider), oneWay: provider?.oneWay === true },
     ]),
   );
-  const epoch = startEpoch({
+  const work = config.role === "api" ? IDLE : { startEpoch, startWorkers, startFeeder, startSweeper };
+  const epoch = work.startEpoch({
     redis: workerRedis,
     store,
     prefix: config.redis.prefix,
     intervalMs: config.workers.sweepMs,
     log,
   });
-  const workers = startWorkers({
+  const workers = work.startWorkers({
     redis: workerRedis,
     prefix: config.redis.prefix,
     ...config.workers,
@@ -168,6 +172,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     hunt: {
       store,
       rules,
+      zoneOf: (e164) => zonesOf(e164)[0],
       wake: () => feeder.wake(),
       channels: planChannels,
     },
@@ -186,23 +191,23 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     log,
     metrics,
   });
-  const feeder = startFeeder({
+  const feeder = work.startFeeder({
     store,
     queues,
     names: [...new Set(config.channels.map(({ channel }) => channel.queue))],
-    concurrency: config.workers.concurrency,
+    concurrencyOf: (queue) => config.workers.concurrencies[queue] ?? config.workers.concurrency,
     window: config.workers.window,
     taken: workers.taken,
     clock,
     log,
   });
-  const sweeper = startSweeper({ store, queues, log, intervalMs: config.workers.sweepMs });
+  const sweeper = work.startSweeper({ store, queues, log, intervalMs: config.workers.sweepMs });
   redis.on("ready", () => sweeper.hurry());
 
   let stopping: Promise<boolean> | undefined;
   const isStopping = (): boolean => stopping !== undefined;
   const app = createApp({
-    routes: [
+    routes: routesOf(config.role, [
       ...steeringRoutes({ flows: store.flows, wake: () => feeder.wake() }),
       ...templateRoutes({
         templates: store.templates,
@@ -219,7 +224,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
           return pace && { sender: pace.senderOf(sender), perSecond: pace.max };
         },
       }),
-      ...huntRoutes({ store, enqueueHunt: queues.addHunt, channels: definitions, log }),
+      ...huntRoutes({ store, enqueueHunt: queues.addHunt, channels: definitions, clock, log }),
       ...config.channels.map(({ channel, provider, offBecause }) =>
         singleRoute(channel, {
           store,
@@ -269,7 +274,8 @@ export async function startService(config: Config, overrides: Overrides = {}): P
         clock,
         stuckAfterMs: STUCK_AFTER_MS,
       }),
-    ],
+    ]),
+    bare: config.role === "worker",
     apiSecrets: config.http.apiSecrets,
     maxBodyBytes: config.http.maxBodyBytes,
     trustProxy: config.http.trustProxy || false,
@@ -282,7 +288,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   });
   const server = createServer(app);
   await listen(server, config.http);
-  for (const provider of running) provider.start?.();
+  if (config.role !== "api") for (const provider of running) provider.start?.();
 
   const stop = async (deadline: AbortSignal): Promise<boolean> => {
     log.info("stopping: no new work is taken");
@@ -302,6 +308,11 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     url: urlOf(server, config.http.host),
     stop: (deadline = new AbortController().signal) => (stopping ??= stop(deadline)),
   };
+}
+
+/** What a process of that role serves: a worker only what those ask who look after it. */
+function routesOf(role: Config["role"], routes: Route[]): Route[] {
+  return role === "worker" ? routes.filter(({ path }) => /^\/(health|ready|metrics)$/.test(path)) : routes;
 }
 
 /** Makes each provider once, however many channels it carries. */

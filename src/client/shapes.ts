@@ -60,6 +60,10 @@ export interface Contact {
   variables?: Record<string, string | number | boolean | null> | undefined;
   /** Number to send from; default: the provider's. */
   senderPhone?: string | undefined;
+  /** Instead of the hunt's, to the next full minute: ISO 8601 with an offset, or local time with `timeZone`. */
+  sendAt?: string | undefined;
+  /** IANA, of its `sendAt`; default: the hunt's. */
+  timeZone?: string | undefined;
   /** The person has agreed to be contacted; where the account's policy wants it, whoever has not is skipped. */
   consent?: boolean | undefined;
   /** `ringless_voice` only: the http(s) address of a recording to play instead of `message`. */
@@ -132,6 +136,12 @@ export interface NewHunt extends TextSource {
    * delivered within this time. Default: only when it is reported as not delivered.
    */
   fallbackAfterSeconds?: number | undefined;
+  /** Nothing of this submission is sent before it: ISO 8601 with an offset, or local time with `timeZone`. */
+  sendAt?: string | undefined;
+  /** IANA, of times without an offset. */
+  timeZone?: string | undefined;
+  /** Only within these hours. The hunt's first submission's count. */
+  windows?: Windows | undefined;
 }
 
 /** What a hunt would do on one channel. */
@@ -216,6 +226,35 @@ export interface PutTemplate {
   version: number;
 }
 
+/** How much an account's hunts may send, of all that an entry fits together. */
+export interface Limit {
+  /** All channels of this kind together; `*`: each kind by itself; absent: all kinds together. */
+  channel?: "whatsapp" | "sms" | "voice" | "*" | undefined;
+  /** As contacts name it in `senderPhone`; `*`: each by itself; absent: all senders together. */
+  sender?: string | undefined;
+  /** Evenly apart. */
+  perSecond?: number | undefined;
+  /** Evenly apart. */
+  perMinute?: number | undefined;
+  perDay?: number | undefined;
+  /** Whose day it is, IANA; default UTC. */
+  timeZone?: string | undefined;
+}
+
+/** Hours of some days of the week. */
+export interface Windows {
+  /** 1 is Monday, 7 Sunday. */
+  days: number[];
+  /** `09:00`; included. */
+  from: string;
+  /** `18:00`, or `24:00`; not included. */
+  to: string;
+  /** IANA. Default: each recipient's own. */
+  timeZone?: string | undefined;
+  /** Evenly over the open time until `expiresAt`; without that, until the window that is open closes. */
+  spread?: boolean | undefined;
+}
+
 /** The receipt for a hunt: its contacts are safe in the database. */
 export interface AcceptedHunt {
   /** Of this submission, for `huntStatus` and `waitForHunt`. */
@@ -233,7 +272,7 @@ export interface HuntStatus {
   /**
    * `finished`, and `cancelled` with a `finishedAt`: no message is queued or being sent any more; receipts may still come.
    */
-  state: "planning" | "running" | "paused" | "cancelled" | "finished";
+  state: "planning" | "scheduled" | "running" | "paused" | "cancelled" | "finished";
   total: number;
   counts: Counts;
   byChannel: Record<string, Counts>;
@@ -241,9 +280,11 @@ export interface HuntStatus {
   byVariant: Record<string, VariantCounts>;
   pausedAt: string | null;
   cancelledAt: string | null;
+  /** When it begins or goes on, where nothing of it may be sent now. */
+  scheduledAt: string | null;
   startedAt: string | null;
   finishedAt: string | null;
-  /** At the pace so far; null before the first message, 0 at the end. */
+  /** By what holds it back, else at the pace of its last minute; null before its first message, 0 at the end. */
   etaSeconds: number | null;
 }
 
@@ -425,6 +466,8 @@ export interface AccountSettings {
   defaultCountry?: string | undefined;
   /** null, the default: the service's `DEFAULT_POLICY`. */
   policy?: PolicyName | Policy | null | undefined;
+  /** How fast hunts are sent: each entry that fits holds. `[]`: no limits; null: the service's. Default: null. */
+  limits?: Limit[] | null | undefined;
   /** Everybody whom the account contacts has agreed. Default: false. */
   consentDeclared?: boolean | undefined;
   /** What becomes `unknown` is sent again, once. Default: false. */
@@ -448,6 +491,8 @@ export interface Account {
   defaultCountry: string;
   /** As it was given; whoever writes to the database by hand may have put anything there. */
   policy?: unknown;
+  /** As they were given. */
+  limits?: unknown;
   consentDeclared: boolean;
   resendUnknown: boolean;
   /** ISO 8601, in UTC. */

@@ -1,4 +1,4 @@
-import { ProblemError } from "./problem.ts";
+import { invalidRequest, ProblemError } from "./problem.ts";
 import type { RouteResponse } from "./route.ts";
 
 /** Why the ledger takes a request not at all. */
@@ -8,7 +8,8 @@ export type Refusal =
   | "suspended_account"
   | "other_account"
   | "cancelled_hunt"
-  | "archived_template";
+  | "archived_template"
+  | "sends_too_late";
 
 /** Of a hunt that is over for good. */
 export const CANCELLED = "This hunt was cancelled, which is for good. To contact these people, submit another hunt.";
@@ -72,6 +73,13 @@ export function refusalOf(refusal: Refusal, pointer: string): ProblemError {
         detail: "A hunt of this id exists already and is not this account's. Nothing was enqueued.",
         errors: [{ pointer: "/huntId", detail: "is taken" }],
       });
+    case "sends_too_late":
+      return invalidRequest([
+        {
+          pointer: "/sendAt",
+          detail: "this, or a contact's, is not before the hunt's expiresAt, after which nothing is sent",
+        },
+      ]);
     case "cancelled_hunt":
       return new ProblemError({
         status: 409,

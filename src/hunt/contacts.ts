@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { Channel, ContentInput } from "../channels/channel.ts";
 import type { Fault } from "../core/problem.ts";
+import { contactTimingShape, type ReadSendAt } from "./timing.ts";
 import { UNSTORABLE, unstorable } from "../core/text.ts";
 import type { Variables } from "../templates/template.ts";
 import { readVariables } from "./variables.ts";
@@ -22,6 +23,8 @@ export interface Contact extends ContentInput {
   audioUrl?: string | undefined;
   /** The person has agreed to be contacted. */
   consent?: boolean | undefined;
+  /** Not before it, ISO 8601 in UTC. */
+  sendAt?: string | undefined;
   /** The person was erased while this waited to be planned: nothing else of it is left. */
   erased?: boolean | undefined;
   /** 1, 2, … where the same submission gave the same adId and channel before. */
@@ -40,6 +43,13 @@ const PLACEHOLDER = "x";
 
 /** Contacts checked between two turns of the event loop. */
 const SLICE = 2000;
+
+/** What a contact is read against, beside the channels. */
+export interface ContactTerms {
+  /** Whether the hunt's templates speak for whoever has no message, over this channel. */
+  covered?: (channel: Channel) => boolean;
+  readSendAt?: ReadSendAt;
+}
 
 /** Documents a contact; the check itself is `readContacts`, which a hundred thousand of them can afford. */
 export function contactSchema(channels: ChannelDirectory) {
@@ -103,6 +113,7 @@ export function contactSchema(channels: ChannelDirectory) {
       .optional()
       .describe("`whatsapp_poll` only, and wanted there: 2 to 12 different answers of 1 to 100 characters"),
     multipleAnswers: z.boolean().optional().describe("`whatsapp_poll` only: several answers may be chosen"),
+    ...contactTimingShape,
     replyTo: z.string().optional().describe("WhatsApp only: the message to quote, by our `messageId` or a reply's id"),
   });
 }
@@ -112,29 +123,37 @@ export async function readContacts(
   raw: readonly unknown[],
   channels: ChannelDirectory,
   faults: Fault[],
-  /** Whether the hunt's templates speak for whoever has no message, over this channel. */
-  covered: (channel: Channel) => boolean = () => false,
+  terms: ContactTerms = {},
 ): Promise<Contact[]> {
   const contacts: Contact[] = [];
-  const seen = new Map<string, number>();
+  const copyOf = copyCounter();
   for (let i = 0; i < raw.length; i++) {
     if (i > 0 && i % SLICE === 0) await new Promise((resolve) => setImmediate(resolve));
-    const contact = readContact(raw[i], `/contacts/${i}`, channels, faults, covered);
+    const contact = readContact(raw[i], `/contacts/${i}`, channels, faults, terms);
     if (!contact) continue;
-    const key = `${contact.channel} ${contact.adId}`;
-    const copies = seen.get(key) ?? 0;
-    seen.set(key, copies + 1);
-    contacts.push(copies > 0 ? { ...contact, copy: copies } : contact);
+    contacts.push(copyOf(contact));
   }
   return contacts;
 }
 
-function readContact(
+/** Numbers contacts whose `adId` and channel came before. */
+export function copyCounter(): (contact: Contact) => Contact {
+  const seen = new Map<string, number>();
+  return (contact) => {
+    const key = `${contact.channel} ${contact.adId}`;
+    const copies = seen.get(key) ?? 0;
+    seen.set(key, copies + 1);
+    return copies > 0 ? { ...contact, copy: copies } : contact;
+  };
+}
+
+/** One contact; undefined when it has faults. */
+export function readContact(
   raw: unknown,
   at: string,
   channels: ChannelDirectory,
   faults: Fault[],
-  covered: (channel: Channel) => boolean,
+  { covered = () => false, readSendAt }: ContactTerms,
 ): Contact | undefined {
   if (typeof raw !== "object" || raw === null || Array.isArray(raw)) {
     faults.push({ pointer: at, detail: "must be an object" });
@@ -178,6 +197,8 @@ function readContact(
   else if (consent !== undefined && consent !== null) {
     faults.push({ pointer: `${at}/consent`, detail: "must be true or false" });
   }
+  const sendAt = readSendAt?.(given, at, faults);
+  if (sendAt !== undefined) contact.sendAt = sendAt;
   if (faults.length > before) return undefined;
   const chosen = [contact.channel, ...(contact.next ?? [])];
   chosen.forEach((name, i) => {

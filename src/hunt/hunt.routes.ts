@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Logger } from "pino";
 import { z } from "zod";
+import type { Clock } from "../core/clock.ts";
 import { UnavailableError } from "../core/errors.ts";
 import { notFound } from "../core/problem.ts";
 import { refusalOf, REFUSALS } from "../core/refusals.ts";
@@ -8,23 +9,37 @@ import { route, type Route } from "../core/route.ts";
 import type { Store } from "../store/store.ts";
 import { MESSAGE_STATUSES } from "../store/store.ts";
 import { cursorQuery, messagePageSchema, pageView } from "../store/message-view.ts";
-import { huntBody, huntIdSchema, type HuntBody } from "./body.ts";
+import { huntBody, huntIdSchema, newHuntOf, type HuntBody } from "./body.ts";
 import type { ChannelDirectory, Contact } from "./contacts.ts";
-import { templatesOf, type HuntContent } from "./content.ts";
 import type { HuntJob } from "./hunt.jobs.ts";
 import { statusSchema, summarise } from "./hunt.status.ts";
 import { CHUNK_SIZE } from "./plan.ts";
+import { createHuntStream, type ReplyTo } from "./stream.ts";
 
 export interface HuntRoutesDeps {
   store: Store;
   /** Queues an accepted submission. Rejects with `UnavailableError` while Redis is away. */
   enqueueHunt(hunt: HuntJob): Promise<void>;
   channels: ChannelDirectory;
+  clock: Clock;
   log: Logger;
 }
 
-export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps): Route[] {
-  const { schema: body, example: bodyExample, parse: parseBody } = huntBody(channels, store);
+export function huntRoutes({ store, enqueueHunt, channels, clock, log }: HuntRoutesDeps): Route[] {
+  const hunts = huntBody(channels, store, clock);
+
+  const replyTo: ReplyTo = async (answer, jobId, huntId, chunks) => {
+    if (answer.result !== "accepted" && answer.result !== "replay") throw refusalOf(answer.result, "/accountId");
+    if (answer.result === "accepted") {
+      await enqueueHunt({ jobId, huntId, chunks }).catch((error: unknown) => {
+        // It is in the ledger: the sweeper queues it when Redis is back.
+        if (!(error instanceof UnavailableError)) throw error;
+        log.warn({ err: error, jobId, huntId }, "hunt accepted while Redis is away");
+      });
+    }
+    const location = `/api/hunt/status/${answer.response.jobId}`;
+    return { status: 202, body: answer.response, headers: { Location: location } };
+  };
 
   return [
     route({
@@ -36,9 +51,10 @@ export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps
         "Accepted contacts are safe in the database when the answer is given. The same contact (`adId` and `channel`) " +
         "is never contacted twice by one hunt, however often it is submitted.",
       idempotent: true,
-      body,
-      parseBody,
-      bodyExample,
+      body: hunts.schema,
+      parseBody: hunts.parse,
+      bodyExample: hunts.example,
+      stream: createHuntStream({ store, channels, readHead: hunts.readHead, refuseAccount, replyTo }),
       responses: {
         202: {
           description: "Accepted. `Location` is where to watch it.",
@@ -48,30 +64,16 @@ export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps
         ...REFUSALS,
       },
       async handle({ body: hunt, idempotency }) {
-        const { contacts, huntId: id, accountId, content, ...rest } = hunt as unknown as HuntBody;
+        const { contacts, ...head } = hunt as unknown as HuntBody;
+        const { huntId: id, accountId } = head;
         const jobId = randomUUID();
         const chunks: Contact[][] = [];
         for (let i = 0; i < contacts.length; i += CHUNK_SIZE) chunks.push(contacts.slice(i, i + CHUNK_SIZE));
         // A body of many megabytes is not staged for an account that will be refused.
         if (chunks.length > 1) await refuseAccount(store, accountId);
         const response = { jobId, huntId: id, accepted: contacts.length };
-        const answer = await store.acceptHunt(
-          { id, accountId, ...rest, content: contentOf(content), templateIds: templatesOf(content) },
-          jobId,
-          chunks,
-          response,
-          idempotency,
-        );
-        if (answer.result !== "accepted" && answer.result !== "replay") throw refusalOf(answer.result, "/accountId");
-        if (answer.result === "accepted") {
-          await enqueueHunt({ jobId, huntId: id, chunks: chunks.length }).catch((error: unknown) => {
-            // It is in the ledger: the sweeper queues it when Redis is back.
-            if (!(error instanceof UnavailableError)) throw error;
-            log.warn({ err: error, jobId, huntId: id }, "hunt accepted while Redis is away");
-          });
-        }
-        const location = `/api/hunt/status/${answer.response.jobId}`;
-        return { status: 202, body: answer.response, headers: { Location: location } };
+        const answer = await store.acceptHunt(newHuntOf(head), jobId, chunks, response, idempotency);
+        return replyTo(answer, jobId, id, chunks.length);
       },
     }),
 
@@ -131,6 +133,3 @@ async function refuseAccount(store: Store, accountId: string): Promise<void> {
   if (!account) throw refusalOf("unknown_account", "/accountId");
   if (account.status === "suspended") throw refusalOf("suspended_account", "/accountId");
 }
-
-const contentOf = (content: HuntContent): HuntContent | undefined =>
-  content.variants.length > 0 || content.fallbackAfterSeconds !== undefined ? content : undefined;

@@ -14,7 +14,7 @@ export interface PreviewRoutesDeps extends Omit<PreviewDeps, "previews"> {
 }
 
 export function previewRoutes({ store, definitions, ...deps }: PreviewRoutesDeps): Route[] {
-  const { schema: body, example: bodyExample, parse: parseBody } = huntBody(definitions, store);
+  const { schema: body, example: bodyExample, parse: parseBody } = huntBody(definitions, store, deps.clock);
   const { 409: conflict, ...refusals } = REFUSALS;
   const { idempotency_conflict: _, ...codes } = conflict?.codes ?? {};
 

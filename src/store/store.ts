@@ -1,6 +1,6 @@
 import type { Receipt, Reply } from "../core/inbound.ts";
 import type { Idempotency } from "../core/route.ts";
-import type { Cap } from "../core/rules.ts";
+import type { Cap, OpenHours } from "../core/rules.ts";
 import type { AccountStore } from "./accounts.ts";
 import type { FlowStore } from "./flows.ts";
 import type { PreviewStore } from "./previews.ts";
@@ -38,6 +38,10 @@ export interface PlannedMessage {
   content: unknown;
   /** ISO 8601; the database's default is seven days. */
   expiresAt: string | undefined;
+  /** Not before it, ISO 8601; absent: as soon as can be. */
+  sendAt?: string | undefined;
+  /** The recipient's time zone, where the hunt's windows are by that. */
+  zone?: string | undefined;
   /** Why it is not to be sent, decided before the database was asked. */
   skip: string | undefined;
   detail: string | undefined;
@@ -62,7 +66,8 @@ export type Acceptance<Response> =
         | "suspended_account"
         | "other_account"
         | "cancelled_hunt"
-        | "archived_template";
+        | "archived_template"
+        | "sends_too_late";
     };
 
 export interface NewHunt {
@@ -74,6 +79,20 @@ export interface NewHunt {
   content?: unknown;
   /** Whichever of these is archived keeps it from being accepted. */
   templateIds?: readonly string[];
+  /** Of this submission's contacts without a time of their own, ISO 8601. */
+  sendAt?: string | undefined;
+  /** The latest of its contacts' own times. */
+  lastSendAt?: string | undefined;
+  /** The first submission's count. */
+  windows?: Windows | undefined;
+}
+
+/** When on which days a hunt's messages are sent. */
+export interface Windows extends OpenHours {
+  /** Evenly over the open time until `until`, else until the window closes. */
+  spread?: boolean | undefined;
+  /** ISO 8601. */
+  until?: string | undefined;
 }
 
 /** A chunk of a submission, as the plan job finds it. `contacts` is null once the whole submission is planned. */
@@ -87,6 +106,8 @@ export interface Chunk {
   consentDeclared?: boolean;
   /** What the submission says to contacts without a message, as `NewHunt` had it. */
   content?: unknown;
+  sendAt?: string | null;
+  windows?: Windows | null;
   contacts: unknown[] | null;
 }
 
@@ -183,6 +204,10 @@ export interface HuntStatus {
   attempted: number;
   pausedAt: string | null;
   cancelledAt: string | null;
+  /** When it goes on, where nothing of it may be sent now. */
+  scheduledAt: string | null;
+  /** When it will be over, as far as can be told. */
+  endsAt: string | null;
   /** Contacts that wait to be planned, by channel. */
   pending: Record<string, number>;
   channels: Record<string, Partial<Counts>>;
@@ -217,6 +242,8 @@ export interface OpenMessage {
   huntId: string | null;
   adId: string | null;
   category: "marketing" | null;
+  /** The hours of its hunt; null: any. */
+  windows: OpenHours | null;
   /** For how long its attempt still belongs to a worker, milliseconds; 0 when nobody holds it. */
   retryInMs: number;
 }
@@ -258,6 +285,19 @@ export interface Store {
     hunt: NewHunt,
     jobId: string,
     chunks: unknown[][],
+    response: R,
+    idempotency: Idempotency | undefined,
+  ): Promise<Acceptance<R>>;
+
+  /** Puts chunks of a submission in place, which count once it is accepted; what never is goes after an hour. */
+  stageChunks(jobId: string, chunks: { no: number; contacts: unknown[] }[]): Promise<void>;
+  /** Takes out what was staged of a submission that is not to be accepted. */
+  discardChunks(jobId: string): Promise<void>;
+  /** Accepts what was staged, all of which has so many contacts. */
+  acceptStaged<R>(
+    hunt: NewHunt,
+    jobId: string,
+    contacts: number,
     response: R,
     idempotency: Idempotency | undefined,
   ): Promise<Acceptance<R>>;

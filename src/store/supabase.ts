@@ -25,6 +25,7 @@ import type {
   HuntStatus,
   MessageStatus,
   NewAttempt,
+  NewHunt,
   Outcome,
   PlannedMessage,
   ResolveAnswer,
@@ -36,6 +37,8 @@ import type {
 export interface SupabaseStoreOptions extends DatabaseOptions {
   /** The secret under which a number is known whose holder was erased. */
   salt?: string | undefined;
+  /** How fast accounts without limits of their own may send, as `limits_of` in the migrations takes them. */
+  limits?: readonly object[];
   /** Told each time that a batch has to wait for the database. */
   onRetry?(operation: string, error: unknown, items: number): void;
   /** Told when the database turned out to be a restored backup: so many messages became `unknown`. */
@@ -152,11 +155,31 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
   const sessions = createSessionStore(database);
   const compliance = createComplianceStore(database, options.salt);
 
+  type Staged = { no: number; contacts: unknown[] }[];
+  const stage = (jobId: string, chunks: Staged): Promise<void> =>
+    rpc("stage_chunks", { p_job_id: jobId, p_chunks: chunks });
+  const accept = <R>(
+    hunt: NewHunt,
+    jobId: string,
+    contacts: number,
+    last: Staged,
+    response: R,
+    idempotency: Idempotency | undefined,
+  ): Promise<Acceptance<R>> =>
+    submissions.add({
+      hunt: toHuntRow(hunt),
+      job_id: jobId,
+      contacts,
+      chunks: last,
+      idempotency: idempotency ?? null,
+      response,
+    });
+
   return {
     sessions,
     compliance,
     accounts: createAccountStore(database),
-    flows: createFlowStore(database),
+    flows: createFlowStore(database, options.limits ?? []),
     templates: createTemplateStore(database),
     previews: createPreviewStore(database, options.salt),
 
@@ -172,24 +195,14 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     async acceptHunt(hunt, jobId, chunks, response, idempotency) {
       const contacts = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
       const parts = inParts(chunks.map((chunk, no) => ({ no, contacts: chunk })));
-      const last = parts.pop();
-      for (const part of parts) await rpc("stage_chunks", { p_job_id: jobId, p_chunks: part });
-      return submissions.add({
-        hunt: {
-          id: hunt.id,
-          account_id: hunt.accountId,
-          priority: hunt.priority,
-          expires_at: hunt.expiresAt,
-          content: hunt.content,
-          template_ids: hunt.templateIds ?? [],
-        },
-        job_id: jobId,
-        contacts,
-        chunks: last,
-        idempotency: idempotency ?? null,
-        response,
-      });
+      const last = parts.pop() ?? [];
+      for (const part of parts) await stage(jobId, part);
+      return accept(hunt, jobId, contacts, last, response, idempotency);
     },
+    stageChunks: stage,
+    discardChunks: (jobId) => rpc("discard_chunks", { p_job_id: jobId }),
+    acceptStaged: (hunt, jobId, contacts, response, idempotency) =>
+      accept(hunt, jobId, contacts, [], response, idempotency),
 
     async readChunk(jobId, no) {
       return (await rpc<Chunk | null>("read_chunk", { p_job_id: jobId, p_no: no })) ?? undefined;
@@ -211,7 +224,9 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     recordReply: (reply) => replies.add(reply),
 
     async huntStatus(jobId) {
-      return (await rpc<HuntStatus | null>("hunt_status", { p_job_id: jobId })) ?? undefined;
+      return (
+        (await rpc<HuntStatus | null>("hunt_status", { p_job_id: jobId, p_limits: options.limits ?? [] })) ?? undefined
+      );
     },
 
     async huntExists(huntId) {
@@ -375,13 +390,23 @@ const toReplyRow = ({
   ...rest,
 });
 
+const toHuntRow = ({ accountId, expiresAt, sendAt, lastSendAt, templateIds = [], ...rest }: NewHunt): object => ({
+  ...rest,
+  template_ids: templateIds,
+  account_id: accountId,
+  expires_at: expiresAt,
+  send_at: sendAt,
+  last_send_at: lastSendAt,
+});
+
 function messageRows(salt: string | undefined): (message: PlannedMessage) => object {
-  const toRow = ({ accountId, huntId, adId, expiresAt, next, ...rest }: PlannedMessage): object => ({
+  const toRow = ({ accountId, huntId, adId, expiresAt, sendAt, next, ...rest }: PlannedMessage): object => ({
     ...(next ? { next: toRow(next) } : {}),
     account_id: accountId,
     hunt_id: huntId,
     ad_id: adId,
     expires_at: expiresAt,
+    send_at: sendAt,
     ...(salt === undefined ? {} : { recipient_hash: phoneHash(rest.recipient, salt) }),
     ...rest,
   });

@@ -128,6 +128,8 @@ export function fitting(schema: JsonSchema, name: string, known: Known): fc.Arbi
 
 const OWN_POLICY = { base: "marketing-eu", hours: { sms: "any" }, stopNotice: "STOP au 36111" };
 
+const WINDOWS = { days: [1, 2, 3, 4, 5, 6, 7], from: "09:00", to: "18:00" };
+
 function byMeaning(
   name: string,
   { accounts, hunts, jobs, messages, templates }: Known,
@@ -192,6 +194,26 @@ function byMeaning(
       return fc.constantFrom<unknown>(null, "country", "marketing-fr", "marketing", { perDay: -1 }, OWN_POLICY);
     case "expiresAt":
       return fc.constantFrom("2099-01-01T00:00:00Z", "2020-01-01T00:00:00+02:00", "9999-12-31T23:59:59Z");
+    case "sendAt":
+      return fc.constantFrom("2019-01-01T00:00:00+02:00", "2019-06-01T12:00:00Z", "2019-03-31T02:30");
+    case "timeZone":
+      return fc.constantFrom("Europe/Paris", "America/New_York", "UTC");
+    case "windows":
+      return fc.constantFrom<unknown>(
+        WINDOWS,
+        { ...WINDOWS, spread: true },
+        { ...WINDOWS, timeZone: "+01:00" },
+        { ...WINDOWS, to: "08:00" },
+      );
+    case "limits":
+      return fc.constantFrom<unknown>(
+        null,
+        [],
+        [{ perDay: 5 }],
+        [{ sender: "*", perSecond: 0.1 }],
+        [{ perMinute: 0 }],
+        [{}],
+      );
     case "cursor":
       return fc.nat().map(String);
     default:
