@@ -9,6 +9,7 @@ import { createIsStop, isStart } from "./channels/stop-words.ts";
 import { createTermsOf } from "./channels/terms.ts";
 import { counted } from "./channels/webhooks.ts";
 import { accountRoutes } from "./compliance/accounts.routes.ts";
+import { tightestLimit } from "./compliance/limits.ts";
 import { erasureRoutes } from "./compliance/erasure.routes.ts";
 import { createRules, createStopNoticeOf } from "./compliance/rules.ts";
 import { createRulings } from "./compliance/rulings.ts";
@@ -219,9 +220,11 @@ export async function startService(config: Config, overrides: Overrides = {}): P
         channels: planChannels,
         rules,
         clock,
-        paceOf(channel, sender) {
+        paceOf(channel, sender, limits) {
           const { pace } = channels.get(channel)?.provider ?? {};
-          return pace && { sender: pace.senderOf(sender), perSecond: pace.max };
+          const own = pace && { sender: pace.senderOf(sender), perSecond: pace.max };
+          const limit = tightestLimit(limits ?? config.limits, definitions.get(channel)?.queue, sender);
+          return limit && !(own && own.perSecond <= limit.perSecond) ? limit : own;
         },
       }),
       ...huntRoutes({ store, enqueueHunt: queues.addHunt, channels: definitions, clock, log }),

@@ -42,3 +42,27 @@ export const limitsVariable = z
     }
   })
   .pipe(limitsSchema);
+
+/**
+ * Of the limits that hold for what a sender sends, the one that lets the fewest through a second, and who shares it; what is
+ * allowed a day is not asked. undefined: none.
+ */
+export function tightestLimit(
+  limits: unknown,
+  kind: string | undefined,
+  sender: string | undefined,
+): { sender: string; perSecond: number } | undefined {
+  const known = limitsSchema.safeParse(limits).data ?? [];
+  const fits = known.filter(
+    (each) =>
+      (each.channel === undefined || each.channel === "*" || each.channel === kind) &&
+      (each.sender === undefined || each.sender === "*" || each.sender === sender),
+  );
+  return fits
+    .map(({ sender: of, perSecond = Infinity, perMinute = Infinity }) => ({
+      sender: of === undefined ? "all of them" : `from ${sender ?? "any"}`,
+      perSecond: Math.min(perSecond, perMinute / 60),
+    }))
+    .filter(({ perSecond }) => perSecond < Infinity)
+    .toSorted((a, b) => a.perSecond - b.perSecond)[0];
+}

@@ -3,18 +3,23 @@ import { countryOf, maskPhone } from "../core/phone.ts";
 import type { Rules } from "../core/rules.ts";
 import type { StoredAccount } from "../store/accounts.ts";
 import type { Finding, PreviewStore } from "../store/previews.ts";
-import type { Chunk, PlannedMessage } from "../store/store.ts";
+import type { Chunk, PlannedMessage, Windows } from "../store/store.ts";
 import type { HuntBody } from "./body.ts";
 import { planChunk, type PlanChannels } from "./plan.ts";
 import { endOf, type Wave } from "./schedule.ts";
+import { withTimes } from "./timing.ts";
 import type { Preview, PreviewedChannel } from "./preview.schema.ts";
 
 export interface PreviewDeps {
   previews: Pick<PreviewStore, "judge">;
   channels: PlanChannels;
   rules: Rules;
-  /** Who would send it, and how fast that one may; undefined: nobody can tell. */
-  paceOf(channel: string, sender: string | undefined): { sender: string; perSecond: number } | undefined;
+  /** Who would send it, and how fast that one may, by the account's limits as well; undefined: nobody can tell. */
+  paceOf(
+    channel: string,
+    sender: string | undefined,
+    limits: unknown,
+  ): { sender: string; perSecond: number } | undefined;
   clock: Clock;
 }
 
@@ -32,10 +37,11 @@ export async function previewHunt(hunt: HuntBody, account: StoredAccount, deps: 
   const now = deps.clock.now();
   const expiresAt = hunt.expiresAt ?? new Date(now + WEEK_MS).toISOString();
   const { policy, consentDeclared, defaultCountry } = account;
-  const own = { huntId, accountId, content: hunt.content, contacts: null };
+  const { content, sendAt, windows } = hunt;
+  const own = { huntId, accountId, content, sendAt, windows, contacts: null };
   const chunk: Chunk = { ...own, expiresAt, policy, consentDeclared, defaultCountry };
   const sheet = createSheet(account);
-  const times = createTimes(chunk, now, deps);
+  const times = createTimes(chunk, account.limits, now, deps);
 
   const judge = async (page: readonly PlannedMessage[]): Promise<void> => {
     const findings = await deps.previews.judge(page);
@@ -48,7 +54,8 @@ export async function previewHunt(hunt: HuntBody, account: StoredAccount, deps: 
   for (let from = 0; from < contacts.length; from += PAGE) {
     const page: PlannedMessage[] = [];
     for (let i = from; i < Math.min(from + PAGE, contacts.length); i += SLICE) {
-      page.push(...planChunk(chunk, contacts.slice(i, Math.min(i + SLICE, from + PAGE)), deps.channels, deps.rules));
+      const slice = contacts.slice(i, Math.min(i + SLICE, from + PAGE));
+      page.push(...withTimes(planChunk(chunk, slice, deps.channels, deps.rules), slice, chunk, () => undefined));
       await new Promise((resolve) => setImmediate(resolve));
     }
     await judging;
@@ -141,20 +148,28 @@ function textIn({ text, caption, question }: Record<string, unknown>): string | 
 type Times = Pick<Preview, "startsAt" | "endsAt" | "etaSeconds">;
 
 /** When they would be sent: messages of one sender wait for one another, and all for their hours. */
-function createTimes({ policy }: Chunk, now: number, { channels, rules, paceOf }: PreviewDeps) {
+function createTimes(
+  { policy, windows: given }: Chunk,
+  limits: unknown,
+  now: number,
+  { channels, rules, paceOf }: PreviewDeps,
+) {
+  const windows = given ?? undefined;
   const waves = new Map<string, Wave>();
   let startsInMs = Infinity;
   let known = true;
   return {
-    take({ channel, recipient, sender }: PlannedMessage): void {
+    take({ channel, recipient, sender, sendAt }: PlannedMessage): void {
       const kind = channels.get(channel)?.channel.queue ?? "sms";
+      const notBefore = sendAt === undefined ? -Infinity : Date.parse(sendAt);
       const opensInMs = (at: number): number | undefined => {
-        const ruling = rules({ policy, consent: undefined, recipient, kind, at });
-        return ruling.skip ? undefined : (ruling.opensInMs ?? 0);
+        const from = Math.max(at, notBefore);
+        const ruling = rules({ policy, consent: undefined, recipient, kind, at: from, windows });
+        return ruling.skip ? undefined : from - at + (ruling.opensInMs ?? 0);
       };
       const opens = opensInMs(now) ?? Infinity;
       startsInMs = Math.min(startsInMs, opens);
-      const pace = paceOf(channel, sender);
+      const pace = paceOf(channel, sender, limits);
       if (!pace) {
         known = false;
         return;
@@ -167,10 +182,13 @@ function createTimes({ policy }: Chunk, now: number, { channels, rules, paceOf }
     result(expiresAt: number): Times {
       if (startsInMs === Infinity) return { startsAt: null, endsAt: null, etaSeconds: null };
       const startsAt = new Date(now + startsInMs).toISOString();
-      const end = known ? endOf(now, [...waves.values()]) : undefined;
+      const end = windows?.spread ? spreadUntil(windows) : known ? endOf(now, [...waves.values()]) : undefined;
       if (end === undefined) return { startsAt, endsAt: null, etaSeconds: null };
       const endsAt = Math.max(now, Math.min(end, expiresAt));
       return { startsAt, endsAt: new Date(endsAt).toISOString(), etaSeconds: Math.ceil((endsAt - now) / 1000) };
     },
   };
 }
+
+/** Without an end of its own it depends on when its windows are open, and on its senders. */
+const spreadUntil = ({ until }: Windows): number | undefined => (until === undefined ? undefined : Date.parse(until));

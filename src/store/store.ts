@@ -106,8 +106,8 @@ export interface Chunk {
   consentDeclared?: boolean;
   /** What the submission says to contacts without a message, as `NewHunt` had it. */
   content?: unknown;
-  sendAt?: string | null;
-  windows?: Windows | null;
+  sendAt?: string | null | undefined;
+  windows?: Windows | null | undefined;
   contacts: unknown[] | null;
 }
 

@@ -9,6 +9,7 @@ import { createComplianceStore } from "./supabase-compliance.ts";
 import { createSessionStore } from "./supabase-sessions.ts";
 import { createFlowStore } from "./flows.ts";
 import { createPreviewStore } from "./previews.ts";
+import { createSubmissions } from "./submissions.ts";
 import { createTemplateStore } from "./templates.ts";
 import {
   pageOfMessages,
@@ -25,7 +26,6 @@ import type {
   HuntStatus,
   MessageStatus,
   NewAttempt,
-  NewHunt,
   Outcome,
   PlannedMessage,
   ResolveAnswer,
@@ -44,9 +44,6 @@ export interface SupabaseStoreOptions extends DatabaseOptions {
   /** Told when the database turned out to be a restored backup: so many messages became `unknown`. */
   onRestored?(messages: number): void;
 }
-
-/** Contacts that one request carries at the most when a submission is staged. */
-const STAGED_CONTACTS = 5000;
 
 /** Around a provider's call: as many as one request carries well, two requests so that one fills while one runs. */
 /** A caller waits for each of these: what comes while one call is under way shares the next. */
@@ -67,11 +64,7 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     flush: (items) => rpc("accept_messages", { p_items: items }),
     ...CALLERS,
   });
-  const submissions = new Batcher<object, Acceptance<never>>({
-    flush: (items) => rpc("accept_hunts", { p_items: items }),
-    ...CALLERS,
-    maxSize: 20,
-  });
+  const submissions = createSubmissions(database, CALLERS);
   const accounts = new Batcher<string, Account | undefined>({
     async flush(ids) {
       const query = database.client
@@ -151,29 +144,9 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     maxWaitMs: 0,
     ...waitFor("record_reply"),
   });
-  const batchers = [accepts, submissions, accounts, begins, outcomes, receipts, takenReceipts, replies];
+  const batchers = [accepts, submissions.batcher, accounts, begins, outcomes, receipts, takenReceipts, replies];
   const sessions = createSessionStore(database);
   const compliance = createComplianceStore(database, options.salt);
-
-  type Staged = { no: number; contacts: unknown[] }[];
-  const stage = (jobId: string, chunks: Staged): Promise<void> =>
-    rpc("stage_chunks", { p_job_id: jobId, p_chunks: chunks });
-  const accept = <R>(
-    hunt: NewHunt,
-    jobId: string,
-    contacts: number,
-    last: Staged,
-    response: R,
-    idempotency: Idempotency | undefined,
-  ): Promise<Acceptance<R>> =>
-    submissions.add({
-      hunt: toHuntRow(hunt),
-      job_id: jobId,
-      contacts,
-      chunks: last,
-      idempotency: idempotency ?? null,
-      response,
-    });
 
   return {
     sessions,
@@ -192,17 +165,10 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     acceptMessage: <R>(message: PlannedMessage, response: R, idempotency: Idempotency | undefined) =>
       accepts.add({ row: toMessageRow(message), response, idempotency }),
 
-    async acceptHunt(hunt, jobId, chunks, response, idempotency) {
-      const contacts = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
-      const parts = inParts(chunks.map((chunk, no) => ({ no, contacts: chunk })));
-      const last = parts.pop() ?? [];
-      for (const part of parts) await stage(jobId, part);
-      return accept(hunt, jobId, contacts, last, response, idempotency);
-    },
-    stageChunks: stage,
-    discardChunks: (jobId) => rpc("discard_chunks", { p_job_id: jobId }),
-    acceptStaged: (hunt, jobId, contacts, response, idempotency) =>
-      accept(hunt, jobId, contacts, [], response, idempotency),
+    acceptHunt: submissions.acceptHunt,
+    stageChunks: submissions.stageChunks,
+    discardChunks: submissions.discardChunks,
+    acceptStaged: submissions.acceptStaged,
 
     async readChunk(jobId, no) {
       return (await rpc<Chunk | null>("read_chunk", { p_job_id: jobId, p_no: no })) ?? undefined;
@@ -390,15 +356,6 @@ const toReplyRow = ({
   ...rest,
 });
 
-const toHuntRow = ({ accountId, expiresAt, sendAt, lastSendAt, templateIds = [], ...rest }: NewHunt): object => ({
-  ...rest,
-  template_ids: templateIds,
-  account_id: accountId,
-  expires_at: expiresAt,
-  send_at: sendAt,
-  last_send_at: lastSendAt,
-});
-
 function messageRows(salt: string | undefined): (message: PlannedMessage) => object {
   const toRow = ({ accountId, huntId, adId, expiresAt, sendAt, next, ...rest }: PlannedMessage): object => ({
     ...(next ? { next: toRow(next) } : {}),
@@ -411,20 +368,6 @@ function messageRows(salt: string | undefined): (message: PlannedMessage) => obj
     ...rest,
   });
   return toRow;
-}
-
-function inParts(chunks: { no: number; contacts: unknown[] }[]): { no: number; contacts: unknown[] }[][] {
-  const parts: { no: number; contacts: unknown[] }[][] = [[]];
-  let contacts = 0;
-  for (const chunk of chunks) {
-    if (contacts > 0 && contacts + chunk.contacts.length > STAGED_CONTACTS) {
-      parts.push([]);
-      contacts = 0;
-    }
-    parts.at(-1)?.push(chunk);
-    contacts += chunk.contacts.length;
-  }
-  return parts;
 }
 
 function aborted(signal: AbortSignal | undefined): Promise<void> {

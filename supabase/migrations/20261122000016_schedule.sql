@@ -439,6 +439,7 @@ $$;
 -- The zone, or UTC where this database does not know it: one hunt's must not keep all others waiting.
 create function known_zone(p_zone text) returns text
 language plpgsql stable
+set search_path = ''
 as $$
 begin
   perform now() at time zone p_zone;

@@ -85,10 +85,20 @@ export const hostileJson: fc.Arbitrary<unknown> = fc.oneof(
   { weight: 2, arbitrary: fc.jsonValue({ maxDepth: 3 }) },
 );
 
+/** A body in which all of them have to fit would hardly ever be right. */
+const TIMES = { sendAt: 3, timeZone: 5, windows: 2 };
 const TEXTS = { template: 3, templates: 1, templateId: 2, templateVersion: 0, variants: 1 };
 
 /** Fields that stand in for one another: how often each is given, of ten times. */
-const RIVALS: Record<string, number> = { audioUrl: 5, mediaUrl: 7, mediaId: 2, channel: 9, channels: 1, ...TEXTS };
+const RIVALS: Record<string, number> = {
+  audioUrl: 5,
+  mediaUrl: 7,
+  mediaId: 2,
+  channel: 9,
+  channels: 1,
+  ...TEXTS,
+  ...TIMES,
+};
 
 function sometimes(key: string, value: fc.Arbitrary<unknown>): fc.Arbitrary<unknown> {
   const given = RIVALS[key] ?? 8;
@@ -195,13 +205,20 @@ function byMeaning(
     case "expiresAt":
       return fc.constantFrom("2099-01-01T00:00:00Z", "2020-01-01T00:00:00+02:00", "9999-12-31T23:59:59Z");
     case "sendAt":
-      return fc.constantFrom("2019-01-01T00:00:00+02:00", "2019-06-01T12:00:00Z", "2019-03-31T02:30");
+      return fc.constantFrom(
+        "2019-01-01T00:00:00+02:00",
+        "2019-06-01T12:00:00Z",
+        "2019-06-01T12:00:00Z",
+        "2019-03-31T02:30",
+      );
     case "timeZone":
       return fc.constantFrom("Europe/Paris", "America/New_York", "UTC");
     case "windows":
       return fc.constantFrom<unknown>(
         WINDOWS,
+        { ...WINDOWS, from: "00:00", to: "24:00" },
         { ...WINDOWS, spread: true },
+        { ...WINDOWS, timeZone: "Europe/Paris" },
         { ...WINDOWS, timeZone: "+01:00" },
         { ...WINDOWS, to: "08:00" },
       );

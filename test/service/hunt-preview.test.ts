@@ -170,6 +170,18 @@ test("hours and the provider's rate → when it would begin and end, at the late
     etaSeconds: 2 * 3600 + 60,
   });
   expect(await of({ expiresAt: "2026-01-08T13:00:30Z" })).toMatchObject({ endsAt: "2026-01-08T13:00:30.000Z" });
+  // Its own time and hours come beside the account's.
+  expect(await of({ sendAt: "2026-01-08T14:50", timeZone: "Europe/Paris" })).toMatchObject({
+    startsAt: "2026-01-08T13:50:00.000Z",
+    endsAt: "2026-01-08T13:51:00.000Z",
+  });
+  const windows = { days: [5], from: "14:30", to: "18:00" };
+  expect(await of({ windows })).toMatchObject({ startsAt: "2026-01-09T13:30:00.000Z" });
+  expect(await of({ windows: { ...windows, spread: true }, expiresAt: "2026-01-09T13:40:00Z" })).toMatchObject({
+    endsAt: "2026-01-09T13:40:00.000Z",
+  });
+  await put(accountId, { policy: { hours: { sms: hours } }, limits: [{ channel: "sms", perMinute: 300 }] });
+  expect(await of()).toMatchObject({ endsAt: "2026-01-08T13:02:00.000Z" });
   expect(await of({ contacts: [sms(1, { recipientPhone: "x", message: "x" })] })).toMatchObject({
     send: 0,
     startsAt: null,

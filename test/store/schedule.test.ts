@@ -175,6 +175,27 @@ test("several limits hold together: an account's counts all of its senders, and 
   expect(slow + fast).toBeLessThanOrEqual(9);
 });
 
+test("hunts that share a limit have parts of its turns by their weight, and none is left out", async () => {
+  await limit([{ perSecond: 5 }]);
+  const [first, second, heavy] = [await plan(100), await plan(100), await plan(100, { priority: "high" })];
+  const counts = async (): Promise<number[]> => {
+    const ids = await fed();
+    return [first, second, heavy].map(({ messages }) => messages.filter((id) => ids.includes(id)).length);
+  };
+  // Ten turns in two seconds: what one leaves over by whole numbers is the last one's.
+  const [one = 0, two = 0, much = 0] = await counts();
+  expect(one + two + much).toBe(10);
+  expect([one >= 1, two >= 1, much > one + two]).toEqual([true, true, true]);
+  // What is left when one has next to nothing to send is the others'.
+  await settle([...second.messages, ...heavy.messages.slice(0, 99)]);
+  await passes("2 seconds");
+  const [rest = 0, none, last] = await counts();
+  expect([none, last]).toEqual([0, 1]);
+  expect(rest).toBeGreaterThanOrEqual(1);
+  await passes("1 second");
+  expect((await counts())[0]).toBeGreaterThanOrEqual(4);
+});
+
 test("so many a day, by the limit's own calendar; the rest on the next", async () => {
   await limit([{ channel: "sms", perDay: 4, timeZone: "Pacific/Auckland" }]);
   const hunt = await plan(10);
