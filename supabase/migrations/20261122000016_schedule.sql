@@ -15,6 +15,7 @@ alter table hunts add column windows jsonb;
 alter table hunt_submissions add column send_at timestamptz;
 -- [{"channel"?, "sender"?, "perSecond"?, "perMinute"?, "perDay"?, "timeZone"?}], see limits_of; null: the service's.
 alter table accounts add column limits jsonb check (jsonb_typeof(limits) = 'array');
+create index accounts_limited on accounts (id) where limits is not null;
 
 -- A flow is now what of a hunt goes through one queue from one sender, from one time on, to people of one zone.
 -- spacing, spaced_at: seconds between two of a hunt that is spread, and when that was found; next_at: its next turn.
@@ -279,6 +280,7 @@ returns table (
 )
 language sql stable
 set search_path = public
+set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
@@ -619,9 +621,12 @@ begin
         select f.*, h.account_id,
           -- What has expired only ends: it waits for nothing.
           case when h.expires_at > now() then h.windows end as windows,
-          case when h.expires_at > now() then nullif(coalesce(
-            (select a.limits from accounts a where a.id = h.account_id), p_limits
-          ), '[]') end as limits
+          -- Where nobody has limits, nobody's are looked up.
+          case when h.expires_at > now()
+            and (p_limits <> '[]' or (select exists (select 1 from accounts a where a.limits is not null)))
+          then
+            nullif(coalesce((select a.limits from accounts a where a.id = h.account_id), p_limits), '[]')
+          end as limits
         from flows f join hunts h on h.id = f.hunt_id
         where f.queue = p_queue and f.fed_seq < f.last_seq and f.due_at <= now() and h.cancelled_at is null
           and (h.paused_at is null or h.expires_at <= now())

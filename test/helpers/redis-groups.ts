@@ -53,11 +53,12 @@ export async function openCluster(): Promise<RedisGroup> {
   await using undo = new AsyncDisposableStack();
   const directory = directoryFor(undo);
   const ports = [await freePort(), await freePort(), await freePort()];
-  const nodes: Redis[] = [];
-  for (const port of ports) {
-    const args = [...plain(port), "--cluster-enabled", "yes", "--cluster-port", String(await freePort())];
-    nodes.push(await server(undo, port, join(directory, String(port)), args));
-  }
+  const nodes = await Promise.all(
+    ports.map(async (port) => {
+      const args = [...plain(port), "--cluster-enabled", "yes", "--cluster-port", String(await freePort())];
+      return server(undo, port, join(directory, String(port)), args);
+    }),
+  );
   const bus = async (node: Redis): Promise<string> => /@(\d+)/.exec(String(await node.cluster("NODES")))?.[1] ?? "";
   const slots = [0, 5461, 10_923, 16_384];
   for (const [i, node] of nodes.entries()) {

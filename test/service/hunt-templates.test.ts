@@ -66,6 +66,28 @@ test("a template → says to each contact what its variables make of it; who lac
   expect(JSON.stringify(service.logs)).not.toMatch(/Zoé|Lyon/);
 });
 
+test("a stream of contacts → is spoken for by its first line, whose faults are told by its number", async () => {
+  const stream = (head: object, ...contacts: object[]): Promise<Answer> => {
+    const lines = [{ huntId: huntId(), accountId, ...head }, ...contacts].map((line) => `${JSON.stringify(line)}\n`);
+    return service.post("/api/hunt/execute", lines.join(""), { "content-type": "application/x-ndjson" });
+  };
+  const variables = { name: "Zoé" };
+  const { status, body } = await stream({ template: "Bonjour {{ name }}" }, one(1, { variables }), one(2));
+  expect(status).toBe(202);
+  await finished(service, body.jobId);
+  expect(await textsOf(body.huntId)).toEqual([
+    ["ad 1", "Bonjour Zoé", null],
+    ["ad 2", "missing_variable", "name", null],
+  ]);
+  const wrong = await stream({ template: "Bonjour {{ name", templateVersion: 2 }, one(1, { variables }));
+  expect(wrong.body.errors.map(({ pointer }: { pointer: string }) => pointer)).toEqual([
+    "/lines/1/template",
+    "/lines/1/templateVersion",
+  ]);
+  const silent = await stream({}, one(1, { variables }));
+  expect(silent.body.errors).toEqual([expect.objectContaining({ pointer: "/lines/2/message" })]);
+});
+
 test("whatever is wrong with templates, variants and variables → is told at once, and nothing is accepted", async () => {
   const hunt = huntId();
   const { status, body } = await service.post("/api/hunt/execute", {
