@@ -9,6 +9,7 @@ import { planning } from "./planning.ts";
 import { tableOf, writeResults, type Section } from "./report.ts";
 import { sending } from "./sending.ts";
 import { shutdown } from "./shutdown.ts";
+import { stream } from "./stream.ts";
 import { webhooks } from "./webhooks.ts";
 import { whatsapp } from "./whatsapp.ts";
 
@@ -17,6 +18,7 @@ const SECTIONS: Record<string, (bench: Bench) => Promise<Section>> = {
   sending,
   fairness,
   api,
+  stream,
   webhooks,
   shutdown,
   whatsapp,

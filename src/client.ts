@@ -7,12 +7,14 @@ import type {
   AccountSettings,
   AcceptedHunt,
   AcceptedMessage,
+  Contact,
   CallOptions,
   Channel,
   Credits,
   Erased,
   FilePage,
   Health,
+  HuntPreview,
   HuntStatus,
   ImportedSuppressions,
   Job,
@@ -27,18 +29,22 @@ import type {
   NewPoll,
   NewRecording,
   NewSuppression,
+  NewTemplate,
   NewText,
   NewUpload,
   NewVoicemail,
   NewWhatsAppText,
   PageOptions,
   PostOptions,
+  PutTemplate,
   QueueStats,
   Sender,
   Readiness,
   Suppression,
   SuppressionPage,
   SuppressionsOptions,
+  TemplatePage,
+  TemplateWithVersions,
   Upload,
   WaitOptions,
   AttentionOptions,
@@ -59,8 +65,22 @@ export { ClientError, type ClientOptions, type Result } from "./client/calls.ts"
  * because each carries an `Idempotency-Key` and so stays one request.
  */
 export interface Client {
-  /** Contacts everybody of a hunt. Errors: `invalid_request`, `unknown_account`, `suspended_account`, `idempotency_conflict`, `hunt_of_other_account`, `hunt_cancelled`. */
+  /** Contacts everybody of a hunt. Errors: `invalid_request`, `unknown_account`, `suspended_account`, `idempotency_conflict`, `hunt_of_other_account`, `hunt_cancelled`, `template_archived`. */
   executeHunt(hunt: NewHunt, options?: PostOptions): Promise<Result<AcceptedHunt>>;
+  /**
+   * What a hunt would do: texts, segments, credits, who would be skipped and when it would end. Writes nothing. Errors: as
+   * `executeHunt`. A big hunt takes as long as its planning: give the client a `timeoutMs` of a minute for 100,000 contacts.
+   */
+  previewHunt(hunt: NewHunt, options?: CallOptions): Promise<Result<HuntPreview>>;
+  /**
+   * The same for many contacts, 200,000 at the most: they are sent as they are read, and never held all at once. `contacts`
+   * is called anew at each attempt and has to give the same ones. An attempt may take five minutes.
+   */
+  streamHunt(
+    hunt: Omit<NewHunt, "contacts">,
+    contacts: () => Iterable<Contact> | AsyncIterable<Contact>,
+    options?: PostOptions,
+  ): Promise<Result<AcceptedHunt>>;
   /** How far the hunt of a submission is. Errors: `not_found`. */
   huntStatus(jobId: string, options?: CallOptions): Promise<Result<HuntStatus>>;
   /**
@@ -104,6 +124,22 @@ export interface Client {
     as: Resolution,
     options?: PostOptions,
   ): Promise<Result<{ messageId: string; as: Resolution }>>;
+  /** Makes a template. Errors: `invalid_request`, `unknown_account`. */
+  createTemplate(template: NewTemplate, options?: PostOptions): Promise<Result<PutTemplate>>;
+  /** Gives a template its next version; the same text again is none. Errors: `invalid_request`, `not_found`. */
+  putTemplate(templateId: string, template: NewTemplate, options?: CallOptions): Promise<Result<PutTemplate>>;
+  /** A template of the account's with its versions. Errors: `not_found`. */
+  template(accountId: string, templateId: string, options?: CallOptions): Promise<Result<TemplateWithVersions>>;
+  /** One page of the account's templates, without those that are archived. Errors: `invalid_request`. */
+  templates(
+    filter: CallOptions & { accountId: string; cursor?: string | undefined; limit?: number | undefined },
+  ): Promise<Result<TemplatePage>>;
+  /** No hunt may use it from then on; those that were accepted go on. Errors: `not_found`. */
+  archiveTemplate(
+    accountId: string,
+    templateId: string,
+    options?: CallOptions,
+  ): Promise<Result<{ templateId: string }>>;
   /** From now on nothing is sent to that number. Errors: `invalid_request`, `unknown_account`. */
   suppress(entry: NewSuppression, options?: CallOptions): Promise<Result<Suppression>>;
   /** One page of who must not be contacted. Errors: `invalid_request`. */
@@ -166,10 +202,11 @@ const ITERATOR_PAGE = 1000;
 const ACCOUNTS = "/api/accounts";
 const SESSIONS = "/api/whatsapp/sessions";
 const SUPPRESSIONS = "/api/suppressions";
+const TEMPLATES = "/api/templates";
 
 /** Makes a client. Opens no connection; throws a TypeError for options that can never work. */
 export function createClient(options: ClientOptions): Client {
-  const { call, get, post } = createCalls(options);
+  const { call, get, post, postLines } = createCalls(options);
 
   const huntStatus: Client["huntStatus"] = (jobId, options) => get(`/api/hunt/status/${part(jobId)}`, options);
 
@@ -178,6 +215,17 @@ export function createClient(options: ClientOptions): Client {
 
   return {
     executeHunt: (hunt, options) => post("/api/hunt/execute", hunt, options),
+    // No `Idempotency-Key`: it may be asked as often as one likes.
+    previewHunt: (hunt, { signal } = {}) => call({ method: "POST", path: "/api/hunt/preview", body: hunt, signal }),
+    streamHunt: (hunt, contacts, options) =>
+      postLines(
+        "/api/hunt/execute",
+        async function* () {
+          yield hunt;
+          yield* contacts();
+        },
+        options,
+      ),
     huntStatus,
     huntMessages,
     async waitForHunt(jobId, { pollMs = 1000, patienceMs = 60_000, signal, onStatus } = {}) {
@@ -225,6 +273,14 @@ export function createClient(options: ClientOptions): Client {
     message: (messageId, options) => get(`/api/messages/${part(messageId)}`, options),
     messages: ({ signal, ...filter }) => get(`/api/messages${queryOf(filter)}`, { signal }),
     resolveMessage: (messageId, as, options) => post(`/api/messages/${part(messageId)}/resolve`, { as }, options),
+    createTemplate: (template, options) => post(TEMPLATES, template, options),
+    putTemplate: (templateId, template, { signal } = {}) =>
+      call({ method: "PUT", path: `${TEMPLATES}/${part(templateId)}`, body: template, signal }),
+    template: (accountId, templateId, options) =>
+      get(`${TEMPLATES}/${part(templateId)}${queryOf({ accountId })}`, options),
+    templates: ({ signal, ...filter }) => get(`${TEMPLATES}${queryOf(filter)}`, { signal }),
+    archiveTemplate: (accountId, templateId, { signal } = {}) =>
+      call({ method: "DELETE", path: `${TEMPLATES}/${part(templateId)}${queryOf({ accountId })}`, signal }),
     suppress: (entry, { signal } = {}) => call({ method: "POST", path: SUPPRESSIONS, body: entry, signal }),
     suppressions: ({ signal, ...filter } = {}) => get(`${SUPPRESSIONS}${queryOf(filter)}`, { signal }),
     unsuppress: (entry, { signal } = {}) =>

@@ -1,10 +1,15 @@
 import type { LevelWithSilent } from "pino";
 import { z } from "zod";
 import type { Channel, ProviderDefinition } from "./channels/channel.ts";
+import { limitsVariable } from "./compliance/limits.ts";
 import { POLICY_NAMES, type PolicyName } from "./compliance/policy.ts";
 import type { Fault } from "./core/problem.ts";
+import { readRedisUrl } from "./core/redis-url.ts";
 
 const wholeNumber = (minimum: number, maximum: number) => z.coerce.number().int().min(minimum).max(maximum);
+
+const queueConcurrency = (queue: string) =>
+  wholeNumber(1, 1000).optional().describe(`The same, for the queue \`${queue}\`; default: \`WORKER_CONCURRENCY\``);
 
 /** The service's own variables; each provider adds its fragment. Names, defaults and words are the documentation. */
 export const BASE_ENV = {
@@ -12,13 +17,27 @@ export const BASE_ENV = {
     .enum(["development", "test", "production"])
     .default("development")
     .describe("`production` turns channels without credentials off instead of giving them to the sandbox"),
+  ROLE: z
+    .enum(["all", "api", "worker"])
+    .default("all")
+    .describe(
+      "`api`: takes requests and webhooks, and works nothing. `worker`: works the queues, and serves `/health`, `/ready` and `/metrics` only. Any number of each share Redis and the database (docs/scaling.md)",
+    ),
   PORT: wholeNumber(0, 65_535).default(3000).describe("Port of the HTTP server; 0 takes a free one"),
   HOST: z.string().min(1).default("0.0.0.0").describe("Address that the HTTP server listens on"),
   API_SECRET: z
     .string()
     .min(1)
     .describe("Bearer tokens of the API and the login of `/admin`; several, separated by commas, for rotation"),
-  REDIS_URL: z.url({ protocol: /^rediss?$/ }).describe("Redis for the queues: `redis://…` or `rediss://…`"),
+  REDIS_URL: z
+    .string()
+    .check((context) => {
+      const place = readRedisUrl(context.value);
+      if (typeof place === "string") context.issues.push({ code: "custom", message: place, input: context.value });
+    })
+    .describe(
+      "Redis for the queues: `redis://…`, `rediss://…` (TLS), `redis+sentinel://…@host:port,host:port/master` or `redis+cluster://…@host:port,host:port` (docs/scaling.md)",
+    ),
   REDIS_PREFIX: z.string().min(1).default("{auto-prospect}").describe("Put before every key in Redis"),
   SUPABASE_URL: z.url({ protocol: /^https?$/ }).describe("Supabase project, without `/rest/v1`"),
   SUPABASE_SERVICE_KEY: z.string().min(1).describe("Supabase's service role key"),
@@ -57,12 +76,21 @@ export const BASE_ENV = {
     .describe(
       "When, how often and to whom marketing may be sent, for accounts without a policy of their own (docs/compliance.md); `country`: as in the recipient's. Default: `country` in production, else `none`",
     ),
+  SENDING_LIMITS: limitsVariable
+    .optional()
+    .describe(
+      'How fast hunts of accounts without limits of their own are sent, as JSON: a list of `{"channel"?, "sender"?, "perSecond"?, "perMinute"?, "perDay"?, "timeZone"?}` (docs/scheduling.md). Default: no limits',
+    ),
   PROVIDER_PROBE_MS: wholeNumber(100, 3_600_000)
     .default(30_000)
     .describe("Where a channel has several providers: from one failing until a message probes it"),
   JOB_ATTEMPTS: wholeNumber(1, 20).default(3).describe("Tries of a message, the first one included"),
   JOB_BACKOFF_MS: wholeNumber(10, 3_600_000).default(2000).describe("Before the second try; doubled each time"),
   WORKER_CONCURRENCY: wholeNumber(1, 1000).default(200).describe("Messages under way at once, each channel queue"),
+  WORKER_CONCURRENCY_WHATSAPP: queueConcurrency("whatsapp"),
+  WORKER_CONCURRENCY_SMS: queueConcurrency("sms"),
+  WORKER_CONCURRENCY_VOICE: queueConcurrency("voice"),
+  WORKER_CONCURRENCY_INBOUND: queueConcurrency("inbound"),
   FLOW_WINDOW: wholeNumber(1, 1_000_000)
     .default(2000)
     .describe("Messages of one hunt, queue and sender that may be in Redis at once; the others wait in the database"),
@@ -103,6 +131,7 @@ export interface ChannelConfig {
 
 export interface Config {
   production: boolean;
+  role: "all" | "api" | "worker";
   logLevel: LevelWithSilent;
   http: {
     host: string;
@@ -122,12 +151,16 @@ export interface Config {
   };
   workers: {
     concurrency: number;
+    /** By queue, where it differs. */
+    concurrencies: Partial<Record<string, number>>;
     huntConcurrency: number;
     window: number;
     lockMs: number;
     stalledCheckMs: number;
     sweepMs: number;
   };
+  /** Of accounts without their own. */
+  limits: readonly object[];
   providerProbeMs: number;
   /** Beside the built-in ones. */
   stopWords: string[];
@@ -160,6 +193,13 @@ export function readConfig(environment: Environment, channels: readonly Channel[
   if (!parsed.success) faults.push(...parsed.error.issues.map((issue) => faultOf(issue, given)));
   const production = given["NODE_ENV"] === "production";
 
+  const prefix = given["REDIS_PREFIX"];
+  if (/\+cluster:/.test(given["REDIS_URL"] ?? "") && prefix !== undefined && !/\{[^}]+\}/.test(prefix)) {
+    faults.push({
+      pointer: "REDIS_PREFIX",
+      detail: "wants braces in a cluster, such as {auto-prospect}: a queue's keys belong on one node",
+    });
+  }
   const secrets = (given["API_SECRET"] ?? "").split(",").map((secret) => secret.trim());
   if (given["API_SECRET"] !== undefined && secrets.some((secret) => secret === "")) {
     faults.push({ pointer: "API_SECRET", detail: "has an empty entry between its commas" });
@@ -175,6 +215,7 @@ export function readConfig(environment: Environment, channels: readonly Channel[
   const env = parsed.data;
   return {
     production,
+    role: env.ROLE,
     logLevel: env.LOG_LEVEL,
     http: {
       host: env.HOST,
@@ -196,6 +237,12 @@ export function readConfig(environment: Environment, channels: readonly Channel[
     },
     workers: {
       concurrency: env.WORKER_CONCURRENCY,
+      concurrencies: {
+        whatsapp: env.WORKER_CONCURRENCY_WHATSAPP,
+        sms: env.WORKER_CONCURRENCY_SMS,
+        voice: env.WORKER_CONCURRENCY_VOICE,
+        inbound: env.WORKER_CONCURRENCY_INBOUND,
+      },
       huntConcurrency: env.HUNT_CONCURRENCY,
       window: env.FLOW_WINDOW,
       lockMs: env.LOCK_MS,
@@ -206,6 +253,7 @@ export function readConfig(environment: Environment, channels: readonly Channel[
       salt: env.SUPPRESSION_SALT,
       defaultPolicy: env.DEFAULT_POLICY ?? (production ? "country" : "none"),
     },
+    limits: env.SENDING_LIMITS ?? [],
     providerProbeMs: env.PROVIDER_PROBE_MS,
     stopWords: (env.STOP_WORDS ?? "").split(",").flatMap((word) => word.trim() || []),
     shutdownTimeoutMs: env.SHUTDOWN_TIMEOUT_MS,

@@ -10,9 +10,11 @@ import { createIsStop, isStart } from "./channels/stop-words.ts";
 import { createTermsOf } from "./channels/terms.ts";
 import { counted } from "./channels/webhooks.ts";
 import { accountRoutes } from "./compliance/accounts.routes.ts";
+import { tightestLimit } from "./compliance/limits.ts";
 import { erasureRoutes } from "./compliance/erasure.routes.ts";
 import { createRules, createStopNoticeOf } from "./compliance/rules.ts";
 import { createRulings } from "./compliance/rulings.ts";
+import { zonesOf } from "./compliance/zones.ts";
 import { suppressionRoutes } from "./compliance/suppressions.routes.ts";
 import type { ChannelConfig, Config, ConfiguredProvider } from "./config.ts";
 import type { FetchPolicy } from "./core/addresses.ts";
@@ -21,6 +23,9 @@ import { UnavailableError } from "./core/errors.ts";
 import type { Inbound } from "./core/inbound.ts";
 import { createLogger } from "./core/logger.ts";
 import { huntRoutes } from "./hunt/hunt.routes.ts";
+import { carriesText } from "./hunt/content.ts";
+import type { PlanChannels } from "./hunt/plan.ts";
+import { previewRoutes } from "./hunt/preview.routes.ts";
 import { steeringRoutes } from "./hunt/steering.routes.ts";
 import { createMetrics, type Metrics } from "./core/metrics.ts";
 import type { Route } from "./core/route.ts";
@@ -37,12 +42,14 @@ import { opsRoutes } from "./routes/ops.routes.ts";
 import { senderRoutes } from "./routes/senders.routes.ts";
 import type { Store } from "./store/store.ts";
 import { createSupabaseStore } from "./store/supabase.ts";
+import { templateRoutes } from "./templates/templates.routes.ts";
 import { startEpoch } from "./workers/epoch.ts";
 import { createCharges } from "./workers/charges.ts";
 import { keepEvents } from "./workers/inbound.ts";
 import { startWorkers } from "./workers/index.ts";
 import type { ActiveChannel } from "./workers/run-job.ts";
 import { startFeeder } from "./workers/feeder.ts";
+import { IDLE } from "./workers/idle.ts";
 import { startSweeper } from "./workers/sweeper.ts";
 
 /** What may be put in place of the real thing, by whoever composes the service otherwise. */
@@ -78,6 +85,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   const store = createSupabaseStore({
     ...config.database,
     salt: config.compliance.salt,
+    limits: config.limits,
     onRetry: (operation, error, items) => log.warn({ err: error, operation, items }, "waiting for the database"),
     onRestored: (messages) =>
       log.error({ messages }, "the database was restored from a backup: what it had open is unknown now"),
@@ -153,14 +161,21 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       );
     }
   }
-  const epoch = startEpoch({
+  const planChannels: PlanChannels = new Map(
+    [...channels].map(([name, { channel, provider }]) => [
+      name,
+      { channel, on: Boolean(provider), oneWay: provider?.oneWay === true },
+    ]),
+  );
+  const work = config.role === "api" ? IDLE : { startEpoch, startWorkers, startFeeder, startSweeper };
+  const epoch = work.startEpoch({
     redis: workerRedis,
     store,
     prefix: config.redis.prefix,
     intervalMs: config.workers.sweepMs,
     log,
   });
-  const workers = startWorkers({
+  const workers = work.startWorkers({
     redis: workerRedis,
     prefix: config.redis.prefix,
     ...config.workers,
@@ -173,13 +188,9 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     hunt: {
       store,
       rules,
+      zoneOf: (e164) => zonesOf(e164)[0],
       wake: () => feeder.wake(),
-      channels: new Map(
-        [...channels].map(([name, { channel, provider }]) => [
-          name,
-          { channel, on: Boolean(provider), oneWay: provider?.oneWay === true },
-        ]),
-      ),
+      channels: planChannels,
     },
     inbound: {
       ...takeDeps,
@@ -195,25 +206,42 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     log,
     metrics,
   });
-  const feeder = startFeeder({
+  const feeder = work.startFeeder({
     store,
     queues,
     names: [...new Set(config.channels.map(({ channel }) => channel.queue))],
-    concurrency: config.workers.concurrency,
+    concurrencyOf: (queue) => config.workers.concurrencies[queue] ?? config.workers.concurrency,
     window: config.workers.window,
     taken: workers.taken,
     clock,
     log,
   });
-  const sweeper = startSweeper({ store, queues, log, intervalMs: config.workers.sweepMs });
+  const sweeper = work.startSweeper({ store, queues, log, intervalMs: config.workers.sweepMs });
   redis.on("ready", () => sweeper.hurry());
 
   let stopping: Promise<boolean> | undefined;
   const isStopping = (): boolean => stopping !== undefined;
   const app = createApp({
-    routes: [
+    routes: routesOf(config.role, [
       ...steeringRoutes({ flows: store.flows, wake: () => feeder.wake() }),
-      ...huntRoutes({ store, enqueueHunt: queues.addHunt, channels: definitions, log }),
+      ...templateRoutes({
+        templates: store.templates,
+        channels: [...definitions.values()].filter(carriesText).map(({ name }) => name),
+      }),
+      ...previewRoutes({
+        store,
+        definitions,
+        channels: planChannels,
+        rules,
+        clock,
+        paceOf(channel, sender, limits) {
+          const { pace } = channels.get(channel)?.provider ?? {};
+          const own = pace && { sender: pace.senderOf(sender), perSecond: pace.max };
+          const limit = tightestLimit(limits ?? config.limits, definitions.get(channel)?.queue, sender);
+          return limit && !(own && own.perSecond <= limit.perSecond) ? limit : own;
+        },
+      }),
+      ...huntRoutes({ store, enqueueHunt: queues.addHunt, channels: definitions, clock, log }),
       ...config.channels.map(({ channel, provider, offBecause }) =>
         singleRoute(channel, {
           store,
@@ -265,7 +293,8 @@ export async function startService(config: Config, overrides: Overrides = {}): P
         clock,
         stuckAfterMs: STUCK_AFTER_MS,
       }),
-    ],
+    ]),
+    bare: config.role === "worker",
     apiSecrets: config.http.apiSecrets,
     maxBodyBytes: config.http.maxBodyBytes,
     trustProxy: config.http.trustProxy || false,
@@ -278,7 +307,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   });
   const server = createServer(app);
   await listen(server, config.http);
-  for (const provider of running) provider.start?.();
+  if (config.role !== "api") for (const provider of running) provider.start?.();
 
   const stop = async (deadline: AbortSignal): Promise<boolean> => {
     log.info("stopping: no new work is taken");
@@ -298,6 +327,11 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     url: urlOf(server, config.http.host),
     stop: (deadline = new AbortController().signal) => (stopping ??= stop(deadline)),
   };
+}
+
+/** What a process of that role serves: a worker only what those ask who look after it. */
+function routesOf(role: Config["role"], routes: Route[]): Route[] {
+  return role === "worker" ? routes.filter(({ path }) => /^\/(health|ready|metrics)$/.test(path)) : routes;
 }
 
 /** Makes each provider once, however many channels it carries. */

@@ -106,7 +106,7 @@ async function findOrInstall(search: RedisSearch, log: (line: string) => void): 
   );
 }
 
-function findRedis(searchPath: string | undefined): RedisProgram | undefined {
+export function findRedis(searchPath: string | undefined): RedisProgram | undefined {
   const candidates = [
     { name: "redis-server" },
     { name: "valkey-server" },

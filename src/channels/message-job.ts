@@ -11,6 +11,7 @@ const keptOutcomeSchema = z.object({
   provider: z.string().optional(),
   providerMessageId: z.string().optional(),
   suppress: z.boolean(),
+  refused: z.boolean().optional(),
   holdMs: z.number().optional(),
 });
 
@@ -27,6 +28,10 @@ export const messageJobSchema = z.object({
   content: z.unknown(),
   /** Held to the account's policy. */
   category: z.enum(["marketing"]).optional(),
+  /** The hours of its hunt, where it has any. */
+  windows: z
+    .object({ days: z.array(z.int()), from: z.string(), to: z.string(), timeZone: z.string().optional() })
+    .optional(),
   /** The last call that may have been made, written before it: tells a ledger that has lost its last seconds. */
   attempt: z.uuid().optional(),
   outcome: keptOutcomeSchema.optional(),

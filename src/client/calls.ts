@@ -64,6 +64,10 @@ export class ClientError extends Error {
   }
 }
 
+/** For one attempt with a stream, milliseconds. */
+const LINES_TIMEOUT_MS = 300_000;
+/** Lines that are sent at once, characters. */
+const LINES_BYTES = 65_536;
 const FIRST_BACKOFF_MS = 250;
 const MAX_BACKOFF_MS = 8000;
 const PRINTABLE = /^[\x20-\x7e]+$/;
@@ -79,12 +83,16 @@ export interface Calls {
   get<T>(path: string, options?: CallOptions): Promise<Result<T>>;
   /** Each carries an `Idempotency-Key`, and so stays one request however often it is tried. */
   post<T>(path: string, body: unknown, options?: PostOptions): Promise<Result<T>>;
+  /** Like `post`, with a body in NDJSON that is sent as it is read. */
+  postLines<T>(path: string, lines: NonNullable<Call["lines"]>, options?: PostOptions): Promise<Result<T>>;
 }
 
 export interface Call {
   method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   path: string;
   body?: unknown;
+  /** In place of JSON: one value a line, read anew at each attempt. */
+  lines?: () => Iterable<unknown> | AsyncIterable<unknown>;
   /** In place of JSON. */
   file?: Pick<NewUpload, "data" | "contentType">;
   key?: string | undefined;
@@ -106,7 +114,7 @@ export function createCalls({ baseUrl, apiSecret, timeoutMs = 30_000, retries = 
   async function call<T>(what: Call): Promise<Result<T>> {
     const payload = what.body === undefined ? (what.file?.data as RequestInit["body"]) : JSON.stringify(what.body);
     for (let retry = 0; ; retry++) {
-      const result = await attempt<T>(what, payload);
+      const result = await attempt<T>(what, what.lines ? streamOf(what.lines()) : payload);
       if (result.ok || !result.error.retryable || retry >= retries) return result;
       const backoffMs = Math.min(MAX_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** retry) * (0.5 + Math.random() / 2);
       const waitMs = Math.max(backoffMs, result.error.retryAfterMs ?? 0);
@@ -117,20 +125,25 @@ export function createCalls({ baseUrl, apiSecret, timeoutMs = 30_000, retries = 
   }
 
   async function attempt<T>(
-    { method, path, file, key, signal, alsoGood, asFile = false }: Call,
+    { method, path, file, lines, key, signal, alsoGood, asFile = false }: Call,
     payload: RequestInit["body"],
   ): Promise<Result<T>> {
-    const overdue = AbortSignal.timeout(timeoutMs);
+    const limitMs = lines ? Math.max(timeoutMs, LINES_TIMEOUT_MS) : timeoutMs;
+    const overdue = AbortSignal.timeout(limitMs);
     try {
       const response = await send(base + path, {
         method,
         headers: {
           accept: asFile ? "text/csv, application/problem+json" : "application/json, application/problem+json",
           authorization: `Bearer ${apiSecret}`,
-          ...(payload === undefined ? {} : { "content-type": file?.contentType ?? "application/json" }),
+          ...(payload === undefined
+            ? {}
+            : { "content-type": file?.contentType ?? (lines ? "application/x-ndjson" : "application/json") }),
           ...(key === undefined ? {} : { "idempotency-key": key }),
         },
         ...(payload === undefined ? {} : { body: payload }),
+        // Without it fetch takes no stream for a body.
+        ...(lines ? { duplex: "half" } : {}),
         signal: signal === undefined ? overdue : AbortSignal.any([signal, overdue]),
         // Next.js would answer a GET from its cache.
         cache: "no-store",
@@ -146,7 +159,7 @@ export function createCalls({ baseUrl, apiSecret, timeoutMs = 30_000, retries = 
     } catch (cause) {
       if (signal?.aborted) return aborted(key);
       if (overdue.aborted) {
-        const detail = `There was no whole answer within ${timeoutMs} ms.`;
+        const detail = `There was no whole answer within ${limitMs} ms.`;
         return failed({ code: "timeout", detail, retryable: true, idempotencyKey: key, cause });
       }
       const detail = `No answer came from ${base}: ${reasonOf(cause)}.`;
@@ -157,19 +170,47 @@ export function createCalls({ baseUrl, apiSecret, timeoutMs = 30_000, retries = 
   const get = <T>(path: string, { signal }: CallOptions = {}): Promise<Result<T>> =>
     call<T>({ method: "GET", path, signal });
 
-  async function post<T>(
-    path: string,
-    body: unknown,
+  async function keyed<T>(
+    what: Pick<Call, "path" | "body" | "lines">,
     { idempotencyKey, signal }: PostOptions = {},
   ): Promise<Result<T>> {
     const key = idempotencyKey ?? crypto.randomUUID();
-    if (key.length <= 255 && PRINTABLE.test(key)) return call<T>({ method: "POST", path, body, key, signal });
+    if (key.length <= 255 && PRINTABLE.test(key)) return call<T>({ method: "POST", ...what, key, signal });
     const detail = "must be 1 to 255 printable ASCII characters";
     const errors = [{ pointer: "/header/Idempotency-Key", detail }];
     return failed({ code: "invalid_request", detail: `The idempotency key ${detail}.`, errors, retryable: false });
   }
 
-  return { call, get, post };
+  return {
+    call,
+    get,
+    post: (path, body, options) => keyed({ path, body }, options),
+    postLines: (path, lines, options) => keyed({ path, lines }, options),
+  };
+}
+
+/** Made as it is sent: a list of any length takes no more memory than some of its lines. */
+function streamOf(values: Iterable<unknown> | AsyncIterable<unknown>): ReadableStream<Uint8Array> {
+  const encoder = new TextEncoder();
+  const next = Symbol.asyncIterator in values ? values[Symbol.asyncIterator]() : values[Symbol.iterator]();
+  return new ReadableStream({
+    async pull(controller) {
+      let text = "";
+      for (let bytes = 0; bytes < LINES_BYTES; bytes = text.length) {
+        const { done, value } = await next.next();
+        if (done) {
+          if (text !== "") controller.enqueue(encoder.encode(text));
+          controller.close();
+          return;
+        }
+        text += `${JSON.stringify(value)}\n`;
+      }
+      controller.enqueue(encoder.encode(text));
+    },
+    async cancel() {
+      await next.return?.();
+    },
+  });
 }
 
 /** An answer that came whole: a value, a problem, or something that the service would not say. */

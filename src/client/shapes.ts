@@ -31,6 +31,12 @@ export type MessageStatus =
 /** Messages by status; they sum to the total. */
 export type Counts = Record<MessageStatus, number>;
 
+/** What came of a variant. */
+export interface VariantCounts extends Counts {
+  /** Messages that were answered. */
+  replied: number;
+}
+
 /** One person of a hunt. */
 export interface Contact {
   /** The advert or business, in your own words; 1 to 200 characters. A hunt contacts it once over each channel. */
@@ -41,16 +47,23 @@ export interface Contact {
   channel?: Channel | undefined;
   /**
    * Instead of `channel`, 1 to 5 in order: the next one is used where the one before does not reach the person, because it
-   * is off, the account's policy never allows it, or the number is not on WhatsApp. `senderPhone` is for the first.
+   * is off, the account's policy never allows it, the number is not on WhatsApp, the provider refuses it for good or reports it
+   * as not delivered. `senderPhone` is for the first.
    */
   channels?: Channel[] | undefined;
   /**
    * The text, for `ringless_voice` what is spoken, for pictures, videos and documents the caption. At most 1600 (sms),
-   * 4096 (whatsapp_text), 3000 (ringless_voice) or 1024 characters (a caption).
+   * 4096 (whatsapp_text), 3000 (ringless_voice) or 1024 characters (a caption). Default: what the hunt's template says.
    */
   message?: string | undefined;
+  /** For the hunt's templates, by name: up to 50, texts of up to 1000 characters. null is as absent. */
+  variables?: Record<string, string | number | boolean | null> | undefined;
   /** Number to send from; default: the provider's. */
   senderPhone?: string | undefined;
+  /** Instead of the hunt's, to the next full minute: ISO 8601 with an offset, or local time with `timeZone`. */
+  sendAt?: string | undefined;
+  /** IANA, of its `sendAt`; default: the hunt's. */
+  timeZone?: string | undefined;
   /** The person has agreed to be contacted; where the account's policy wants it, whoever has not is skipped. */
   consent?: boolean | undefined;
   /** `ringless_voice` only: the http(s) address of a recording to play instead of `message`. */
@@ -86,8 +99,28 @@ export interface Contact {
   replyTo?: string | undefined;
 }
 
+/** Where a hunt's text comes from: one of these. Contacts with a `message` of their own get that. */
+export interface TextSource {
+  /** In Liquid: `Bonjour {{ name }}`. A contact without a variable that it names is skipped, with the name. */
+  template?: string | undefined;
+  /** Instead of `template`, by channel. */
+  templates?: Partial<Record<Channel, string | undefined>> | undefined;
+  /** Instead of `template`, one of the account's. */
+  templateId?: string | undefined;
+  /** Of `templateId`; default: the newest when the hunt is accepted. */
+  templateVersion?: number | undefined;
+}
+
+/** One of several texts, to compare them. */
+export interface Variant extends TextSource {
+  /** 1 to 50 characters. */
+  name: string;
+  /** Against the other variants'; default 1. */
+  weight?: number | undefined;
+}
+
 /** A hunt to be carried out. */
-export interface NewHunt {
+export interface NewHunt extends TextSource {
   /** The hunt, in your own words. Submitting it again adds contacts to it. */
   huntId: string;
   accountId: string;
@@ -96,6 +129,130 @@ export interface NewHunt {
   priority?: "high" | "normal" | "low" | undefined;
   /** ISO 8601 with a zone; nothing is sent after it. Default: in seven days. */
   expiresAt?: string | undefined;
+  /** Instead of `template`: each contact gets one of up to 10, by weight, and always the same. */
+  variants?: Variant[] | undefined;
+  /**
+   * Seconds, up to seven days. For contacts with several `channels`: the next one is used too when a sent message is not
+   * delivered within this time. Default: only when it is reported as not delivered.
+   */
+  fallbackAfterSeconds?: number | undefined;
+  /** Nothing of this submission is sent before it: ISO 8601 with an offset, or local time with `timeZone`. */
+  sendAt?: string | undefined;
+  /** IANA, of times without an offset. */
+  timeZone?: string | undefined;
+  /** Only within these hours. The hunt's first submission's count. */
+  windows?: Windows | undefined;
+}
+
+/** What a hunt would do on one channel. */
+export interface PreviewedChannel {
+  send: number;
+  skipped: number;
+  /** Contacts who would be tried over it if they are not reached before. */
+  standby: number;
+  /** SMS only: of all messages, and the most of one. */
+  segments: { total: number; most: number } | null;
+  /** null: the account is not metered on this channel. */
+  credits: { needed: number; available: number } | null;
+}
+
+/** What a hunt would do if it was submitted now. Phone numbers are masked; times are ISO 8601, in UTC. */
+export interface HuntPreview {
+  huntId: string;
+  accountId: string;
+  contacts: number;
+  /** Contacts who would be written to. */
+  send: number;
+  skipped: number;
+  byChannel: Record<string, PreviewedChannel>;
+  byVariant: Record<string, { send: number; skipped: number }>;
+  /** Contacts skipped, by reason; `already_planned`: the hunt has them already. */
+  reasons: Record<string, number>;
+  /** The first 100 who would be skipped. */
+  skips: { adId: string; channel: string; recipientPhone: string; reason: string; detail: string | null }[];
+  /** The first three of each channel and variant, as they would be sent. */
+  samples: {
+    adId: string;
+    channel: string;
+    recipientPhone: string;
+    variant: string | null;
+    text: string | null;
+    segments: number | null;
+  }[];
+  startsAt: string | null;
+  /** By the account's hours and the providers' rates; null: nobody can tell. */
+  endsAt: string | null;
+  etaSeconds: number | null;
+}
+
+/** A text of an account's own, for its hunts. */
+export interface NewTemplate {
+  accountId: string;
+  /** For people; 1 to 200 characters. */
+  name: string;
+  /** Default: every channel that carries a text. */
+  channel?: Channel | null | undefined;
+  /** In Liquid, at most 10,000 characters. */
+  text: string;
+}
+
+/** A template in its newest version. Times are ISO 8601, in UTC. */
+export interface Template {
+  templateId: string;
+  accountId: string;
+  name: string;
+  channel: string | null;
+  version: number;
+  text: string;
+  createdAt: string;
+  updatedAt: string;
+  /** No hunt may use it from then on. */
+  archivedAt: string | null;
+}
+
+/** With its versions, the newest first, at most 100. */
+export interface TemplateWithVersions extends Template {
+  versions: { version: number; text: string; createdAt: string }[];
+}
+
+export interface TemplatePage {
+  templates: Template[];
+  nextCursor: string | null;
+}
+
+/** The version that a text has become. */
+export interface PutTemplate {
+  templateId: string;
+  version: number;
+}
+
+/** How much an account's hunts may send, of all that an entry fits together. */
+export interface Limit {
+  /** All channels of this kind together; `*`: each kind by itself; absent: all kinds together. */
+  channel?: "whatsapp" | "sms" | "voice" | "*" | undefined;
+  /** As contacts name it in `senderPhone`; `*`: each by itself; absent: all senders together. */
+  sender?: string | undefined;
+  /** Evenly apart. */
+  perSecond?: number | undefined;
+  /** Evenly apart. */
+  perMinute?: number | undefined;
+  perDay?: number | undefined;
+  /** Whose day it is, IANA; default UTC. */
+  timeZone?: string | undefined;
+}
+
+/** Hours of some days of the week. */
+export interface Windows {
+  /** 1 is Monday, 7 Sunday. */
+  days: number[];
+  /** `09:00`; included. */
+  from: string;
+  /** `18:00`, or `24:00`; not included. */
+  to: string;
+  /** IANA. Default: each recipient's own. */
+  timeZone?: string | undefined;
+  /** Evenly over the open time until `expiresAt`; without that, until the window that is open closes. */
+  spread?: boolean | undefined;
 }
 
 /** The receipt for a hunt: its contacts are safe in the database. */
@@ -115,15 +272,19 @@ export interface HuntStatus {
   /**
    * `finished`, and `cancelled` with a `finishedAt`: no message is queued or being sent any more; receipts may still come.
    */
-  state: "planning" | "running" | "paused" | "cancelled" | "finished";
+  state: "planning" | "scheduled" | "running" | "paused" | "cancelled" | "finished";
   total: number;
   counts: Counts;
   byChannel: Record<string, Counts>;
+  /** Of contacts whose text came from one of the hunt's variants, once they are planned. */
+  byVariant: Record<string, VariantCounts>;
   pausedAt: string | null;
   cancelledAt: string | null;
+  /** When it begins or goes on, where nothing of it may be sent now. */
+  scheduledAt: string | null;
   startedAt: string | null;
   finishedAt: string | null;
-  /** At the pace so far; null before the first message, 0 at the end. */
+  /** By what holds it back, else at the pace of its last minute; null before its first message, 0 at the end. */
   etaSeconds: number | null;
 }
 
@@ -145,8 +306,10 @@ export interface Message {
   /** E.164, or what was given where that is not a number. */
   recipientPhone: string;
   senderPhone: string | null;
+  /** Which of the hunt's variants made its text. */
+  variant: string | null;
   status: MessageStatus;
-  /** Why it was skipped: `invalid_number`, `duplicate`, `suppressed`, `no_consent`, `frequency_cap`, `no_credit`, … */
+  /** Why it was skipped: `invalid_number`, `duplicate`, `suppressed`, `no_consent`, `missing_variable` (named in `detail`), … */
   reason: string | null;
   /** With what code it failed or became unknown. */
   code: string | null;
@@ -303,6 +466,8 @@ export interface AccountSettings {
   defaultCountry?: string | undefined;
   /** null, the default: the service's `DEFAULT_POLICY`. */
   policy?: PolicyName | Policy | null | undefined;
+  /** How fast hunts are sent: each entry that fits holds. `[]`: no limits; null: the service's. Default: null. */
+  limits?: Limit[] | null | undefined;
   /** Everybody whom the account contacts has agreed. Default: false. */
   consentDeclared?: boolean | undefined;
   /** What becomes `unknown` is sent again, once. Default: false. */
@@ -326,6 +491,8 @@ export interface Account {
   defaultCountry: string;
   /** As it was given; whoever writes to the database by hand may have put anything there. */
   policy?: unknown;
+  /** As they were given. */
+  limits?: unknown;
   consentDeclared: boolean;
   resendUnknown: boolean;
   /** ISO 8601, in UTC. */

@@ -5,6 +5,7 @@ import { refusalOf } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
 import { shortText } from "../core/text.ts";
 import type { AccountStore } from "../store/accounts.ts";
+import { limitsSchema } from "./limits.ts";
 import { policySchema } from "./policy.ts";
 
 export interface AccountRoutesDeps {
@@ -25,6 +26,11 @@ const fields = {
   policy: policySchema.describe(
     "When, how often and to whom marketing may be sent: a name, or values of its own; null: the service's `DEFAULT_POLICY`",
   ),
+  limits: limitsSchema
+    .nullable()
+    .describe(
+      "How fast hunts are sent: each entry that fits holds. `[]`: no limits; null: the service's `SENDING_LIMITS`. Single messages do not count",
+    ),
   consentDeclared: z.boolean().describe("Everybody whom the account contacts has agreed to be contacted"),
   resendUnknown: z
     .boolean()
@@ -43,6 +49,7 @@ const accountSchema = z.object({
   status: z.enum(["active", "suspended"]),
   defaultCountry: z.string(),
   policy: z.unknown().describe("As it was given"),
+  limits: z.unknown().describe("As they were given"),
   consentDeclared: z.boolean(),
   resendUnknown: z.boolean(),
   createdAt: z.string(),
@@ -54,6 +61,7 @@ const EXAMPLE = {
   status: "active",
   defaultCountry: "FR",
   policy: { base: "marketing-fr", stopNotice: "STOP au 36111" },
+  limits: [{ channel: "sms", sender: "*", perSecond: 10, perDay: 5000, timeZone: "Europe/Paris" }],
   consentDeclared: false,
   resendUnknown: false,
   createdAt: "2026-01-08T09:30:00.000Z",
@@ -95,6 +103,7 @@ export function accountRoutes({ accounts, channels }: AccountRoutesDeps): Route[
         status: fields.status.default("active"),
         defaultCountry: fields.defaultCountry.default("FR"),
         policy: fields.policy.default(null),
+        limits: fields.limits.default(null),
         consentDeclared: fields.consentDeclared.default(false),
         resendUnknown: fields.resendUnknown.default(false),
       }),
@@ -110,7 +119,7 @@ export function accountRoutes({ accounts, channels }: AccountRoutesDeps): Route[
       path,
       summary: "Change an account's settings",
       description:
-        "What is absent stays as it is; a policy is replaced as a whole. A change counts within five seconds, for what waits as well.",
+        "What is absent stays as it is; a policy and limits are replaced as a whole. A change counts within five seconds, for what waits as well.",
       body: changes,
       bodyExample: { policy: { base: "marketing-fr", perDay: 2, stopNotice: "STOP au 36111" } },
       responses: { 200: found, 404: NONE },

@@ -1,12 +1,6 @@
 import joursFeries from "@socialgouv/jours-feries";
+import type { LocalDay } from "../core/local-time.ts";
 import type { Policy } from "./policy.ts";
-
-/** A day of somebody's calendar; month from 1. */
-export interface LocalDay {
-  year: number;
-  month: number;
-  day: number;
-}
 
 const known = new Map<string, Map<string, string>>();
 

@@ -1,5 +1,5 @@
+import { dayAfter, instantOf, localTimeOf } from "../core/local-time.ts";
 import { holidayOn } from "./holidays.ts";
-import { dayAfter, instantOf, localTimeOf } from "./local-time.ts";
 import type { Hours, Kind, Policy } from "./policy.ts";
 
 /** Whether something may be sent: now, from an instant on (milliseconds since the epoch), or never; and why not now. */

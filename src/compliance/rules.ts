@@ -3,6 +3,7 @@ import { countryOf } from "../core/phone.ts";
 import type { Rules, Ruling, StopNoticeOf } from "../core/rules.ts";
 import { nextAllowed, startOfDay } from "./hours.ts";
 import { createPolicies, type Kind, type Policy, type PolicyName } from "./policy.ts";
+import { within } from "./windows.ts";
 import { zonesOf } from "./zones.ts";
 
 const MINUTE_MS = 60_000;
@@ -18,19 +19,20 @@ export interface RulesOptions {
 export function createRules({ defaultPolicy, clock }: RulesOptions): Rules {
   const policyOf = createPolicies(defaultPolicy);
   const rulingOf = perMinute(rule);
-  return ({ policy: stored, consent, recipient, kind }) => {
+  return ({ policy: stored, consent, recipient, kind, at, windows }) => {
     const policy = policyOf(stored, countryOf(recipient));
     if (typeof policy === "string") return never("invalid_policy", policy);
     if (consent === false && policy.consent[kind]) return never("no_consent", NO_CONSENT);
-    const now = clock.now();
+    const now = at ?? clock.now();
     const { skip, opensAt, why, caps } = rulingOf(now, kind, zonesOf(recipient), policy);
-    return {
+    const ruling = {
       skip,
       opensInMs: opensAt === undefined ? undefined : Math.max(1, opensAt - now),
       why,
       caps: caps.map(({ since, max, words }) => ({ withinMs: now - since, max, words })),
       stopNotice: policy.stopNotice || undefined,
     };
+    return windows ? within(windows, ruling, { now, recipient, kind }) : ruling;
   };
 }
 

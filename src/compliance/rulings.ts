@@ -1,5 +1,5 @@
 import type { Clock } from "../core/clock.ts";
-import type { Ruled, Rules, Ruling } from "../core/rules.ts";
+import type { OpenHours, Ruled, Rules, Ruling } from "../core/rules.ts";
 import type { Account, Store } from "../store/store.ts";
 
 export interface RulingsOptions {
@@ -14,6 +14,8 @@ export interface Waiting {
   /** E.164. */
   to: string;
   kind: Ruled["kind"];
+  /** Its hunt's. */
+  windows?: OpenHours | undefined;
 }
 
 /** For how long an account's policy is not looked up again, milliseconds. */
@@ -21,8 +23,8 @@ const FRESH_MS = 5000;
 const MAX_KEPT = 1000;
 
 /**
- * What the policy that an account has now says of a message that is about to be sent; it may have waited for days. Consent was
- * asked for when it was planned. Rejects with `UnavailableError`.
+ * What the policy that an account has now, and the hours of its hunt, say of a message that is about to be sent; it may have
+ * waited for days. Consent was asked for when it was planned. Rejects with `UnavailableError`.
  */
 export function createRulings({ store, rules, clock }: RulingsOptions): (message: Waiting) => Promise<Ruling> {
   const known = new Map<string, { account: Promise<Account | undefined>; until: number }>();
@@ -38,8 +40,8 @@ export function createRulings({ store, rules, clock }: RulingsOptions): (message
     return account;
   };
 
-  return async ({ accountId, to, kind }) => {
+  return async ({ accountId, to, kind, windows }) => {
     const account = accountId === undefined ? undefined : await accountOf(accountId);
-    return rules({ policy: account?.policy, consent: undefined, recipient: to, kind });
+    return rules({ policy: account?.policy, consent: undefined, recipient: to, kind, windows });
   };
 }

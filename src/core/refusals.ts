@@ -1,11 +1,20 @@
-import { ProblemError } from "./problem.ts";
+import { invalidRequest, ProblemError } from "./problem.ts";
 import type { RouteResponse } from "./route.ts";
 
 /** Why the ledger takes a request not at all. */
-export type Refusal = "conflict" | "unknown_account" | "suspended_account" | "other_account" | "cancelled_hunt";
+export type Refusal =
+  | "conflict"
+  | "unknown_account"
+  | "suspended_account"
+  | "other_account"
+  | "cancelled_hunt"
+  | "archived_template"
+  | "sends_too_late";
 
 /** Of a hunt that is over for good. */
 export const CANCELLED = "This hunt was cancelled, which is for good. To contact these people, submit another hunt.";
+
+const ARCHIVED = "A template of this hunt was archived. Nothing was enqueued. Use another one.";
 
 /** The answers that `refusalOf` can give, for a route's `responses`. */
 export const REFUSALS: Record<number, RouteResponse> = {
@@ -21,6 +30,7 @@ export const REFUSALS: Record<number, RouteResponse> = {
         "The `Idempotency-Key` came with another body within 24 hours. Use a new key for a new request.",
       hunt_of_other_account: "A hunt of this id exists already and is not this account's.",
       hunt_cancelled: CANCELLED,
+      template_archived: ARCHIVED,
     },
   },
   422: {
@@ -63,12 +73,26 @@ export function refusalOf(refusal: Refusal, pointer: string): ProblemError {
         detail: "A hunt of this id exists already and is not this account's. Nothing was enqueued.",
         errors: [{ pointer: "/huntId", detail: "is taken" }],
       });
+    case "sends_too_late":
+      return invalidRequest([
+        {
+          pointer: "/sendAt",
+          detail: "this, or a contact's, is not before the hunt's expiresAt, after which nothing is sent",
+        },
+      ]);
     case "cancelled_hunt":
       return new ProblemError({
         status: 409,
         code: "hunt_cancelled",
         title: "The hunt was cancelled",
         detail: CANCELLED,
+      });
+    case "archived_template":
+      return new ProblemError({
+        status: 409,
+        code: "template_archived",
+        title: "The template was archived",
+        detail: ARCHIVED,
       });
   }
 }

@@ -45,6 +45,21 @@ export interface RawBodyRule {
   contentTypes: readonly string[];
 }
 
+/** One line of a body in NDJSON, empty ones left out; counted from 1. */
+export type Line = { no: number } & ({ value: unknown } | { fault: string });
+
+export interface StreamRequest extends Omit<RouteRequest<undefined, undefined, AsyncIterable<Line>>, "idempotency"> {
+  /** Once the body has been read. */
+  idempotency(): Idempotency | undefined;
+}
+
+/** What a route also takes as `application/x-ndjson`, read as it arrives. Its handler sees to what is wrong with the lines. */
+export interface StreamRule {
+  description: string;
+  example: string;
+  handle(request: StreamRequest): Promise<RouteReply>;
+}
+
 export interface RouteReply {
   status: number;
   /** Written as JSON; text or bytes go out as they are when `headers` have a `Content-Type`. */
@@ -77,6 +92,8 @@ export interface Route {
   bodyExample?: unknown;
   /** Reads bytes in place of JSON: the handler's `body` is a `RawBody`, never an empty one. Not beside `body`. */
   rawBody?: RawBodyRule;
+  /** Beside `body`. */
+  stream?: StreamRule;
   responses: Record<number, RouteResponse>;
   handle(request: RouteRequest<never, never, never>): Promise<RouteReply>;
 }

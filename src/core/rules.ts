@@ -21,6 +21,18 @@ export interface Ruling {
   stopNotice?: true | string | undefined;
 }
 
+/** Hours of some days of the week. */
+export interface OpenHours {
+  /** 1 is Monday, 7 Sunday. */
+  days: number[];
+  /** `09:00`; included. */
+  from: string;
+  /** `18:00`, or `24:00`; not included. */
+  to: string;
+  /** IANA; default: each recipient's own. */
+  timeZone?: string | undefined;
+}
+
 export interface Ruled {
   /** The account's policy as the ledger has it: a name, its own values, or null for the service's default. */
   policy: unknown;
@@ -28,6 +40,10 @@ export interface Ruled {
   consent: boolean | undefined;
   /** E.164. */
   recipient: string;
+  /** When it would be sent, milliseconds since the epoch; default: now. */
+  at?: number | undefined;
+  /** The hunt's own, beside the account's; undefined: any. */
+  windows?: OpenHours | undefined;
   /** The queue that carries it: all its channels are of one kind. */
   kind: "whatsapp" | "sms" | "voice";
 }

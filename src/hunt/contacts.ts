@@ -1,7 +1,10 @@
 import { z } from "zod";
 import type { Channel, ContentInput } from "../channels/channel.ts";
 import type { Fault } from "../core/problem.ts";
+import { contactTimingShape, type ReadSendAt } from "./timing.ts";
 import { UNSTORABLE, unstorable } from "../core/text.ts";
+import type { Variables } from "../templates/template.ts";
+import { readVariables } from "./variables.ts";
 
 /**
  * A contact as it was accepted: checked for structure, not yet for whether it can be dialled. Beside these fields it has
@@ -14,10 +17,14 @@ export interface Contact extends ContentInput {
   /** Further channels, in order: each is for who was not reached over the one before. */
   next?: string[];
   message?: string | undefined;
+  /** For the hunt's templates. */
+  variables?: Variables | undefined;
   senderPhone?: string | undefined;
   audioUrl?: string | undefined;
   /** The person has agreed to be contacted. */
   consent?: boolean | undefined;
+  /** Not before it, ISO 8601 in UTC. */
+  sendAt?: string | undefined;
   /** The person was erased while this waited to be planned: nothing else of it is left. */
   erased?: boolean | undefined;
   /** 1, 2, … where the same submission gave the same adId and channel before. */
@@ -31,8 +38,18 @@ const MEDIA = "`whatsapp_image`, `_video`, `_audio`, `_document` only";
 
 const MAX_CHANNELS = 5;
 
+/** Any text: what a template will say is seen when it is planned. */
+const PLACEHOLDER = "x";
+
 /** Contacts checked between two turns of the event loop. */
 const SLICE = 2000;
+
+/** What a contact is read against, beside the channels. */
+export interface ContactTerms {
+  /** Whether the hunt's templates speak for whoever has no message, over this channel. */
+  covered?: (channel: Channel) => boolean;
+  readSendAt?: ReadSendAt;
+}
 
 /** Documents a contact; the check itself is `readContacts`, which a hundred thousand of them can afford. */
 export function contactSchema(channels: ChannelDirectory) {
@@ -52,12 +69,20 @@ export function contactSchema(channels: ChannelDirectory) {
       .optional()
       .describe(
         "Instead of `channel`, in order: the next one is used where the one before does not reach the person, because it is " +
-          "off, the account's policy never allows it, or the number is not on WhatsApp. `senderPhone` is for the first",
+          "off, the account's policy never allows it, the number is not on WhatsApp, the provider refuses it for good or reports " +
+          "it as not delivered (`fallbackAfterSeconds`: or not in time). `senderPhone` is for the first",
       ),
     message: z
       .string()
       .optional()
-      .describe("The text; for `ringless_voice` what is spoken, for pictures, videos and documents the caption"),
+      .describe(
+        "The text; for `ringless_voice` what is spoken, for pictures, videos and documents the caption. Default: what the " +
+          "hunt's template says",
+      ),
+    variables: z
+      .record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()]))
+      .optional()
+      .describe("For the hunt's templates, by name: up to 50, texts of up to 1000 characters"),
     consent: z
       .boolean()
       .optional()
@@ -88,6 +113,7 @@ export function contactSchema(channels: ChannelDirectory) {
       .optional()
       .describe("`whatsapp_poll` only, and wanted there: 2 to 12 different answers of 1 to 100 characters"),
     multipleAnswers: z.boolean().optional().describe("`whatsapp_poll` only: several answers may be chosen"),
+    ...contactTimingShape,
     replyTo: z.string().optional().describe("WhatsApp only: the message to quote, by our `messageId` or a reply's id"),
   });
 }
@@ -97,22 +123,38 @@ export async function readContacts(
   raw: readonly unknown[],
   channels: ChannelDirectory,
   faults: Fault[],
+  terms: ContactTerms = {},
 ): Promise<Contact[]> {
   const contacts: Contact[] = [];
-  const seen = new Map<string, number>();
+  const copyOf = copyCounter();
   for (let i = 0; i < raw.length; i++) {
     if (i > 0 && i % SLICE === 0) await new Promise((resolve) => setImmediate(resolve));
-    const contact = readContact(raw[i], `/contacts/${i}`, channels, faults);
+    const contact = readContact(raw[i], `/contacts/${i}`, channels, faults, terms);
     if (!contact) continue;
-    const key = `${contact.channel} ${contact.adId}`;
-    const copies = seen.get(key) ?? 0;
-    seen.set(key, copies + 1);
-    contacts.push(copies > 0 ? { ...contact, copy: copies } : contact);
+    contacts.push(copyOf(contact));
   }
   return contacts;
 }
 
-function readContact(raw: unknown, at: string, channels: ChannelDirectory, faults: Fault[]): Contact | undefined {
+/** Numbers contacts whose `adId` and channel came before. */
+export function copyCounter(): (contact: Contact) => Contact {
+  const seen = new Map<string, number>();
+  return (contact) => {
+    const key = `${contact.channel} ${contact.adId}`;
+    const copies = seen.get(key) ?? 0;
+    seen.set(key, copies + 1);
+    return copies > 0 ? { ...contact, copy: copies } : contact;
+  };
+}
+
+/** One contact; undefined when it has faults. */
+export function readContact(
+  raw: unknown,
+  at: string,
+  channels: ChannelDirectory,
+  faults: Fault[],
+  { covered = () => false, readSendAt }: ContactTerms,
+): Contact | undefined {
   if (typeof raw !== "object" || raw === null || Array.isArray(raw)) {
     faults.push({ pointer: at, detail: "must be an object" });
     return undefined;
@@ -148,16 +190,20 @@ function readContact(raw: unknown, at: string, channels: ChannelDirectory, fault
     contact.channel = first;
     if (next.length > 0) contact.next = next;
   }
-  const { consent } = given;
+  const { consent, variables } = given;
+  if (variables !== undefined && variables !== null)
+    contact.variables = readVariables(variables, `${at}/variables`, faults);
   if (typeof consent === "boolean") contact.consent = consent;
   else if (consent !== undefined && consent !== null) {
     faults.push({ pointer: `${at}/consent`, detail: "must be true or false" });
   }
+  const sendAt = readSendAt?.(given, at, faults);
+  if (sendAt !== undefined) contact.sendAt = sendAt;
   if (faults.length > before) return undefined;
   const chosen = [contact.channel, ...(contact.next ?? [])];
   chosen.forEach((name, i) => {
     const channel = channels.get(name);
-    if (channel) return readContent(channel, contact, given, at, faults);
+    if (channel) return readContent(channel, contact, given, at, faults, covered);
     const known = [...channels.keys()].map((each) => `"${each}"`).join(", ");
     const pointer = given["channels"] === undefined ? `${at}/channel` : `${at}/channels/${i}`;
     faults.push({ pointer, detail: `must be one of ${known}` });
@@ -172,12 +218,14 @@ function readContent(
   given: Record<string, unknown>,
   at: string,
   faults: Fault[],
+  covered: (channel: Channel) => boolean,
 ): void {
   for (const name of channel.single.inHunts ?? []) {
     const value = given[name];
     if (value !== undefined && value !== null) contact[name] = value;
   }
-  const content = channel.contentOf(contact);
+  const templated = contact.message === undefined && contact.audioUrl === undefined && covered(channel);
+  const content = channel.contentOf(templated ? { ...contact, message: PLACEHOLDER } : contact);
   if ("content" in content) return;
   for (const { pointer, detail } of content.faults) faults.push({ pointer: at + pointer, detail });
 }

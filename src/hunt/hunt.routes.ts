@@ -1,56 +1,44 @@
 import { randomUUID } from "node:crypto";
 import type { Logger } from "pino";
 import { z } from "zod";
+import type { Clock } from "../core/clock.ts";
 import { UnavailableError } from "../core/errors.ts";
-import { check } from "../core/faults.ts";
-import { invalidRequest, notFound } from "../core/problem.ts";
+import { notFound } from "../core/problem.ts";
 import { refusalOf, REFUSALS } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
-import { shortText } from "../core/text.ts";
 import type { Store } from "../store/store.ts";
 import { MESSAGE_STATUSES } from "../store/store.ts";
 import { cursorQuery, messagePageSchema, pageView } from "../store/message-view.ts";
-import { contactSchema, readContacts, type ChannelDirectory, type Contact } from "./contacts.ts";
+import { huntBody, huntIdSchema, newHuntOf, type HuntBody } from "./body.ts";
+import type { ChannelDirectory, Contact } from "./contacts.ts";
 import type { HuntJob } from "./hunt.jobs.ts";
 import { statusSchema, summarise } from "./hunt.status.ts";
 import { CHUNK_SIZE } from "./plan.ts";
+import { createHuntStream, type ReplyTo } from "./stream.ts";
 
 export interface HuntRoutesDeps {
   store: Store;
   /** Queues an accepted submission. Rejects with `UnavailableError` while Redis is away. */
   enqueueHunt(hunt: HuntJob): Promise<void>;
   channels: ChannelDirectory;
+  clock: Clock;
   log: Logger;
 }
 
-/** Contacts of one request. More are submitted in several requests for the same hunt. */
-const MAX_CONTACTS = 200_000;
+export function huntRoutes({ store, enqueueHunt, channels, clock, log }: HuntRoutesDeps): Route[] {
+  const hunts = huntBody(channels, store, clock);
 
-/** NUL is let through here, because `shortText` tells of it. */
-export const huntIdSchema = shortText(200).regex(/^[\0\P{Cc}]*$/u, "must not contain control characters");
-
-export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps): Route[] {
-  const head = z.object({
-    huntId: huntIdSchema.describe("The hunt, in the web app's own words. Giving it again adds contacts to it"),
-    accountId: shortText(200),
-    priority: z.enum(["high", "normal", "low"]).default("normal"),
-    // Postgres has no year 0.
-    expiresAt: z.iso
-      .datetime({ offset: true })
-      .refine((text) => !(Date.parse(text) <= 0), "must be after 1970")
-      .optional()
-      .describe("Nothing is sent after it; default: in seven days"),
-  });
-  const body = head.extend({ contacts: z.array(contactSchema(channels)).min(1).max(MAX_CONTACTS) });
-
-  /** All faults of the whole body at once, without holding the event loop for a big hunt. */
-  const parseBody = async (raw: unknown) => {
-    const { value, faults } = check(head.extend({ contacts: z.array(z.unknown()).min(1).max(MAX_CONTACTS) }), raw);
-    const given = (raw as { contacts?: unknown } | null)?.contacts;
-    const contacts =
-      Array.isArray(given) && given.length <= MAX_CONTACTS ? await readContacts(given, channels, faults) : [];
-    if (faults.length > 0) throw invalidRequest(faults);
-    return { ...(value as z.output<typeof head>), contacts };
+  const replyTo: ReplyTo = async (answer, jobId, huntId, chunks) => {
+    if (answer.result !== "accepted" && answer.result !== "replay") throw refusalOf(answer.result, "/accountId");
+    if (answer.result === "accepted") {
+      await enqueueHunt({ jobId, huntId, chunks }).catch((error: unknown) => {
+        // It is in the ledger: the sweeper queues it when Redis is back.
+        if (!(error instanceof UnavailableError)) throw error;
+        log.warn({ err: error, jobId, huntId }, "hunt accepted while Redis is away");
+      });
+    }
+    const location = `/api/hunt/status/${answer.response.jobId}`;
+    return { status: 202, body: answer.response, headers: { Location: location } };
   };
 
   return [
@@ -63,20 +51,10 @@ export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps
         "Accepted contacts are safe in the database when the answer is given. The same contact (`adId` and `channel`) " +
         "is never contacted twice by one hunt, however often it is submitted.",
       idempotent: true,
-      body,
-      parseBody,
-      bodyExample: {
-        huntId: "hunt_123",
-        accountId: "acc_456",
-        contacts: [
-          {
-            adId: "ad_789",
-            recipientPhone: "+33612345678",
-            channel: "sms",
-            message: "Bonjour, votre bien est-il libre ?",
-          },
-        ],
-      },
+      body: hunts.schema,
+      parseBody: hunts.parse,
+      bodyExample: hunts.example,
+      stream: createHuntStream({ store, channels, readHead: hunts.readHead, refuseAccount, replyTo }),
       responses: {
         202: {
           description: "Accepted. `Location` is where to watch it.",
@@ -86,38 +64,16 @@ export function huntRoutes({ store, enqueueHunt, channels, log }: HuntRoutesDeps
         ...REFUSALS,
       },
       async handle({ body: hunt, idempotency }) {
-        const {
-          contacts,
-          huntId: id,
-          accountId,
-          priority,
-          ...given
-        } = hunt as z.output<typeof head> & { contacts: Contact[] };
-        // In UTC: Postgres refuses offsets of 16 hours and more.
-        const expiresAt = given.expiresAt && new Date(given.expiresAt).toISOString();
+        const { contacts, ...head } = hunt as unknown as HuntBody;
+        const { huntId: id, accountId } = head;
         const jobId = randomUUID();
         const chunks: Contact[][] = [];
         for (let i = 0; i < contacts.length; i += CHUNK_SIZE) chunks.push(contacts.slice(i, i + CHUNK_SIZE));
         // A body of many megabytes is not staged for an account that will be refused.
         if (chunks.length > 1) await refuseAccount(store, accountId);
         const response = { jobId, huntId: id, accepted: contacts.length };
-        const answer = await store.acceptHunt(
-          { id, accountId, priority, expiresAt },
-          jobId,
-          chunks,
-          response,
-          idempotency,
-        );
-        if (answer.result !== "accepted" && answer.result !== "replay") throw refusalOf(answer.result, "/accountId");
-        if (answer.result === "accepted") {
-          await enqueueHunt({ jobId, huntId: id, chunks: chunks.length }).catch((error: unknown) => {
-            // It is in the ledger: the sweeper queues it when Redis is back.
-            if (!(error instanceof UnavailableError)) throw error;
-            log.warn({ err: error, jobId, huntId: id }, "hunt accepted while Redis is away");
-          });
-        }
-        const location = `/api/hunt/status/${answer.response.jobId}`;
-        return { status: 202, body: answer.response, headers: { Location: location } };
+        const answer = await store.acceptHunt(newHuntOf(head), jobId, chunks, response, idempotency);
+        return replyTo(answer, jobId, id, chunks.length);
       },
     }),
 

@@ -13,16 +13,26 @@ export const statusSchema = z.object({
   huntId: z.string(),
   accountId: z.string(),
   state: z
-    .enum(["planning", "running", "paused", "cancelled", "finished"])
+    .enum(["planning", "scheduled", "running", "paused", "cancelled", "finished"])
     .describe("`finished`, and `cancelled` with a `finishedAt`: no message is queued or being sent any more"),
   total: z.number().int(),
   counts: countsSchema,
   byChannel: z.record(z.string(), countsSchema),
+  byVariant: z
+    .record(z.string(), countsSchema.extend({ replied: z.number().int().describe("Messages that were answered") }))
+    .describe("Of contacts whose text came from one of the hunt's variants, once they are planned"),
   pausedAt: z.string().nullable(),
   cancelledAt: z.string().nullable(),
+  scheduledAt: z.string().nullable().describe("When it begins or goes on, where nothing of it may be sent now"),
   startedAt: z.string().nullable().describe("The first attempt"),
   finishedAt: z.string().nullable().describe("When the last message settled; receipts may still come"),
-  etaSeconds: z.number().int().nullable().describe("At the pace so far; null before the first message, 0 at the end"),
+  etaSeconds: z
+    .number()
+    .int()
+    .nullable()
+    .describe(
+      "Until its end: by the limits, windows and times that hold it back, else at the pace of its last minute; null before its first message, 0 at the end",
+    ),
 });
 
 /** The status as the API shows it, from the ledger's counts. */
@@ -37,6 +47,9 @@ export function summarise(jobId: string, status: HuntStatus): z.output<typeof st
     for (const name of MESSAGE_STATUSES) counts[name] += channel[name];
   }
   const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
+  const byVariant = Object.fromEntries(
+    Object.entries(status.variants ?? {}).map(([name, given]) => [name, { ...noCounts(), ...given }]),
+  );
   const left = counts.queued + counts.sending;
   const planning = Object.keys(status.pending).length > 0;
   const finished = left === 0 && !planning;
@@ -48,30 +61,31 @@ export function summarise(jobId: string, status: HuntStatus): z.output<typeof st
     total,
     counts,
     byChannel,
+    byVariant,
     pausedAt: status.pausedAt,
     cancelledAt: status.cancelledAt,
+    scheduledAt: finished ? null : status.scheduledAt,
     startedAt: status.startedAt,
     // A hunt whose contacts were all skipped settled when it was planned.
     finishedAt: finished ? (status.lastSettledAt ?? status.createdAt) : null,
-    etaSeconds: finished ? 0 : status.pausedAt ? null : eta(status, left),
+    etaSeconds: finished ? 0 : status.pausedAt ? null : eta(status),
   };
 }
 
 function stateOf(
-  { pausedAt, cancelledAt }: HuntStatus,
+  { pausedAt, cancelledAt, scheduledAt }: HuntStatus,
   planning: boolean,
   finished: boolean,
 ): z.output<typeof statusSchema>["state"] {
   if (cancelledAt) return "cancelled";
   if (finished) return "finished";
   if (pausedAt) return "paused";
-  return planning ? "planning" : "running";
+  if (planning) return "planning";
+  return scheduledAt ? "scheduled" : "running";
 }
 
-function eta({ startedAt, now, attempted }: HuntStatus, left: number): number | null {
-  if (!startedAt || attempted === 0) return null;
-  const elapsedSeconds = Math.max(0.001, (Date.parse(now) - Date.parse(startedAt)) / 1000);
-  return Math.ceil((left * elapsedSeconds) / attempted);
+function eta({ now, endsAt }: HuntStatus): number | null {
+  return endsAt === null ? null : Math.max(0, Math.ceil((Date.parse(endsAt) - Date.parse(now)) / 1000));
 }
 
 function noCounts(): Counts {

@@ -3,6 +3,7 @@ import type { Rules } from "../core/rules.ts";
 import type { Store } from "../store/store.ts";
 import type { Contact } from "./contacts.ts";
 import { huntJobSchema, planJobSchema, type PlanJob } from "./hunt.jobs.ts";
+import { withTimes } from "./timing.ts";
 import { planChunk, type PlanChannels } from "./plan.ts";
 
 export interface HuntWorkerDeps {
@@ -12,6 +13,8 @@ export interface HuntWorkerDeps {
   channels: PlanChannels;
   /** What the account's policy says of each contact. */
   rules: Rules;
+  /** The time zone of who holds a number, E.164. */
+  zoneOf(e164: string): string | undefined;
 }
 
 /** Plans one chunk, or, when all of a submission's chunks are planned, ends the submission. Safe to run again. */
@@ -24,12 +27,13 @@ export async function runHuntJob(job: Job<unknown>, deps: HuntWorkerDeps): Promi
 
 async function runPlan(
   { jobId, no }: PlanJob,
-  { store, wake, channels, rules }: HuntWorkerDeps,
+  { store, wake, channels, rules, zoneOf }: HuntWorkerDeps,
 ): Promise<{ queued: number }> {
   const chunk = await store.readChunk(jobId, no);
   if (!chunk) throw new UnrecoverableError("The ledger does not know this submission, so nothing was planned.");
   if (!chunk.contacts) return { queued: 0 };
-  const messages = planChunk(chunk, chunk.contacts as Contact[], channels, rules);
+  const contacts = chunk.contacts as Contact[];
+  const messages = withTimes(planChunk(chunk, contacts, channels, rules), contacts, chunk, zoneOf);
   const queued = await store.planChunk(jobId, no, chunk.huntId, messages);
   if (queued.size > 0) wake();
   return { queued: queued.size };

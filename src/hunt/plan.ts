@@ -5,9 +5,13 @@ import { parsePhone } from "../core/phone.ts";
 import type { Rules, Ruling } from "../core/rules.ts";
 import type { Chunk, PlannedMessage } from "../store/store.ts";
 import type { Contact } from "./contacts.ts";
+import type { HuntContent } from "./content.ts";
+import { createWording, type Wording, type Words } from "./wording.ts";
 
 /** Contacts a plan job. */
 export const CHUNK_SIZE = 500;
+
+const MISSING = "missing_variable";
 
 /** The channels as planning sees them: whether somebody carries them now, and whether whoever gets a message can answer. */
 export type PlanChannels = ReadonlyMap<string, { channel: Channel; on: boolean; oneWay?: boolean }>;
@@ -19,27 +23,40 @@ export function planChunk(
   channels: PlanChannels,
   rules?: Rules,
 ): PlannedMessage[] {
+  const content = chunk.content as HuntContent | null | undefined;
+  const wording = createWording(chunk.huntId, content ?? undefined);
+  const afterSeconds = content?.fallbackAfterSeconds;
+  const terms: Terms = { chunk, channels, rules, wording };
   return contacts.map((contact) => {
     const { channel, next = [], senderPhone } = contact;
-    // The sender of one channel is none of another.
-    const planned = (name: string, others: string[]): PlannedMessage =>
-      plan(
-        chunk,
-        { ...contact, channel: name, next: others, senderPhone: name === channel ? senderPhone : undefined },
-        channels,
-        rules,
-      );
-    if (next.length === 0) return planned(channel, next);
-    const [first, ...further] = [channel, ...next].filter((name) => planned(name, []).skip === undefined);
+    const planned = [channel, ...next].map((name) =>
+      // The sender of one channel is none of another.
+      plan({ ...contact, channel: name, senderPhone: name === channel ? senderPhone : undefined }, terms),
+    );
+    // What cannot be said to somebody is not tried elsewhere: whoever lacks a variable is skipped.
+    const first = planned.find(({ skip }) => skip === undefined || skip === MISSING);
     // When it can be sent over none, the first says why.
-    return first === undefined ? planned(channel, []) : planned(first, further);
+    if (first === undefined || first.skip !== undefined) return first ?? planned[0]!;
+    return planned
+      .filter(({ skip }) => skip === undefined)
+      .reduceRight((further, message) => ({
+        ...message,
+        // Caps are counted when its turn comes: right before it is sent.
+        next: { ...further, caps: undefined, afterSeconds },
+      }));
   });
 }
 
-function plan(chunk: Chunk, contact: Contact, channels: PlanChannels, rules: Rules | undefined): PlannedMessage {
+interface Terms {
+  chunk: Chunk;
+  channels: PlanChannels;
+  rules: Rules | undefined;
+  wording: Wording;
+}
+
+function plan(contact: Contact, { chunk, channels, rules, wording }: Terms): PlannedMessage {
   const known = channels.get(contact.channel);
   const phone = parsePhone(contact.recipientPhone, chunk.defaultCountry as CountryCode);
-  const [second, ...further] = contact.next ?? [];
   const ruling =
     known && phone.ok
       ? rules?.({
@@ -49,12 +66,16 @@ function plan(chunk: Chunk, contact: Contact, channels: PlanChannels, rules: Rul
           kind: known.channel.queue,
         })
       : undefined;
-  const content = known?.channel.contentOf(contact, {
-    country: phone.ok ? phone.country : undefined,
-    sender: contact.senderPhone,
-    oneWay: known.oneWay === true,
-    stopNotice: ruling?.stopNotice,
-  });
+  const words: Words = known ? wording(contact, known.channel) : { message: contact.message, variant: undefined };
+  const content = known?.channel.contentOf(
+    { ...contact, message: words.message },
+    {
+      country: phone.ok ? phone.country : undefined,
+      sender: contact.senderPhone,
+      oneWay: known.oneWay === true,
+      stopNotice: ruling?.stopNotice,
+    },
+  );
   return {
     id: messageId(chunk.huntId, contact),
     accountId: chunk.accountId,
@@ -67,18 +88,10 @@ function plan(chunk: Chunk, contact: Contact, channels: PlanChannels, rules: Rul
     sender: contact.senderPhone,
     content: content && "content" in content ? content.content : { text: contact.message ?? "" },
     expiresAt: chunk.expiresAt,
-    ...skipOf(contact, phone, known?.on ? content : undefined, ruling),
+    ...skipOf(contact, phone, known?.on ? content : undefined, words, ruling),
     ...(rules ? { category: "marketing" } : {}),
     ...(ruling ? { caps: ruling.caps } : {}),
-    ...(second === undefined
-      ? {}
-      : {
-          next: {
-            ...plan(chunk, { ...contact, channel: second, next: further, senderPhone: undefined }, channels, rules),
-            // Counted when its turn comes: right before it is sent.
-            caps: undefined,
-          },
-        }),
+    ...(words.variant === undefined ? {} : { variant: words.variant }),
   };
 }
 
@@ -86,12 +99,14 @@ function skipOf(
   contact: Contact,
   phone: ReturnType<typeof parsePhone>,
   content: ReturnType<Channel["contentOf"]> | undefined,
+  words: Words,
   ruling: Ruling | undefined,
 ): { skip: string | undefined; detail: string | undefined } {
   if (contact.copy) return { skip: "duplicate", detail: "The hunt has this adId on this channel already." };
   if (contact.erased) return { skip: "suppressed", detail: undefined };
   if (!phone.ok) return { skip: phone.reason, detail: phone.detail };
   if (!content) return { skip: "channel_off", detail: `${contact.channel} has no provider now.` };
+  if (words.skip) return words.skip;
   if ("faults" in content) return { skip: "invalid_content", detail: content.faults[0]?.detail };
   if (ruling?.skip) return { skip: ruling.skip.code, detail: ruling.skip.detail };
   return { skip: undefined, detail: undefined };

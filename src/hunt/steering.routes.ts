@@ -3,7 +3,7 @@ import { notFound } from "../core/problem.ts";
 import { CANCELLED, refusalOf } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
 import type { FlowStore, Steering } from "../store/flows.ts";
-import { huntIdSchema } from "./hunt.routes.ts";
+import { huntIdSchema } from "./body.ts";
 
 export interface SteeringRoutesDeps {
   flows: FlowStore;

@@ -1,4 +1,5 @@
-import { Redis } from "ioredis";
+import { Cluster, Redis } from "ioredis";
+import { readRedisUrl } from "../core/redis-url.ts";
 import { UnavailableError } from "../core/errors.ts";
 
 /** How long a command of the API may wait for Redis before the caller is told, milliseconds. */
@@ -11,14 +12,33 @@ const COMMAND_TIMEOUT_MS = 5000;
  * at once while it is away, because a caller is waiting.
  */
 export function connectRedis(url: string, kind: "api" | "worker"): Redis {
-  const redis = new Redis(url, {
-    retryStrategy: (times) => Math.min(1000, 50 * times),
+  const place = readRedisUrl(url);
+  if (typeof place === "string") throw new Error(`The address of Redis ${place}.`);
+  const options = {
+    retryStrategy: (times: number) => Math.min(1000, 50 * times),
     maxRetriesPerRequest: null,
     // A Redis that is loading its file or has just become a replica is about to be well again.
-    reconnectOnError: (error) => /^(READONLY|LOADING)/.test(error.message),
+    reconnectOnError: (error: Error) => /^(READONLY|LOADING)/.test(error.message),
     ...(kind === "api" ? { enableOfflineQueue: false, commandTimeout: COMMAND_TIMEOUT_MS } : {}),
+  };
+  if (place.kind === "single") return new Redis(place.url, options);
+  const { username, password, tls } = place;
+  const access = {
+    ...(username === undefined ? {} : { username }),
+    ...(password === undefined ? {} : { password }),
+    ...(tls ? { tls: {} } : {}),
+  };
+  if (place.kind === "sentinel") {
+    const { sentinels, name, db } = place;
+    return new Redis({ ...options, ...access, sentinels, name, db, enableTLSForSentinelMode: tls });
+  }
+  const cluster = new Cluster(place.nodes, {
+    clusterRetryStrategy: (times) => Math.min(1000, 50 * times),
+    enableOfflineQueue: kind === "worker",
+    redisOptions: { ...options, ...access },
   });
-  return redis;
+  // It has the same commands; all keys of the service have the prefix's hash tag, and so are on one node.
+  return cluster as unknown as Redis;
 }
 
 /**

@@ -57,7 +57,7 @@ export function readBody(request: IncomingMessage, maxBytes: number): Promise<Bu
 }
 
 /** `null` for plain bytes, `undefined` for an encoding that is not known. */
-function decompressor(encoding: string | undefined): Transform | null | undefined {
+export function decompressor(encoding: string | undefined): Transform | null | undefined {
   switch (encoding?.trim().toLowerCase()) {
     case undefined:
     case "":
@@ -86,7 +86,7 @@ function mebibytes(bytes: number): string {
   return bytes < 1024 * 1024 ? `${Math.round(bytes / 102.4) / 10} KiB` : `${Math.round(bytes / 104_857.6) / 10} MiB`;
 }
 
-function unsupportedEncoding(): Error {
+export function unsupportedEncoding(): Error {
   return httpProblem(
     "unsupported_media_type",
     "This Content-Encoding is not supported: use gzip, deflate, br or none.",
@@ -96,6 +96,6 @@ function unsupportedEncoding(): Error {
   );
 }
 
-function brokenEncoding(): Error {
+export function brokenEncoding(): Error {
   return httpProblem("malformed_request", "The body cannot be decompressed as its Content-Encoding says.");
 }

@@ -9,6 +9,7 @@ import type { SecretCheck } from "./auth.ts";
 import { hasBody, readBody } from "./body.ts";
 import { stateOf } from "./context.ts";
 import { answerError } from "./error-mapper.ts";
+import { readLines } from "./lines.ts";
 import { check, pointerOf } from "../core/faults.ts";
 import { isJsonType, parseJson } from "./json.ts";
 import { httpProblem } from "./problems.ts";
@@ -19,6 +20,7 @@ export interface DispatchOptions {
   maxBodyBytes: number;
 }
 
+const NDJSON = "application/x-ndjson";
 const EMPTY = Buffer.alloc(0);
 const PRINTABLE = /^[\x20-\x7e]{1,255}$/;
 const MISSING_BYTES = "the body is missing: send the file's bytes, with its Content-Type";
@@ -88,9 +90,30 @@ function compile(route: Route, { secrets, maxBodyBytes }: DispatchOptions) {
     return checked(route.query, known, "/query", faults);
   }
 
+  async function runStream(request: Request, response: Response): Promise<void> {
+    const { requestId, log } = stateOf(response);
+    const faults: Fault[] = [];
+    queryOf(request, faults);
+    const keyed = route.idempotent ? idempotencyOf(route, request, EMPTY, faults) : undefined;
+    if (faults.length > 0) throw invalidRequest(faults);
+    const lines = readLines(request);
+    const reply = await route.stream!.handle({
+      params: undefined,
+      query: undefined,
+      body: lines,
+      idempotency: () => keyed && { ...keyed, bodyHash: lines.digest() },
+      headers: request.headers,
+      url: request.originalUrl,
+      requestId,
+      log,
+    });
+    send(response, reply.status, reply.body, reply.headers);
+  }
+
   return async (request: Request, response: Response): Promise<void> => {
     const { requestId, log, authenticated } = stateOf(response);
     if (!route.public && !authenticated) requireBearer(secrets, request.headers.authorization);
+    if (route.stream && hasBody(request) && mediaTypeOf(request) === NDJSON) return runStream(request, response);
     const raw = await readBodyOf(request);
     const faults: Fault[] = [];
     const params = route.params && checked(route.params, { ...request.params }, "/path", faults);

@@ -29,6 +29,8 @@ export interface AppOptions {
   queues: Shown;
   /** Where failed logins are counted; in this process alone unless given. */
   limiterStore?: LimiterStore;
+  /** Without the operator's pages and the documents. */
+  bare?: boolean;
   /** From then on every answer closes its connection. */
   isStopping: () => boolean;
   info: { title: string; version: string };
@@ -39,7 +41,19 @@ export interface AppOptions {
  * public routes, the Bearer gate before `/api`, the other routes, the operator's pages, and the error mapper.
  */
 export function createApp(options: AppOptions): Express {
-  const { routes, apiSecrets, maxBodyBytes, trustProxy, log, clock, queues, limiterStore, isStopping, info } = options;
+  const {
+    routes,
+    apiSecrets,
+    maxBodyBytes,
+    trustProxy,
+    log,
+    clock,
+    queues,
+    limiterStore,
+    isStopping,
+    info,
+    bare = false,
+  } = options;
   const secrets = createSecretCheck(apiSecrets);
   const app = express();
   app.disable("x-powered-by");
@@ -48,7 +62,7 @@ export function createApp(options: AppOptions): Express {
   app.set("trust proxy", trustProxy);
 
   app.use(requestContext({ log, clock, isStopping }));
-  const open = [...routes.filter((route) => route.public), ...docsRoutes(routes, info)];
+  const open = [...routes.filter((route) => route.public), ...(bare ? [] : docsRoutes(routes, info))];
   mount(app, open, { secrets, maxBodyBytes });
   // Before the routes behind it, so that neither an unknown path nor a wrong method tells a stranger what exists.
   app.use("/api", bearerGate(secrets), refuseWhile(isStopping));
@@ -57,7 +71,7 @@ export function createApp(options: AppOptions): Express {
     routes.filter((route) => !route.public),
     { secrets, maxBodyBytes },
   );
-  app.use("/admin", adminRouter({ apiSecrets, secrets, queues, clock, log, limiterStore }));
+  if (!bare) app.use("/admin", adminRouter({ apiSecrets, secrets, queues, clock, log, limiterStore }));
   app.use(noSuchRoute);
   app.use(errorHandler);
   return app;

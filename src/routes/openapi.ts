@@ -223,7 +223,17 @@ function requestBodyOf(route: Route, schemas: Record<string, JsonSchema>): OpenA
   if (body === undefined) return undefined;
   const schema = jsonSchema(body, "input", schemas);
   const example = route.bodyExample === undefined ? {} : { example: route.bodyExample };
-  return { required: !body.safeParse(undefined).success, content: { "application/json": { schema, ...example } } };
+  const stream =
+    route.stream === undefined
+      ? {}
+      : {
+          "application/x-ndjson": {
+            schema: { type: "string", description: route.stream.description },
+            example: route.stream.example,
+          },
+        };
+  const content = { "application/json": { schema, ...example }, ...stream };
+  return { required: !body.safeParse(undefined).success, content };
 }
 
 function responseOf(status: string, response: RouteResponse, schemas: Record<string, JsonSchema>): OpenApiResponse {

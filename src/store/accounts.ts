@@ -7,6 +7,8 @@ export interface AccountSettings {
   defaultCountry: string;
   /** The name of a policy or values of its own, as `src/compliance/policy.ts` takes them; null: the service's default. */
   policy: unknown;
+  /** How fast its hunts are sent, as `src/compliance/limits.ts` takes it; null: the service's. */
+  limits: unknown;
   /** Everybody whom it contacts has agreed. */
   consentDeclared: boolean;
   /** What becomes unknown is sent again, once. */

@@ -15,29 +15,33 @@ export interface FedMessage extends OpenMessage {
 }
 
 /**
- * The waiting messages of hunts, by flow: what of a hunt goes through one queue from one sender. All methods reject with
- * `UnavailableError` while the database does not answer.
+ * The waiting messages of hunts, by flow: what of a hunt goes through one queue from one sender, from one time on, to people of
+ * one zone where its windows are by that. All methods reject with `UnavailableError` while the database does not answer.
  */
 export interface FlowStore {
   /**
    * The next messages for a queue, in turns by weight; of each flow at first `least` wait in the queue, and up to `most` when
-   * they begin fast. From then on they are to be in the queue: the sweeper makes up for whoever fails to put them there.
+   * they begin fast. From then on they are to be in the queue, after `retryInMs` where something slows them down: the sweeper
+   * makes up for whoever fails to put them there.
    */
   feed(queue: string, limit: number, queued: { least: number; most: number }): Promise<FedMessage[]>;
   /** Each may be said again. `cancelled`: it is over, and can be neither paused nor resumed. */
   steer(huntId: string, action: Steering): Promise<SteeringAnswer>;
   /** Cancels some of what waits in cancelled hunts; answers how many it were: less than `limit` when all is done. */
   continueCancelling(limit: number): Promise<number>;
+  /** Goes on over the next channel with contacts who were not reached in time; answers how many were looked at. */
+  continueFallbacks(limit: number): Promise<number>;
 }
 
-export function createFlowStore(database: Database): FlowStore {
+export function createFlowStore(database: Database, limits: readonly object[]): FlowStore {
   return {
     async feed(queue, limit, { least, most }) {
-      const args = { p_queue: queue, p_limit: limit, p_least: least, p_most: most };
+      const args = { p_queue: queue, p_limit: limit, p_least: least, p_most: most, p_limits: limits };
       const rows = await database.rpc<(OpenMessageRow & { again: boolean })[]>("feed", args);
       return rows.map((row) => ({ ...toOpenMessage(row), again: row.again }));
     },
     steer: (huntId, action) => database.rpc("steer_hunt", { p_hunt_id: huntId, p_action: action }),
     continueCancelling: (limit) => database.rpc("continue_cancelling", { p_limit: limit }),
+    continueFallbacks: (limit) => database.rpc("continue_fallbacks", { p_limit: limit }),
   };
 }

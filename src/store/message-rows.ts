@@ -2,7 +2,7 @@ import type { Database } from "./database.ts";
 import type { MessagePage, MessageStatus, OpenMessage, StoredMessage } from "./store.ts";
 
 export const MESSAGE_COLUMNS =
-  "id, seq, account_id, hunt_id, ad_id, channel, queue, recipient, sender, status, code, detail, provider, " +
+  "id, seq, account_id, hunt_id, ad_id, channel, queue, recipient, sender, variant, status, code, detail, provider, " +
   "provider_message_id, segments, provider_segments, price, currency, attempts, created_at, sent_at, delivered_at, read_at, updated_at";
 
 export interface MessageRow {
@@ -15,6 +15,7 @@ export interface MessageRow {
   queue: string;
   recipient: string;
   sender: string | null;
+  variant: string | null;
   status: MessageStatus;
   code: string | null;
   detail: string | null;
@@ -42,6 +43,7 @@ export function toStoredMessage(row: MessageRow): StoredMessage {
     queue: row.queue,
     recipientPhone: row.recipient,
     senderPhone: row.sender,
+    variant: row.variant,
     status: row.status,
     code: row.code,
     detail: row.detail,

@@ -12,12 +12,13 @@ export const messageSchema = z.object({
   channel: z.string(),
   recipientPhone: z.string().describe("E.164, or what was given where that is not a number"),
   senderPhone: z.string().nullable(),
+  variant: z.string().nullable().describe("Which of the hunt's variants made its text"),
   status: z.enum(MESSAGE_STATUSES),
   reason: z
     .string()
     .nullable()
     .describe(
-      "Why it was skipped: `invalid_number`, `duplicate`, `suppressed`, `no_consent`, `frequency_cap`, `no_credit`, …",
+      "Why it was skipped: `invalid_number`, `duplicate`, `suppressed`, `no_consent`, `frequency_cap`, `no_credit`, `missing_variable` (with its name in `detail`), …",
     ),
   code: z.string().nullable().describe("With what code it failed or became unknown, e.g. `twilio_21211`"),
   detail: z.string().nullable().describe("The reason or code in words; while it is queued: what it waits for"),

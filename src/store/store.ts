@@ -1,8 +1,10 @@
 import type { Instructions, Receipt, Reply } from "../core/inbound.ts";
 import type { Idempotency } from "../core/route.ts";
-import type { Cap } from "../core/rules.ts";
+import type { Cap, OpenHours } from "../core/rules.ts";
 import type { AccountStore } from "./accounts.ts";
 import type { FlowStore } from "./flows.ts";
+import type { PreviewStore } from "./previews.ts";
+import type { TemplateStore } from "./templates.ts";
 import type { ComplianceStore } from "./compliance.ts";
 import type { SessionStore } from "./sessions.ts";
 
@@ -36,6 +38,10 @@ export interface PlannedMessage {
   content: unknown;
   /** ISO 8601; the database's default is seven days. */
   expiresAt: string | undefined;
+  /** Not before it, ISO 8601; absent: as soon as can be. */
+  sendAt?: string | undefined;
+  /** The recipient's time zone, where the hunt's windows are by that. */
+  zone?: string | undefined;
   /** Why it is not to be sent, decided before the database was asked. */
   skip: string | undefined;
   detail: string | undefined;
@@ -45,17 +51,48 @@ export interface PlannedMessage {
   caps?: readonly Cap[] | undefined;
   /** Takes its place when this one turns out not to reach the person. */
   next?: PlannedMessage | undefined;
+  /** Of a `next`: also when the one before is not delivered so soon after it was sent. */
+  afterSeconds?: number | undefined;
+  /** Which of the hunt's variants made its text. */
+  variant?: string | undefined;
 }
 
 export type Acceptance<Response> =
   | { result: "accepted" | "replay"; response: Response }
-  | { result: "conflict" | "unknown_account" | "suspended_account" | "other_account" | "cancelled_hunt" };
+  | {
+      result:
+        | "conflict"
+        | "unknown_account"
+        | "suspended_account"
+        | "other_account"
+        | "cancelled_hunt"
+        | "archived_template"
+        | "sends_too_late";
+    };
 
 export interface NewHunt {
   id: string;
   accountId: string;
   priority: "high" | "normal" | "low";
   expiresAt: string | undefined;
+  /** What this submission says to contacts without a message; kept as it is. */
+  content?: unknown;
+  /** Whichever of these is archived keeps it from being accepted. */
+  templateIds?: readonly string[];
+  /** Of this submission's contacts without a time of their own, ISO 8601. */
+  sendAt?: string | undefined;
+  /** The latest of its contacts' own times. */
+  lastSendAt?: string | undefined;
+  /** The first submission's count. */
+  windows?: Windows | undefined;
+}
+
+/** When on which days a hunt's messages are sent. */
+export interface Windows extends OpenHours {
+  /** Evenly over the open time until `until`, else until the window closes. */
+  spread?: boolean | undefined;
+  /** ISO 8601. */
+  until?: string | undefined;
 }
 
 /** A chunk of a submission, as the plan job finds it. `contacts` is null once the whole submission is planned. */
@@ -67,6 +104,10 @@ export interface Chunk {
   /** The account's, as the ledger has it. */
   policy?: unknown;
   consentDeclared?: boolean;
+  /** What the submission says to contacts without a message, as `NewHunt` had it. */
+  content?: unknown;
+  sendAt?: string | null | undefined;
+  windows?: Windows | null | undefined;
   contacts: unknown[] | null;
 }
 
@@ -115,6 +156,8 @@ export interface Outcome {
   providerMessageId: string | undefined;
   /** The recipient asked the carrier never to be contacted again. */
   suppress: boolean;
+  /** For `failed`: the provider has refused it for good, so that its contact is tried over the next channel. */
+  refused?: boolean | undefined;
   /** For `ambiguous`: from when on the provider can be asked, milliseconds. */
   holdMs?: number;
 }
@@ -128,6 +171,8 @@ export interface StoredMessage {
   queue: string;
   recipientPhone: string;
   senderPhone: string | null;
+  /** Which of the hunt's variants made its text. */
+  variant: string | null;
   status: MessageStatus;
   /** Why it was skipped, or with what code it failed. */
   code: string | null;
@@ -159,9 +204,15 @@ export interface HuntStatus {
   attempted: number;
   pausedAt: string | null;
   cancelledAt: string | null;
+  /** When it goes on, where nothing of it may be sent now. */
+  scheduledAt: string | null;
+  /** When it will be over, as far as can be told. */
+  endsAt: string | null;
   /** Contacts that wait to be planned, by channel. */
   pending: Record<string, number>;
   channels: Record<string, Partial<Counts>>;
+  /** By the hunt's variants; `replied`: messages that were answered. */
+  variants?: Record<string, Partial<Counts> & { replied: number }>;
 }
 
 export interface MessagePage {
@@ -191,6 +242,8 @@ export interface OpenMessage {
   huntId: string | null;
   adId: string | null;
   category: "marketing" | null;
+  /** The hours of its hunt; null: any. */
+  windows: OpenHours | null;
   /** For how long its attempt still belongs to a worker, milliseconds; 0 when nobody holds it. */
   retryInMs: number;
 }
@@ -219,6 +272,8 @@ export interface Store {
   readonly compliance: ComplianceStore;
   readonly accounts: AccountStore;
   readonly flows: FlowStore;
+  readonly templates: TemplateStore;
+  readonly previews: PreviewStore;
   ping(): Promise<void>;
   /** undefined when there is no such account. */
   account(id: string): Promise<Account | undefined>;
@@ -230,6 +285,19 @@ export interface Store {
     hunt: NewHunt,
     jobId: string,
     chunks: unknown[][],
+    response: R,
+    idempotency: Idempotency | undefined,
+  ): Promise<Acceptance<R>>;
+
+  /** Puts chunks of a submission in place, which count once it is accepted; what never is goes after an hour. */
+  stageChunks(jobId: string, chunks: { no: number; contacts: unknown[] }[]): Promise<void>;
+  /** Takes out what was staged of a submission that is not to be accepted. */
+  discardChunks(jobId: string): Promise<void>;
+  /** Accepts what was staged, all of which has so many contacts. */
+  acceptStaged<R>(
+    hunt: NewHunt,
+    jobId: string,
+    contacts: number,
     response: R,
     idempotency: Idempotency | undefined,
   ): Promise<Acceptance<R>>;

@@ -2,13 +2,14 @@ import type { AccountSettings, AccountStore, Credits, StoredAccount } from "./ac
 import type { Database } from "./database.ts";
 
 const COLUMNS =
-  "id, status, default_country, policy, consent_declared, resend_unknown, created_at, credits (channel, balance, reserved, spent)";
+  "id, status, default_country, policy, limits, consent_declared, resend_unknown, created_at, credits (channel, balance, reserved, spent)";
 
 interface AccountRow {
   id: string;
   status: AccountSettings["status"];
   default_country: string;
   policy: unknown;
+  limits: unknown;
   consent_declared: boolean;
   resend_unknown: boolean;
   created_at: string;
@@ -49,11 +50,19 @@ export function createAccountStore(database: Database): AccountStore {
   };
 }
 
-function toRow({ status, defaultCountry, policy, consentDeclared, resendUnknown }: Partial<AccountSettings>): object {
+function toRow({
+  status,
+  defaultCountry,
+  policy,
+  limits,
+  consentDeclared,
+  resendUnknown,
+}: Partial<AccountSettings>): object {
   const row = {
     status,
     default_country: defaultCountry,
     policy,
+    limits,
     consent_declared: consentDeclared,
     resend_unknown: resendUnknown,
   };
@@ -65,6 +74,7 @@ const toAccount = (row: AccountRow): StoredAccount => ({
   status: row.status,
   defaultCountry: row.default_country,
   policy: row.policy,
+  limits: row.limits,
   consentDeclared: row.consent_declared,
   resendUnknown: row.resend_unknown,
   createdAt: new Date(row.created_at).toISOString(),

@@ -8,6 +8,9 @@ import { createAccountStore } from "./supabase-accounts.ts";
 import { createComplianceStore } from "./supabase-compliance.ts";
 import { createSessionStore } from "./supabase-sessions.ts";
 import { createFlowStore } from "./flows.ts";
+import { createPreviewStore } from "./previews.ts";
+import { createSubmissions } from "./submissions.ts";
+import { createTemplateStore } from "./templates.ts";
 import {
   pageOfMessages,
   toOpenMessage,
@@ -34,14 +37,13 @@ import type {
 export interface SupabaseStoreOptions extends DatabaseOptions {
   /** The secret under which a number is known whose holder was erased. */
   salt?: string | undefined;
+  /** How fast accounts without limits of their own may send, as `limits_of` in the migrations takes them. */
+  limits?: readonly object[];
   /** Told each time that a batch has to wait for the database. */
   onRetry?(operation: string, error: unknown, items: number): void;
   /** Told when the database turned out to be a restored backup: so many messages became `unknown`. */
   onRestored?(messages: number): void;
 }
-
-/** Contacts that one request carries at the most when a submission is staged. */
-const STAGED_CONTACTS = 5000;
 
 /** Around a provider's call: as many as one request carries well, two requests so that one fills while one runs. */
 /** A caller waits for each of these: what comes while one call is under way shares the next. */
@@ -62,11 +64,7 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     flush: (items) => rpc("accept_messages", { p_items: items }),
     ...CALLERS,
   });
-  const submissions = new Batcher<object, Acceptance<never>>({
-    flush: (items) => rpc("accept_hunts", { p_items: items }),
-    ...CALLERS,
-    maxSize: 20,
-  });
+  const submissions = createSubmissions(database, CALLERS);
   const accounts = new Batcher<string, Account | undefined>({
     async flush(ids) {
       const query = database.client
@@ -146,7 +144,7 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     maxWaitMs: 0,
     ...waitFor("record_reply"),
   });
-  const batchers = [accepts, submissions, accounts, begins, outcomes, receipts, takenReceipts, replies];
+  const batchers = [accepts, submissions.batcher, accounts, begins, outcomes, receipts, takenReceipts, replies];
   const sessions = createSessionStore(database);
   const compliance = createComplianceStore(database, options.salt);
 
@@ -154,7 +152,9 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     sessions,
     compliance,
     accounts: createAccountStore(database),
-    flows: createFlowStore(database),
+    flows: createFlowStore(database, options.limits ?? []),
+    templates: createTemplateStore(database),
+    previews: createPreviewStore(database, options.salt),
 
     async ping() {
       await rpc("ping");
@@ -165,20 +165,10 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     acceptMessage: <R>(message: PlannedMessage, response: R, idempotency: Idempotency | undefined) =>
       accepts.add({ row: toMessageRow(message), response, idempotency }),
 
-    async acceptHunt(hunt, jobId, chunks, response, idempotency) {
-      const contacts = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
-      const parts = inParts(chunks.map((chunk, no) => ({ no, contacts: chunk })));
-      const last = parts.pop();
-      for (const part of parts) await rpc("stage_chunks", { p_job_id: jobId, p_chunks: part });
-      return submissions.add({
-        hunt: { id: hunt.id, account_id: hunt.accountId, priority: hunt.priority, expires_at: hunt.expiresAt },
-        job_id: jobId,
-        contacts,
-        chunks: last,
-        idempotency: idempotency ?? null,
-        response,
-      });
-    },
+    acceptHunt: submissions.acceptHunt,
+    stageChunks: submissions.stageChunks,
+    discardChunks: submissions.discardChunks,
+    acceptStaged: submissions.acceptStaged,
 
     async readChunk(jobId, no) {
       return (await rpc<Chunk | null>("read_chunk", { p_job_id: jobId, p_no: no })) ?? undefined;
@@ -204,7 +194,9 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     recordReply: (reply) => replies.add(reply),
 
     async huntStatus(jobId) {
-      return (await rpc<HuntStatus | null>("hunt_status", { p_job_id: jobId })) ?? undefined;
+      return (
+        (await rpc<HuntStatus | null>("hunt_status", { p_job_id: jobId, p_limits: options.limits ?? [] })) ?? undefined
+      );
     },
 
     async huntExists(huntId) {
@@ -372,30 +364,17 @@ const toReplyRow = ({
 });
 
 function messageRows(salt: string | undefined): (message: PlannedMessage) => object {
-  const toRow = ({ accountId, huntId, adId, expiresAt, next, ...rest }: PlannedMessage): object => ({
+  const toRow = ({ accountId, huntId, adId, expiresAt, sendAt, next, ...rest }: PlannedMessage): object => ({
     ...(next ? { next: toRow(next) } : {}),
     account_id: accountId,
     hunt_id: huntId,
     ad_id: adId,
     expires_at: expiresAt,
+    send_at: sendAt,
     ...(salt === undefined ? {} : { recipient_hash: phoneHash(rest.recipient, salt) }),
     ...rest,
   });
   return toRow;
-}
-
-function inParts(chunks: { no: number; contacts: unknown[] }[]): { no: number; contacts: unknown[] }[][] {
-  const parts: { no: number; contacts: unknown[] }[][] = [[]];
-  let contacts = 0;
-  for (const chunk of chunks) {
-    if (contacts > 0 && contacts + chunk.contacts.length > STAGED_CONTACTS) {
-      parts.push([]);
-      contacts = 0;
-    }
-    parts.at(-1)?.push(chunk);
-    contacts += chunk.contacts.length;
-  }
-  return parts;
 }
 
 function aborted(signal: AbortSignal | undefined): Promise<void> {

@@ -45,6 +45,7 @@ export async function attemptOnce(
       code,
       detail: error instanceof ProviderError ? words : undefined,
       suppress: error instanceof PermanentError && error.suppress,
+      refused: error instanceof PermanentError,
       holdMs: provider.reconcileAfterMs,
     };
     const delayMs = decision.next === "delay" ? decision.delayMs : provider.reconcileAfterMs;

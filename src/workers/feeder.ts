@@ -11,8 +11,8 @@ export interface FeederOptions {
   queues: Queues;
   /** The channels' queues. */
   names: readonly string[];
-  /** Messages under way at once in each queue, of this process. */
-  concurrency: number;
+  /** Messages under way at once in a queue, of this process. */
+  concurrencyOf(queue: string): number;
   /** Messages of one flow that may be in the queues at once, however fast it is. */
   window: number;
   /** Jobs of a queue that this process has taken so far. */
@@ -62,10 +62,11 @@ export function startFeeder(options: FeederOptions): Feeder {
 
 async function feedQueue(
   name: string,
-  { store, queues, concurrency, window, taken, clock, log }: FeederOptions,
+  { store, queues, concurrencyOf, window, taken, clock, log }: FeederOptions,
   stopping: AbortSignal,
   wakers: Map<string, () => void>,
 ): Promise<void> {
+  const concurrency = concurrencyOf(name);
   /** Messages a second that this process has taken from the queue lately. */
   let pace = 0;
   let looked = { at: clock.monotonic(), taken: taken(name) };

@@ -20,6 +20,8 @@ export interface WorkersOptions {
   redis: Redis;
   prefix: string;
   concurrency: number;
+  /** By queue, where it differs. */
+  concurrencies: Partial<Record<string, number>>;
   huntConcurrency: number;
   lockMs: number;
   stalledCheckMs: number;
@@ -110,10 +112,12 @@ export function startWorkers(options: WorkersOptions): Workers {
     return worker;
   };
   for (const queue of new Set([...options.channels.values()].map(({ channel }) => channel.queue))) {
-    startChannel(queue, options.concurrency);
+    startChannel(queue, options.concurrencies[queue] ?? options.concurrency);
   }
   start(HUNT_QUEUE, options.huntConcurrency, (job) => runHuntJob(job, options.hunt));
-  start(INBOUND_QUEUE, options.concurrency, (job, token) => runInboundJob(job, token, options.inbound));
+  start(INBOUND_QUEUE, options.concurrencies[INBOUND_QUEUE] ?? options.concurrency, (job, token) =>
+    runInboundJob(job, token, options.inbound),
+  );
 
   let draining = false;
   let started = false;

@@ -59,6 +59,7 @@ export function jobOfOpen(message: OpenMessage): NewMessageJob {
       from: message.sender ?? undefined,
       content: message.content,
       category: message.category ?? undefined,
+      windows: message.windows ?? undefined,
     },
   };
 }

@@ -78,6 +78,10 @@ export function startSweeper({ store, queues, log, intervalMs }: SweeperOptions)
     while (!stopping.signal.aborted && (await store.flows.continueCancelling(PAGE)) === PAGE);
   }
 
+  async function sweepFallbacks(): Promise<void> {
+    while (!stopping.signal.aborted && (await store.flows.continueFallbacks(PAGE)) === PAGE);
+  }
+
   /** What an erasure could not take away at once, because a worker had it in hand or Redis was away. */
   async function sweepErasures(): Promise<void> {
     const erased = await store.compliance.resumeErasures([]);
@@ -101,6 +105,7 @@ export function startSweeper({ store, queues, log, intervalMs }: SweeperOptions)
     const submissions = (await step("submissions", sweepSubmissions)) ?? 0;
     const messages = (await step("messages", sweepMessages)) ?? 0;
     await step("cancelled hunts", sweepCancelled);
+    await step("fallbacks", sweepFallbacks);
     await step("erasures", sweepErasures);
     await step("tidy", () => store.tidy());
     if (messages + submissions > 0) log.warn({ messages, submissions }, "work without a job was queued again");

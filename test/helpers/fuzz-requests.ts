@@ -146,10 +146,23 @@ function payload(operation: Operation | undefined, document: OpenApiDocument, kn
   });
   const none = fc.constant<Payload>({ bytes: undefined, headers: {} });
   const files = Object.keys(operation?.requestBody?.content ?? {}).filter((type) => type !== "application/json");
+  if (files.includes(NDJSON)) {
+    const hunts = fc.oneof(fitting(schema ?? {}, "", known), mutated(schema ?? {}, known), hostileJson);
+    const lines = hunts.map((hunt): Payload => ({ bytes: linesOf(hunt), headers: { "content-type": NDJSON } }));
+    return fc.oneof({ weight: 12, arbitrary: encoded }, { weight: 4, arbitrary: lines }, none);
+  }
   if (files.length > 0) return fc.oneof({ weight: 8, arbitrary: file(files) }, encoded, none);
   return schema
     ? fc.oneof({ weight: 15, arbitrary: encoded }, { weight: 1, arbitrary: none })
     : fc.oneof({ weight: 3, arbitrary: none }, { weight: 1, arbitrary: encoded });
+}
+
+const NDJSON = "application/x-ndjson";
+
+/** A hunt, or something like one, with its contacts on lines of their own. */
+function linesOf(hunt: unknown): Buffer {
+  const { contacts, ...head } = { ...(hunt as { contacts?: unknown }) };
+  return Buffer.from([head, ...(Array.isArray(contacts) ? contacts : [contacts])].map(textOf).join("\n"));
 }
 
 type Encode = (plain: Buffer) => { bytes: Buffer; name: string | undefined };

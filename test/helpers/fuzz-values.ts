@@ -7,6 +7,7 @@ export interface Known {
   hunts: string[];
   jobs: string[];
   messages: string[];
+  templates: string[];
 }
 
 /** A number beyond every limit, written into JSON as it stands. */
@@ -84,8 +85,20 @@ export const hostileJson: fc.Arbitrary<unknown> = fc.oneof(
   { weight: 2, arbitrary: fc.jsonValue({ maxDepth: 3 }) },
 );
 
+/** A body in which all of them have to fit would hardly ever be right. */
+const TIMES = { sendAt: 3, timeZone: 5, windows: 2 };
+const TEXTS = { template: 3, templates: 1, templateId: 2, templateVersion: 0, variants: 1 };
+
 /** Fields that stand in for one another: how often each is given, of ten times. */
-const RIVALS: Record<string, number> = { audioUrl: 5, mediaUrl: 7, mediaId: 2, channel: 9, channels: 1 };
+const RIVALS: Record<string, number> = {
+  audioUrl: 5,
+  mediaUrl: 7,
+  mediaId: 2,
+  channel: 9,
+  channels: 1,
+  ...TEXTS,
+  ...TIMES,
+};
 
 function sometimes(key: string, value: fc.Arbitrary<unknown>): fc.Arbitrary<unknown> {
   const given = RIVALS[key] ?? 8;
@@ -97,7 +110,12 @@ export function fitting(schema: JsonSchema, name: string, known: Known): fc.Arbi
   const meant = byMeaning(name, known);
   if (meant) return meant;
   if (Array.isArray(schema.enum)) return fc.constantFrom(...(schema.enum as unknown[]));
+  if (Array.isArray(schema.anyOf)) {
+    return fc.oneof(...(schema.anyOf as JsonSchema[]).map((each) => fitting(each, name, known)));
+  }
   switch (schema.type) {
+    case "null":
+      return fc.constant(null);
     case "object": {
       const required = schema.required ?? [];
       const properties = Object.entries(schema.properties ?? {}).map(([key, property]) => {
@@ -120,7 +138,12 @@ export function fitting(schema: JsonSchema, name: string, known: Known): fc.Arbi
 
 const OWN_POLICY = { base: "marketing-eu", hours: { sms: "any" }, stopNotice: "STOP au 36111" };
 
-function byMeaning(name: string, { accounts, hunts, jobs, messages }: Known): fc.Arbitrary<unknown> | undefined {
+const WINDOWS = { days: [1, 2, 3, 4, 5, 6, 7], from: "09:00", to: "18:00" };
+
+function byMeaning(
+  name: string,
+  { accounts, hunts, jobs, messages, templates }: Known,
+): fc.Arbitrary<unknown> | undefined {
   switch (name) {
     case "accountId":
       return fc.constantFrom(...accounts, "acc_nobody");
@@ -133,6 +156,15 @@ function byMeaning(name: string, { accounts, hunts, jobs, messages }: Known): fc
       return fc.oneof(fc.constantFrom(...jobs, ...messages), fc.uuid());
     case "messageId":
       return fc.oneof(fc.constantFrom(...messages), fc.uuid());
+    case "templateId":
+      return fc.oneof({ weight: 6, arbitrary: fc.constantFrom(...templates) }, { weight: 1, arbitrary: fc.uuid() });
+    case "template":
+      return fc.oneof(
+        { weight: 4, arbitrary: fc.constantFrom("Bonjour {{ name | default: 'vous' }}", "{{ name }}", "Libre ?") },
+        { weight: 1, arbitrary: hostileText },
+      );
+    case "variables":
+      return fc.constantFrom<unknown>({}, { name: "Zoé" }, { name: null }, { "a b": 1 }, { name: { a: 1 } });
     case "queue":
       return fc.constantFrom("hunt", "sms", "whatsapp", "voice", "scraping");
     case "adId":
@@ -172,6 +204,33 @@ function byMeaning(name: string, { accounts, hunts, jobs, messages }: Known): fc
       return fc.constantFrom<unknown>(null, "country", "marketing-fr", "marketing", { perDay: -1 }, OWN_POLICY);
     case "expiresAt":
       return fc.constantFrom("2099-01-01T00:00:00Z", "2020-01-01T00:00:00+02:00", "9999-12-31T23:59:59Z");
+    case "sendAt":
+      return fc.constantFrom(
+        "2019-01-01T00:00:00+02:00",
+        "2019-06-01T12:00:00Z",
+        "2019-06-01T12:00:00Z",
+        "2019-03-31T02:30",
+      );
+    case "timeZone":
+      return fc.constantFrom("Europe/Paris", "America/New_York", "UTC");
+    case "windows":
+      return fc.constantFrom<unknown>(
+        WINDOWS,
+        { ...WINDOWS, from: "00:00", to: "24:00" },
+        { ...WINDOWS, spread: true },
+        { ...WINDOWS, timeZone: "Europe/Paris" },
+        { ...WINDOWS, timeZone: "+01:00" },
+        { ...WINDOWS, to: "08:00" },
+      );
+    case "limits":
+      return fc.constantFrom<unknown>(
+        null,
+        [],
+        [{ perDay: 5 }],
+        [{ sender: "*", perSecond: 0.1 }],
+        [{ perMinute: 0 }],
+        [{}],
+      );
     case "cursor":
       return fc.nat().map(String);
     default:

@@ -54,6 +54,7 @@ describe("an account's settings", () => {
       accountId: id,
       status: "active",
       ...given,
+      limits: null,
       resendUnknown: false,
       createdAt: expect.stringMatching(/Z$/),
       credits: [],

@@ -17,11 +17,14 @@ import type { contactSchema } from "../../src/hunt/contacts.ts";
 import { steeringRoutes } from "../../src/hunt/steering.routes.ts";
 import { huntRoutes } from "../../src/hunt/hunt.routes.ts";
 import type { statusSchema } from "../../src/hunt/hunt.status.ts";
+import { previewRoutes } from "../../src/hunt/preview.routes.ts";
+import type { previewSchema } from "../../src/hunt/preview.schema.ts";
 import { CHANNELS } from "../../src/modules.ts";
 import { jobRoutes } from "../../src/routes/jobs.routes.ts";
 import { opsRoutes } from "../../src/routes/ops.routes.ts";
 import { senderRoutes } from "../../src/routes/senders.routes.ts";
 import type { messageSchema } from "../../src/store/message-view.ts";
+import { templateRoutes } from "../../src/templates/templates.routes.ts";
 import { openWorld, SECRET, type TestService, type World } from "../helpers/service.ts";
 
 let world: World;
@@ -134,6 +137,29 @@ test("a hunt is submitted, waited for and read page by page", async () => {
 
   const skipped = await collect(client.eachHuntMessage(huntId, { status: "skipped" }));
   expect(skipped.map((result) => valueOf(result).reason)).toEqual(["invalid_number"]);
+});
+
+test("a template is made, changed, previewed and archived", async () => {
+  const accountId = await world.account();
+  const made = valueOf(await client.createTemplate({ accountId, name: "Un", text: "Bonjour {{ name }}" }));
+  const { templateId } = made;
+  const next = { accountId, name: "Un", channel: "sms" as const, text: "Salut {{ name }}" };
+  expect(valueOf(await client.putTemplate(templateId, next))).toEqual({ templateId, version: 2 });
+  const contacts = [
+    { adId: "ad", recipientPhone: "+33639980301", channel: "sms" as const, variables: { name: "Zoé" } },
+  ];
+  const preview = valueOf(await client.previewHunt({ huntId: "previewed", accountId, templateId, contacts }));
+  expect(preview).toMatchObject({ send: 1, samples: [{ text: "Salut Zoé", segments: 1 }] });
+  expect(valueOf(await client.template(accountId, templateId)).versions).toHaveLength(2);
+  expect(valueOf(await client.templates({ accountId, limit: 10 }))).toMatchObject({
+    templates: [{ templateId }],
+    nextCursor: null,
+  });
+  expect(valueOf(await client.archiveTemplate(accountId, templateId))).toEqual({ templateId });
+  expect(valueOf(await client.templates({ accountId })).templates).toEqual([]);
+  expect(errorOf(await client.executeHunt({ huntId: "late", accountId, templateId, contacts })).code).toBe(
+    "template_archived",
+  );
 });
 
 test("the iterator goes over all pages and yields a fault as its last value", async () => {
@@ -476,6 +502,7 @@ test("options that can never work are refused when the client is made", () => {
 
 test("the client's types are those of the server's schemas", () => {
   expectTypeOf<api.HuntStatus>().toEqualTypeOf<z.output<typeof statusSchema>>();
+  expectTypeOf<api.HuntPreview>().toEqualTypeOf<z.output<typeof previewSchema>>();
   expectTypeOf<api.Message>().toEqualTypeOf<z.output<typeof messageSchema>>();
   type ServersContact = z.output<ReturnType<typeof contactSchema>>;
   expectTypeOf<Omit<api.Contact, "channel" | "channels">>().toEqualTypeOf<
@@ -504,6 +531,10 @@ test("the client's types have exactly the fields that the server documents", () 
   const none = {} as never;
   const routes: Route[] = [
     ...huntRoutes({ channels: new Map(CHANNELS.map((channel) => [channel.name, channel])) } as never),
+    ...previewRoutes({
+      definitions: new Map(CHANNELS.map((channel) => [channel.name, channel])),
+    } as never),
+    ...templateRoutes({ templates: none, channels: CHANNELS.map(({ name }) => name) }),
     ...CHANNELS.map((channel) => singleRoute(channel, none)),
     ...mediaRoutes(none),
     ...steeringRoutes(none),
@@ -525,13 +556,39 @@ test("the client's types have exactly the fields that the server documents", () 
   const takes = (path: string, keys: Record<string, true>): void =>
     expect(fieldsOf(routeAt(path).body)).toEqual(Object.keys(keys).toSorted());
 
-  takes("/api/hunt/execute", {
+  const newHunt: KeysOf<api.NewHunt> = {
     huntId: true,
     accountId: true,
     contacts: true,
     priority: true,
     expiresAt: true,
-  } satisfies KeysOf<api.NewHunt>);
+    sendAt: true,
+    timeZone: true,
+    windows: true,
+    template: true,
+    templates: true,
+    templateId: true,
+    templateVersion: true,
+    variants: true,
+    fallbackAfterSeconds: true,
+  };
+  takes("/api/hunt/execute", newHunt);
+  takes("/api/hunt/preview", newHunt);
+  const newTemplate: KeysOf<api.NewTemplate> = { accountId: true, name: true, channel: true, text: true };
+  takes("/api/templates", newTemplate);
+  answers("/api/templates", 201, { templateId: true, version: true } satisfies KeysOf<api.PutTemplate>);
+  answers("/api/templates/:templateId", 200, {
+    templateId: true,
+    accountId: true,
+    name: true,
+    channel: true,
+    version: true,
+    text: true,
+    createdAt: true,
+    updatedAt: true,
+    archivedAt: true,
+    versions: true,
+  } satisfies KeysOf<api.TemplateWithVersions>);
   const to: KeysOf<api.Recipient> = {
     recipientPhone: true,
     senderPhone: true,
@@ -594,6 +651,7 @@ test("the client's types have exactly the fields that the server documents", () 
     status: true,
     defaultCountry: true,
     policy: true,
+    limits: true,
     consentDeclared: true,
     resendUnknown: true,
     createdAt: true,

@@ -54,11 +54,19 @@ async function something() {
     await settles(service, body.messageId, status);
     return body.messageId;
   };
-  const hunt = await run(service, { accountId, contacts: [contact({ recipientPhone: phone(3) })] });
+  // Several, because whatever is cancelled or archived is so for good.
+  const template = async (): Promise<string> => {
+    const { body } = await service.post("/api/templates", { accountId, name: "Un", text: "Bonjour" });
+    return body.templateId;
+  };
+  const templates = await Promise.all(Array.from({ length: 20 }, template));
+  const submit = () => run(service, { accountId, contacts: [contact({ recipientPhone: phone(3) })] });
+  const hunts = await Promise.all(Array.from({ length: 6 }, submit));
   return {
     accounts: [accountId, await world.account({ status: "suspended" })],
-    hunts: [hunt.huntId],
-    jobs: [hunt.jobId],
+    hunts: hunts.map(({ huntId }) => huntId),
+    jobs: hunts.map(({ jobId }) => jobId),
+    templates,
     messages: [
       await send(phone(4), "delivered"),
       await send("+33612340004", "unknown"),

@@ -122,7 +122,7 @@ describe("each body example of the document", () => {
         requestBody?.content["application/json"] &&
         !responses[202] &&
         !path.startsWith(SESSIONS) &&
-        !/^\/webhooks|preview$|^\/api\/accounts/.test(path),
+        !/^\/webhooks|preview$|^\/api\/(accounts|templates)/.test(path),
     );
     expect(others.map(({ path }) => path)).toEqual(["/api/suppressions", "/api/messages/{messageId}/resolve"]);
     const list = others.shift()!;
@@ -149,6 +149,20 @@ test("an account's routes → make it, change it and give it credits, as their o
     expect({ method, status: response.status }).toEqual({ method, status: 200 });
     const { schema } = responseOf(document, operation, 200)!.content!["application/json"]!;
     expect(createChecker(document)(schema, await response.json())).toBeUndefined();
+  }
+});
+
+test("a hunt's preview and a template → as their own examples show", async () => {
+  const fits = createChecker(document);
+  for (const [path, status] of [
+    ["/api/hunt/preview", 200],
+    ["/api/templates", 201],
+  ] as const) {
+    const operation = operationsOf(document).find((each) => each.path === path && each.method === "POST")!;
+    const answer = await service.post(path, operation.requestBody!.content["application/json"]!.example);
+    expect({ path, status: answer.status }).toEqual({ path, status });
+    const { schema } = responseOf(document, operation, status)!.content!["application/json"]!;
+    expect(fits(schema, answer.body)).toBeUndefined();
   }
 });
 

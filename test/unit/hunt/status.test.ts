@@ -9,6 +9,8 @@ const STATUS: HuntStatus = {
   now: "2026-01-01T00:01:40Z",
   pausedAt: null,
   cancelledAt: null,
+  scheduledAt: null,
+  endsAt: null,
   startedAt: null,
   lastSettledAt: null,
   attempted: 0,
@@ -44,17 +46,15 @@ test("nothing is open → finished, at the time of the last message", () => {
   expect(status).toMatchObject({ state: "finished", total: 7, finishedAt: "2026-01-01T00:00:50Z", etaSeconds: 0 });
 });
 
-test("half done in 100 seconds → 100 seconds to go", () => {
+test("what is left of the time until its end, in whole seconds; without one, no estimate", () => {
   const channels = { sms: { sent: 50, queued: 40, sending: 10 } };
-  expect(summary({ channels, startedAt: STATUS.createdAt, attempted: 50 }).etaSeconds).toBe(100);
+  expect(summary({ channels, endsAt: "2026-01-01T00:03:19.500Z" }).etaSeconds).toBe(100);
+  expect(summary({ channels, endsAt: STATUS.createdAt }).etaSeconds).toBe(0);
+  expect(summary({ channels }).etaSeconds).toBeNull();
 });
 
-test("nothing attempted yet → no estimate", () => {
-  expect(summary({ channels: { sms: { queued: 10 } } }).etaSeconds).toBeNull();
-  expect(summary({ channels: { sms: { sending: 10 } }, startedAt: STATUS.createdAt }).etaSeconds).toBeNull();
-});
-
-test("a hunt whose first attempt is of this very moment → an estimate that is a number", () => {
-  const status = summary({ channels: { sms: { sent: 1, queued: 999 } }, startedAt: STATUS.now, attempted: 1 });
-  expect(status.etaSeconds).toBe(1);
+test("nothing of it may be sent before a time → scheduled, unless it is paused", () => {
+  const waiting = { channels: { sms: { queued: 1 } }, scheduledAt: "2026-01-02T00:00:00Z" };
+  expect(summary(waiting)).toMatchObject({ state: "scheduled", scheduledAt: "2026-01-02T00:00:00Z" });
+  expect(summary({ ...waiting, pausedAt: STATUS.now })).toMatchObject({ state: "paused", etaSeconds: null });
 });

@@ -1,4 +1,9 @@
-import type { LocalDay } from "./holidays.ts";
+/** A day of somebody's calendar; month from 1. */
+export interface LocalDay {
+  year: number;
+  month: number;
+  day: number;
+}
 
 /** An instant as a clock and a calendar on the wall show it. */
 export interface LocalTime extends LocalDay {

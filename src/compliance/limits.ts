@@ -1,0 +1,68 @@
+import { z } from "zod";
+import { isTimeZone, NO_TIME_ZONE } from "../core/time-zone.ts";
+import { shortText } from "../core/text.ts";
+import { KINDS } from "./policy.ts";
+
+const MAX_LIMITS = 100;
+
+/** How much may be sent together of what an entry fits. */
+const limit = z
+  .strictObject({
+    channel: z
+      .enum([...KINDS, "*"])
+      .optional()
+      .describe("Of this kind, all its channels together; `*`: each kind by itself; absent: all kinds together"),
+    sender: shortText(100)
+      .optional()
+      .describe(
+        "From this sender, as contacts name it in `senderPhone`; `*`: each by itself, also whoever the provider takes where none is named; absent: all senders together",
+      ),
+    perSecond: z.number().positive().max(100_000).optional().describe("Evenly apart"),
+    perMinute: z.number().positive().max(6_000_000).optional().describe("Evenly apart"),
+    perDay: z.int().positive().max(1_000_000_000).optional(),
+    timeZone: z.string().refine(isTimeZone, NO_TIME_ZONE).optional().describe("Whose day it is, IANA; default UTC"),
+  })
+  .refine(
+    ({ perSecond, perMinute, perDay }) => (perSecond ?? perMinute ?? perDay) !== undefined,
+    "wants perSecond, perMinute or perDay",
+  );
+
+/** Limits of what hunts send; each that fits holds. */
+export const limitsSchema = z.array(limit).max(MAX_LIMITS);
+
+/** The same as a variable's text. */
+export const limitsVariable = z
+  .string()
+  .transform((text, context): unknown => {
+    try {
+      return JSON.parse(text);
+    } catch {
+      context.addIssue({ code: "custom", message: "is no JSON" });
+      return z.NEVER;
+    }
+  })
+  .pipe(limitsSchema);
+
+/**
+ * Of the limits that hold for what a sender sends, the one that lets the fewest through a second, and who shares it; what is
+ * allowed a day is not asked. undefined: none.
+ */
+export function tightestLimit(
+  limits: unknown,
+  kind: string | undefined,
+  sender: string | undefined,
+): { sender: string; perSecond: number } | undefined {
+  const known = limitsSchema.safeParse(limits).data ?? [];
+  const fits = known.filter(
+    (each) =>
+      (each.channel === undefined || each.channel === "*" || each.channel === kind) &&
+      (each.sender === undefined || each.sender === "*" || each.sender === sender),
+  );
+  return fits
+    .map(({ sender: of, perSecond = Infinity, perMinute = Infinity }) => ({
+      sender: of === undefined ? "all of them" : `from ${sender ?? "any"}`,
+      perSecond: Math.min(perSecond, perMinute / 60),
+    }))
+    .filter(({ perSecond }) => perSecond < Infinity)
+    .toSorted((a, b) => a.perSecond - b.perSecond)[0];
+}

@@ -1,0 +1,98 @@
+import { refusalOf, REFUSALS } from "../core/refusals.ts";
+import { route, type Route } from "../core/route.ts";
+import type { PreviewStore } from "../store/previews.ts";
+import type { Store } from "../store/store.ts";
+import { huntBody, type HuntBody } from "./body.ts";
+import type { ChannelDirectory } from "./contacts.ts";
+import { templatesOf } from "./content.ts";
+import { previewHunt, type PreviewDeps } from "./preview.ts";
+import { previewSchema } from "./preview.schema.ts";
+
+export interface PreviewRoutesDeps extends Omit<PreviewDeps, "previews"> {
+  store: Pick<Store, "accounts" | "templates"> & { readonly previews: PreviewStore };
+  definitions: ChannelDirectory;
+}
+
+export function previewRoutes({ store, definitions, ...deps }: PreviewRoutesDeps): Route[] {
+  const { schema: body, example: bodyExample, parse: parseBody } = huntBody(definitions, store, deps.clock);
+  const { 409: conflict, ...refusals } = REFUSALS;
+  const { idempotency_conflict: _, ...codes } = conflict?.codes ?? {};
+
+  /** As a hunt would be refused. */
+  const refuse = async ({ huntId, accountId, content }: HuntBody) => {
+    const account = await store.accounts.read(accountId);
+    if (!account) throw refusalOf("unknown_account", "/accountId");
+    if (account.status === "suspended") throw refusalOf("suspended_account", "/accountId");
+    const hunt = await store.previews.hunt(huntId);
+    if (hunt && hunt.accountId !== accountId) throw refusalOf("other_account", "/accountId");
+    if (hunt?.cancelled) throw refusalOf("cancelled_hunt", "/huntId");
+    for (const id of templatesOf(content)) {
+      if ((await store.templates.read(accountId, id))?.archivedAt) throw refusalOf("archived_template", "/templateId");
+    }
+    return account;
+  };
+
+  return [
+    route({
+      method: "post",
+      path: "/api/hunt/preview",
+      tag: "Hunts",
+      summary: "What a hunt would do, without doing it",
+      description:
+        "Takes what `POST /api/hunt/execute` takes, with the same faults, and writes nothing. What happens until the hunt is " +
+        "submitted can change it.",
+      body,
+      parseBody,
+      bodyExample,
+      responses: {
+        200: {
+          description: "What would be sent, to how many, and who would be skipped.",
+          schema: previewSchema,
+          example,
+        },
+        ...refusals,
+        409: { description: "It could not be submitted.", codes },
+      },
+      async handle({ body: given }) {
+        const hunt = given as unknown as HuntBody;
+        const account = await refuse(hunt);
+        return { status: 200, body: await previewHunt(hunt, account, { previews: store.previews, ...deps }) };
+      },
+    }),
+  ];
+}
+
+const example = {
+  huntId: "hunt_123",
+  accountId: "acc_456",
+  contacts: 2,
+  send: 1,
+  skipped: 1,
+  byChannel: {
+    sms: { send: 1, skipped: 1, standby: 0, segments: { total: 1, most: 1 }, credits: { needed: 1, available: 4200 } },
+  },
+  byVariant: {},
+  reasons: { missing_variable: 1 },
+  skips: [
+    {
+      adId: "ad_790",
+      channel: "sms",
+      recipientPhone: "+33*******79",
+      reason: "missing_variable",
+      detail: "name",
+    },
+  ],
+  samples: [
+    {
+      adId: "ad_789",
+      channel: "sms",
+      recipientPhone: "+33*******78",
+      variant: null,
+      text: "Bonjour Mme Martin, votre bien est-il libre ?",
+      segments: 1,
+    },
+  ],
+  startsAt: "2026-01-08T09:30:00.000Z",
+  endsAt: "2026-01-08T09:30:01.000Z",
+  etaSeconds: 1,
+};

@@ -1,0 +1,194 @@
+import type { Clock } from "../core/clock.ts";
+import { countryOf, maskPhone } from "../core/phone.ts";
+import type { Rules } from "../core/rules.ts";
+import type { StoredAccount } from "../store/accounts.ts";
+import type { Finding, PreviewStore } from "../store/previews.ts";
+import type { Chunk, PlannedMessage, Windows } from "../store/store.ts";
+import type { HuntBody } from "./body.ts";
+import { planChunk, type PlanChannels } from "./plan.ts";
+import { endOf, type Wave } from "./schedule.ts";
+import { withTimes } from "./timing.ts";
+import type { Preview, PreviewedChannel } from "./preview.schema.ts";
+
+export interface PreviewDeps {
+  previews: Pick<PreviewStore, "judge">;
+  channels: PlanChannels;
+  rules: Rules;
+  /** Who would send it, and how fast that one may, by the account's limits as well; undefined: nobody can tell. */
+  paceOf(
+    channel: string,
+    sender: string | undefined,
+    limits: unknown,
+  ): { sender: string; perSecond: number } | undefined;
+  clock: Clock;
+}
+
+/** Contacts planned between two turns of the event loop, and messages looked up in one call. */
+const SLICE = 100;
+const PAGE = 1000;
+/** Of each channel and variant. */
+const SAMPLES = 3;
+const MAX_SKIPS = 100;
+const WEEK_MS = 7 * 86_400_000;
+
+/** What would become of a hunt that was submitted now. Writes nothing. Rejects with `UnavailableError`. */
+export async function previewHunt(hunt: HuntBody, account: StoredAccount, deps: PreviewDeps): Promise<Preview> {
+  const { huntId, accountId, contacts } = hunt;
+  const now = deps.clock.now();
+  const expiresAt = hunt.expiresAt ?? new Date(now + WEEK_MS).toISOString();
+  const { policy, consentDeclared, defaultCountry } = account;
+  const { content, sendAt, windows } = hunt;
+  const own = { huntId, accountId, content, sendAt, windows, contacts: null };
+  const chunk: Chunk = { ...own, expiresAt, policy, consentDeclared, defaultCountry };
+  const sheet = createSheet(account);
+  const times = createTimes(chunk, account.limits, now, deps);
+
+  const judge = async (page: readonly PlannedMessage[]): Promise<void> => {
+    const findings = await deps.previews.judge(page);
+    page.forEach((message, i) => {
+      if (sheet.take(message, findings[i] ?? null)) times.take(message);
+    });
+  };
+  // One page is looked up while the next is planned; they are counted in their order.
+  let judging = Promise.resolve();
+  for (let from = 0; from < contacts.length; from += PAGE) {
+    const page: PlannedMessage[] = [];
+    for (let i = from; i < Math.min(from + PAGE, contacts.length); i += SLICE) {
+      const slice = contacts.slice(i, Math.min(i + SLICE, from + PAGE));
+      page.push(...withTimes(planChunk(chunk, slice, deps.channels, deps.rules), slice, chunk, () => undefined));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await judging;
+    judging = judge(page);
+    // Whatever it rejects with is thrown where it is awaited.
+    judging.catch(() => undefined);
+  }
+  await judging;
+  return { huntId, accountId, contacts: contacts.length, ...sheet.result(), ...times.result(Date.parse(expiresAt)) };
+}
+
+type Sheet = Omit<Preview, "huntId" | "accountId" | "contacts" | "startsAt" | "endsAt" | "etaSeconds">;
+
+/** Counts, in the order in which planning would. */
+function createSheet({ credits }: StoredAccount) {
+  const sheet: Sheet = { send: 0, skipped: 0, byChannel: {}, byVariant: {}, reasons: {}, skips: [], samples: [] };
+  const balances = new Map(credits.map(({ channel, balance }) => [channel, balance]));
+  const seen = new Set<string>();
+  const sampled = new Map<string, number>();
+
+  const channelOf = (name: string): PreviewedChannel =>
+    (sheet.byChannel[name] ??= {
+      send: 0,
+      skipped: 0,
+      standby: 0,
+      segments: null,
+      credits: balances.has(name) ? { needed: 0, available: balances.get(name) ?? 0 } : null,
+    });
+
+  const reasonOf = (
+    message: PlannedMessage,
+    finding: Finding | null,
+  ): { reason: string; detail: string | null } | undefined => {
+    const { skip, channel, recipient } = message;
+    if (finding?.reason === "planned") return { reason: "already_planned", detail: PLANNED };
+    if (finding?.reason === "erased") return { reason: "suppressed", detail: null };
+    if (skip !== undefined) return { reason: skip, detail: message.detail ?? null };
+    if (finding?.reason === "suppressed") return finding;
+    const key = `${channel} ${recipient}`;
+    if (seen.has(key) || finding?.reason === "duplicate") return { reason: "duplicate", detail: null };
+    seen.add(key);
+    if (finding) return finding;
+    const { credits: metered } = channelOf(channel);
+    if (metered && ++metered.needed > metered.available) return { reason: "no_credit", detail: null };
+    return undefined;
+  };
+
+  return {
+    /** Whether it would be sent. */
+    take(message: PlannedMessage, finding: Finding | null): boolean {
+      const { channel: name, variant, adId, recipient, content } = message;
+      const channel = channelOf(name);
+      const reason = reasonOf(message, finding);
+      const which = reason ? "skipped" : "send";
+      sheet[which] += 1;
+      channel[which] += 1;
+      if (variant !== undefined) (sheet.byVariant[variant] ??= { send: 0, skipped: 0 })[which] += 1;
+      const who = { adId: adId ?? "", channel: name, recipientPhone: maskPhone(recipient) };
+      if (reason) {
+        sheet.reasons[reason.reason] = (sheet.reasons[reason.reason] ?? 0) + 1;
+        if (sheet.skips.length < MAX_SKIPS) sheet.skips.push({ ...who, ...reason });
+        return false;
+      }
+      for (let { next } = message; next; { next } = next) channelOf(next.channel).standby += 1;
+      const { segments, ...said } = content as Record<string, unknown>;
+      const count = typeof segments === "number" ? segments : null;
+      if (count !== null) {
+        const { total = 0, most = 0 } = channel.segments ?? {};
+        channel.segments = { total: total + count, most: Math.max(most, count) };
+      }
+      const key = JSON.stringify([name, variant]);
+      const samples = sampled.get(key) ?? 0;
+      if (samples < SAMPLES) {
+        sampled.set(key, samples + 1);
+        sheet.samples.push({ ...who, variant: variant ?? null, text: textIn(said), segments: count });
+      }
+      return true;
+    },
+    result: () => sheet,
+  };
+}
+
+const PLANNED = "The hunt has this adId on this channel already.";
+
+function textIn({ text, caption, question }: Record<string, unknown>): string | null {
+  const said = text ?? caption ?? question;
+  return typeof said === "string" ? said : null;
+}
+
+type Times = Pick<Preview, "startsAt" | "endsAt" | "etaSeconds">;
+
+/** When they would be sent: messages of one sender wait for one another, and all for their hours. */
+function createTimes(
+  { policy, windows: given }: Chunk,
+  limits: unknown,
+  now: number,
+  { channels, rules, paceOf }: PreviewDeps,
+) {
+  const windows = given ?? undefined;
+  const waves = new Map<string, Wave>();
+  let startsInMs = Infinity;
+  let known = true;
+  return {
+    take({ channel, recipient, sender, sendAt }: PlannedMessage): void {
+      const kind = channels.get(channel)?.channel.queue ?? "sms";
+      const notBefore = sendAt === undefined ? -Infinity : Date.parse(sendAt);
+      const opensInMs = (at: number): number | undefined => {
+        const from = Math.max(at, notBefore);
+        const ruling = rules({ policy, consent: undefined, recipient, kind, at: from, windows });
+        return ruling.skip ? undefined : from - at + (ruling.opensInMs ?? 0);
+      };
+      const opens = opensInMs(now) ?? Infinity;
+      startsInMs = Math.min(startsInMs, opens);
+      const pace = paceOf(channel, sender, limits);
+      if (!pace) {
+        known = false;
+        return;
+      }
+      const key = JSON.stringify([kind, pace.sender, opens, countryOf(recipient)]);
+      const wave = waves.get(key);
+      if (wave) wave.count += 1;
+      else waves.set(key, { ...pace, sender: `${kind} ${pace.sender}`, count: 1, opensInMs });
+    },
+    result(expiresAt: number): Times {
+      if (startsInMs === Infinity) return { startsAt: null, endsAt: null, etaSeconds: null };
+      const startsAt = new Date(now + startsInMs).toISOString();
+      const end = windows?.spread ? spreadUntil(windows) : known ? endOf(now, [...waves.values()]) : undefined;
+      if (end === undefined) return { startsAt, endsAt: null, etaSeconds: null };
+      const endsAt = Math.max(now, Math.min(end, expiresAt));
+      return { startsAt, endsAt: new Date(endsAt).toISOString(), etaSeconds: Math.ceil((endsAt - now) / 1000) };
+    },
+  };
+}
+
+/** Without an end of its own it depends on when its windows are open, and on its senders. */
+const spreadUntil = ({ until }: Windows): number | undefined => (until === undefined ? undefined : Date.parse(until));

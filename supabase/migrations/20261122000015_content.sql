@@ -1,0 +1,759 @@
+-- What a hunt says: templates with their versions, variants, and who is tried over the next channel, and when.
+
+-- The account's own texts. version: the newest.
+create table templates (
+  id uuid primary key,
+  account_id text not null references accounts (id),
+  name text not null,
+  -- null: for every channel that carries a text.
+  channel text,
+  version integer not null default 1,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  -- No further hunt may use it. Those that were accepted have its text.
+  archived_at timestamptz
+);
+create index templates_account on templates (account_id, created_at, id);
+
+create table template_versions (
+  template_id uuid not null references templates (id),
+  version integer not null,
+  text text not null,
+  created_at timestamptz not null default now(),
+  primary key (template_id, version)
+);
+
+-- What a submission says to contacts without a message of their own, with the texts of its templates as they were then.
+alter table hunt_submissions add column content jsonb;
+
+alter table messages add column variant text;
+
+-- When the ledger was last found to be a restored backup: of messages from before nobody knows what has followed them.
+alter table epoch add column adopted_at timestamptz;
+
+-- Messages that were sent, and after which their contact is tried over the next channel unless they are delivered before.
+create table fallbacks (
+  message_id uuid primary key,
+  due_at timestamptz not null
+);
+create index fallbacks_due on fallbacks (due_at);
+
+do $$
+declare
+  t text;
+begin
+  foreach t in array array['templates', 'template_versions', 'fallbacks'] loop
+    execute format('alter table public.%I enable row level security', t);
+    execute format('revoke all on public.%I from anon, authenticated', t);
+    execute format('grant all on public.%I to service_role', t);
+  end loop;
+end
+$$;
+
+-- As before, with the variant.
+create or replace function insert_messages(p_rows jsonb) returns void
+language plpgsql
+set search_path = public
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+begin
+  -- An erasure waits until what is being written is there to be erased.
+  perform pg_advisory_xact_lock_shared(20261122, 4);
+
+  -- One planner at a time for each metered (account, channel), in one order, so that balances stay exact.
+  perform 1 from credits c
+  where (c.account_id, c.channel) in (
+    select r.account_id, r.channel from jsonb_to_recordset(p_rows) as r (account_id text, channel text)
+  )
+  order by c.account_id, c.channel
+  for update;
+
+  with input as (
+    -- n is the place in the input: who comes first is sent to, and funded, first.
+    select r.*
+    from rows from (jsonb_to_recordset(p_rows) as (
+      id uuid, account_id text, hunt_id text, ad_id text, copy integer, channel text, queue text, recipient text,
+      sender text, content jsonb, priority integer, expires_at timestamptz, skip text, detail text, next jsonb, recipient_hash text,
+      category text, caps jsonb, variant text
+    )) with ordinality as r (
+      id, account_id, hunt_id, ad_id, copy, channel, queue, recipient,
+      sender, content, priority, expires_at, skip, detail, next, recipient_hash, category, caps, variant, n
+    )
+    where not exists (select 1 from messages m where m.id = r.id)
+  ),
+  known as (
+    select i.*, exists (select 1 from suppressions s where s.phone = i.recipient_hash) as erased,
+      exists (select 1 from hunts h where h.id = i.hunt_id and h.cancelled_at is not null) as cancelled
+    from input i
+  ),
+  judged as (
+    select i.*, case
+      when i.cancelled then 'cancelled'
+      when i.erased then 'suppressed'
+      when i.skip is not null then i.skip
+      when exists (
+        select 1 from suppressions s
+        where s.phone = i.recipient and (s.account_id is null or s.account_id = i.account_id)
+      ) then 'suppressed'
+      when i.hunt_id is not null and (
+        row_number() over (
+          partition by i.hunt_id, i.channel, i.recipient, i.skip is null,
+            case when i.hunt_id is null then i.id end
+          order by i.n
+        ) > 1
+        or exists (
+          select 1 from messages m
+          where m.hunt_id = i.hunt_id and m.channel = i.channel and m.recipient = i.recipient and m.status <> 'skipped'
+        )
+      ) then 'duplicate'
+      when jsonb_array_length(i.caps) > 0 and full_cap(i.account_id, i.recipient, i.id, i.caps) is not null
+        then 'frequency_cap'
+    end as reason
+    from known i
+  ),
+  funded as (
+    select j.*, c.balance is not null as metered,
+      j.reason is null and c.balance is not null
+        and count(*) filter (where j.reason is null) over (
+          partition by j.account_id, j.channel order by j.n
+        ) > c.balance as unfunded
+    from judged j
+    left join credits c on c.account_id = j.account_id and c.channel = j.channel
+  ),
+  inserted as (
+    insert into messages (
+      id, account_id, hunt_id, ad_id, copy, channel, queue, recipient, sender, content, priority, expires_at,
+      status, code, detail, next, credit, settled_at, recipient_hash, category, variant
+    )
+    select f.id, f.account_id, f.hunt_id, f.ad_id, coalesce(f.copy, 0), f.channel, f.queue,
+      case when f.erased then 'erased' else f.recipient end, f.sender,
+      case when f.erased then '{}' else f.content end, coalesce(f.priority, 0), coalesce(f.expires_at, now() + interval '7 days'),
+      case when f.reason = 'cancelled' then 'cancelled' when f.reason is not null or f.unfunded then 'skipped' else 'queued' end,
+      case when f.unfunded then 'no_credit' else nullif(f.reason, 'cancelled') end,
+      case
+        when f.erased then null
+        when f.reason = 'frequency_cap' then full_cap(f.account_id, f.recipient, f.id, f.caps)
+        else f.detail
+      end,
+      case when not f.erased then f.next end,
+      case when f.reason is null and f.metered and not f.unfunded then 'reserved' else 'none' end,
+      case when f.reason is not null or f.unfunded then now() end,
+      case when not f.erased then f.recipient_hash end, f.category, f.variant
+    from funded f
+    order by f.n
+    on conflict do nothing
+    returning id, seq, account_id, hunt_id, ad_id, channel, queue, recipient, sender, status, code, credit
+  ),
+  reserved as (
+    update credits c set balance = c.balance - x.n, reserved = c.reserved + x.n
+    from (
+      select account_id, channel, count(*) as n from inserted where credit = 'reserved' group by account_id, channel
+    ) x
+    where c.account_id = x.account_id and c.channel = x.channel
+  ),
+  erased as (
+    -- Whoever brought it may put a job with all of it into a queue.
+    insert into erasures (message_id, queue) select id, queue from inserted where recipient = 'erased'
+  ),
+  skipped as (
+    insert into message_events (message_id, kind, code) select id, status, code from inserted where status in ('skipped', 'cancelled')
+  ),
+  flowing as (
+    -- In one order, so that two writers never wait for each other in a circle.
+    insert into flows as f (hunt_id, queue, sender, weight, tag, fed_seq, last_seq)
+    select i.hunt_id, i.queue, coalesce(i.sender, ''), priority_weight(h.priority), 0, min(i.seq) - 1, max(i.seq)
+    from inserted i join hunts h on h.id = i.hunt_id
+    where i.status = 'queued'
+    group by i.hunt_id, i.queue, coalesce(i.sender, ''), h.priority
+    order by 1, 2, 3
+    on conflict (hunt_id, queue, sender) do update set last_seq = greatest(f.last_seq, excluded.last_seq)
+  )
+  insert into leads (account_id, ad_id, phone, hunt_id)
+  select account_id, ad_id, nullif(recipient, 'erased'), hunt_id from inserted where account_id is not null and ad_id is not null
+  on conflict (account_id, ad_id) do nothing;
+end
+$$;
+
+-- These messages have not reached their contacts, provably: each contact is tried over the next channel, if there is one, once.
+-- Not who has written back meanwhile, not in a hunt that was cancelled, and not from before a restored backup, after which
+-- the next one may have been sent already. The first message is then not sent again, not even by hand.
+create function move_on(p_ids uuid[]) returns void
+language plpgsql
+set search_path = public
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_next jsonb;
+begin
+  select jsonb_agg(m.next order by m.seq) into v_next
+  from unnest(p_ids) as u (id)
+  -- offset 0: by the key.
+  cross join lateral (select m.* from messages m where m.id = u.id offset 0) m
+  left join hunts h on h.id = m.hunt_id
+  where m.next is not null and h.cancelled_at is null
+    and m.created_at > coalesce((select adopted_at from epoch), '-infinity')
+    and not exists (
+      select 1 from replies r
+      where r.phone = m.recipient and r.account_id is not distinct from m.account_id and r.at >= m.created_at
+    );
+  update messages m set next = null, retryable = false where m.id = any (p_ids) and m.next is not null;
+  if v_next is not null then
+    perform insert_messages(v_next);
+  end if;
+end
+$$;
+
+create function set_fallback() returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+  insert into public.fallbacks (message_id, due_at)
+  values (new.id, now() + make_interval(secs => (new.next ->> 'afterSeconds')::integer))
+  on conflict do nothing;
+  return null;
+end
+$$;
+
+-- However it came to be sent: by its outcome, by a receipt, or because a person says so.
+create trigger messages_fallback after update of status on messages
+for each row when (new.status = 'sent' and old.status <> 'sent' and new.next ->> 'afterSeconds' is not null)
+execute function set_fallback();
+
+-- Goes on with at most p_limit contacts whose time is up; answers how many were looked at.
+create function continue_fallbacks(p_limit integer) returns integer
+language plpgsql
+set search_path = public
+set enable_seqscan = off
+as $$
+declare
+  v_ids uuid[];
+  v_n integer;
+begin
+  with due as (
+    delete from fallbacks f where f.message_id in (
+      select d.message_id from fallbacks d where d.due_at <= now() order by d.due_at limit p_limit for update skip locked
+    )
+    returning f.message_id
+  )
+  select array_agg(message_id), count(*) into v_ids, v_n from due;
+  select array_agg(x.id) into v_ids from (
+    select m.id from messages m where m.id = any (v_ids) and m.status = 'sent' order by m.id for update
+  ) x;
+  if v_ids is not null then
+    perform move_on(v_ids);
+  end if;
+  return v_n;
+end
+$$;
+
+-- As before; whoever was refused by the provider for good (refused) is tried over the next channel, as who was skipped.
+create or replace function record_outcomes(p_items jsonb) returns setof uuid
+language plpgsql
+set search_path = public
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+#variable_conflict use_column
+declare
+  v_applied jsonb;
+  v_credits jsonb;
+  v_receipts jsonb;
+  v_moving uuid[];
+begin
+  perform 1 from messages m
+  where m.id in (select r.id from jsonb_to_recordset(p_items) as r (id uuid))
+  order by m.id for update;
+
+  with items as (
+    select * from jsonb_to_recordset(p_items) as r (
+      id uuid, attempt_id uuid, claim uuid, result text, code text, detail text, provider text,
+      provider_message_id text, suppress boolean, hold_ms integer, refused boolean
+    )
+  ),
+  judged as (
+    select i.*, m.provider as known_provider, m.attempts, m.account_id,
+      -- Reconciling found a provider's message that is another one's here: it proves nothing about this one.
+      i.claim is not null and i.result = 'sent' and exists (
+        select 1 from messages o
+        where o.provider = m.provider and o.provider_message_id = i.provider_message_id and o.id <> i.id
+      ) as taken
+    from items i join messages m on m.id = i.id
+  ),
+  believable as (
+    select j.id, j.attempt_id, j.claim, j.suppress, j.hold_ms, j.detail, j.refused,
+      coalesce(j.provider, j.known_provider) as provider,
+      case
+        when j.taken or j.result = 'unknown' then
+          case when a.resend_unknown and j.attempts < 2 then 'not_sent' else 'unknown' end
+        else j.result
+      end as result,
+      case when j.taken then 'ambiguous' else j.code end as code,
+      case when not j.taken then j.provider_message_id end as provider_message_id
+    from judged j
+    left join accounts a on a.id = j.account_id
+  ),
+  applicable as (
+    -- One for each message, or a result that two workers report at once would move credits twice.
+    select distinct on (i.id) i.*, m.credit, m.account_id, m.channel, m.ad_id, m.recipient, m.next
+    from believable i join messages m on m.id = i.id
+    where case
+      when i.attempt_id is null then m.status = 'queued' and i.result in ('failed', 'skipped')
+      -- An accepted attempt is a fact, whoever reports it and however late; queued: the ledger has forgotten it.
+      when i.result = 'sent' then m.status = 'queued'
+        or (m.attempt_id = i.attempt_id and m.status in ('sending', 'unknown'))
+      -- So is an attempt of which nobody knows, unless the ledger knows it and has the message queued again since.
+      when i.result = 'unknown' and m.status = 'queued' then not exists (
+        select 1 from message_events e where e.message_id = i.id and e.attempt_id = i.attempt_id
+      )
+      else m.attempt_id = i.attempt_id and m.status = 'sending' and m.claim is not distinct from i.claim
+    end
+    order by i.id, i.result <> 'sent'
+  ),
+  updated as (
+    update messages m set
+      status = case a.result when 'not_sent' then 'queued' when 'ambiguous' then 'sending' else a.result end,
+      code = a.code, detail = a.detail, provider = a.provider,
+      provider_message_id = coalesce(a.provider_message_id, m.provider_message_id),
+      retryable = a.result = 'failed',
+      attempt_id = case a.result when 'not_sent' then null else m.attempt_id end,
+      claim = null,
+      held_until = case a.result
+        when 'not_sent' then null
+        when 'ambiguous' then now() + make_interval(secs => a.hold_ms / 1000.0)
+        else m.held_until
+      end,
+      credit = case
+        when m.credit <> 'reserved' then m.credit
+        when a.result = 'sent' then 'spent'
+        when a.result in ('failed', 'skipped') then 'released'
+        else m.credit
+      end,
+      sent_at = case a.result when 'sent' then now() else m.sent_at end,
+      settled_at = case when a.result in ('not_sent', 'ambiguous') then null else now() end,
+      updated_at = now()
+    from applicable a where m.id = a.id
+  ),
+  events as (
+    insert into message_events (message_id, kind, code, attempt_id)
+    select a.id, case a.result when 'not_sent' then 'retry' else a.result end, a.code, a.attempt_id from applicable a
+  ),
+  contacted as (
+    update leads l set stage = 'contacted', contacted_at = coalesce(l.contacted_at, now()), updated_at = now()
+    from (select distinct account_id, ad_id from applicable where result = 'sent' and ad_id is not null) a
+    where l.account_id = a.account_id and l.ad_id = a.ad_id and l.stage = 'new'
+  ),
+  suppressed as (
+    insert into suppressions (account_id, phone, reason, message_id)
+    select a.account_id, a.recipient, 'carrier', a.id from applicable a where a.suppress
+    on conflict do nothing
+  )
+  select
+    jsonb_agg(jsonb_build_object('id', a.id, 'provider', a.provider, 'provider_message_id', a.provider_message_id)),
+    jsonb_agg(jsonb_build_object(
+      'account_id', a.account_id, 'channel', a.channel,
+      'spent', case a.result when 'sent' then 1 else 0 end, 'released', case when a.result in ('failed', 'skipped') then 1 else 0 end
+    )) filter (where a.credit = 'reserved' and a.result in ('sent', 'failed', 'skipped')),
+    array_agg(a.id) filter (where a.next is not null and (a.result = 'skipped' or (a.result = 'failed' and a.refused)))
+  into v_applied, v_credits, v_moving
+  from applicable a;
+  if v_credits is not null then
+    perform settle_credits(v_credits);
+  end if;
+
+  if v_applied is null then
+    return;
+  end if;
+  if v_moving is not null then
+    perform move_on(v_moving);
+  end if;
+
+  -- Receipts that were faster than this call.
+  with early as (
+    delete from pending_receipts p
+    using jsonb_to_recordset(v_applied) as a (provider text, provider_message_id text)
+    where p.provider = a.provider and p.provider_message_id = a.provider_message_id
+    returning p.*
+  )
+  select jsonb_agg(to_jsonb(e)) into v_receipts from early e;
+  if v_receipts is not null then
+    perform record_receipts(v_receipts);
+  end if;
+
+  return query select a.id from jsonb_to_recordset(v_applied) as a (id uuid);
+end
+$$;
+
+-- As before; who has provably not got it is tried over the next channel.
+create or replace function record_receipts(p_items jsonb) returns void
+language plpgsql
+set search_path = public
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+#variable_conflict use_column
+declare
+  v_accepted jsonb;
+  v_credits jsonb;
+  v_moving uuid[];
+begin
+  perform 1 from messages m
+  where m.id in (
+    select o.id from jsonb_to_recordset(p_items) as r (provider text, provider_message_id text)
+    join messages o on o.provider = r.provider and o.provider_message_id = r.provider_message_id
+    union
+    select r.message_id from jsonb_to_recordset(p_items) as r (message_id uuid)
+  )
+  order by m.id for update;
+
+  select jsonb_agg(distinct jsonb_build_object(
+    'id', m.id, 'attempt_id', m.attempt_id, 'result', 'sent',
+    'provider', r.provider, 'provider_message_id', r.provider_message_id
+  )) into v_accepted
+  from jsonb_to_recordset(p_items) as r (provider text, provider_message_id text, message_id uuid, attempt_id uuid)
+  -- offset 0: by the key, not through the index of everything that is open.
+  cross join lateral (select m.* from messages m where m.id = r.message_id offset 0) m
+  where m.attempt_id = r.attempt_id and m.provider = r.provider and m.status in ('sending', 'unknown')
+    and not exists (select 1 from messages o where o.provider_message_id = r.provider_message_id and o.id <> m.id);
+  if v_accepted is not null then
+    perform record_outcomes(v_accepted);
+  end if;
+
+  with items as (
+    select provider, provider_message_id, max(code) as code,
+      min(at) filter (where status in ('delivered', 'read')) as delivered_at,
+      min(at) filter (where status = 'read') as read_at,
+      min(at) as at,
+      (array['sent', 'failed', 'delivered', 'read'])[
+        max(array_position(array['sent', 'failed', 'delivered', 'read'], status))
+      ] as status,
+      -- There is no max(uuid); all of one provider's message are about one attempt.
+      max(message_id::text)::uuid as message_id, max(attempt_id::text)::uuid as attempt_id,
+      bool_or(suppress) as suppress, max(segments) as segments, max(price) as price, max(currency) as currency
+    from jsonb_to_recordset(p_items) as r (
+      provider text, provider_message_id text, status text, code text, at timestamptz, message_id uuid, attempt_id uuid,
+      suppress boolean, segments integer, price numeric, currency text
+    )
+    group by provider, provider_message_id
+  ),
+  known as (
+    select i.*, m.id, m.account_id, m.channel, m.credit, m.recipient, m.next is not null as goes_on,
+      m.status <> i.status and m.status in ('sent', 'delivered', 'unknown')
+        and message_may_become(m.status, i.status, false) as moves
+    from items i
+    join messages m on m.provider = i.provider and m.provider_message_id = i.provider_message_id
+  ),
+  updated as (
+    update messages m set
+      status = case when k.moves then k.status else m.status end,
+      code = case when not k.moves then m.code when k.status = 'failed' then k.code end,
+      detail = case
+        when not k.moves then m.detail
+        when k.status = 'failed' then 'The provider accepted it and reported later that it was not delivered.'
+      end,
+      sent_at = case when k.moves then coalesce(m.sent_at, k.at) else m.sent_at end,
+      delivered_at = case when k.moves then coalesce(m.delivered_at, k.delivered_at) else m.delivered_at end,
+      read_at = case when k.moves then coalesce(m.read_at, k.read_at) else m.read_at end,
+      retryable = m.retryable and not k.moves,
+      -- Still reserved: its fate was unknown until this receipt proved that it was accepted.
+      credit = case when k.moves and m.credit = 'reserved' then 'spent' else m.credit end,
+      provider_segments = coalesce(k.segments, m.provider_segments),
+      price = coalesce(k.price, m.price),
+      currency = coalesce(k.currency, m.currency),
+      updated_at = now()
+    from known k
+    where m.id = k.id and (
+      k.moves or coalesce(k.segments, m.provider_segments) is distinct from m.provider_segments
+      or coalesce(k.price, m.price) is distinct from m.price
+    )
+  ),
+  events as (
+    insert into message_events (message_id, kind, code, at) select id, status, code, at from known where moves
+  ),
+  suppressed as (
+    insert into suppressions (account_id, phone, reason, message_id)
+    select k.account_id, k.recipient, 'carrier', k.id from known k where k.suppress
+    on conflict do nothing
+  ),
+  early as (
+    insert into pending_receipts (
+      provider, provider_message_id, status, code, at, message_id, attempt_id, suppress, segments, price, currency
+    )
+    select i.provider, i.provider_message_id, i.status, i.code, i.at, i.message_id, i.attempt_id, i.suppress,
+      i.segments, i.price, i.currency
+    from items i
+    where not exists (
+      select 1 from messages m where m.provider = i.provider and m.provider_message_id = i.provider_message_id
+    )
+    on conflict do nothing
+  )
+  select
+    jsonb_agg(jsonb_build_object(
+      'account_id', k.account_id, 'channel', k.channel, 'spent', 1, 'released', 0
+    )) filter (where k.credit = 'reserved'),
+    array_agg(k.id) filter (where k.status = 'failed' and k.goes_on)
+  into v_credits, v_moving
+  from known k where k.moves;
+  if v_credits is not null then
+    perform settle_credits(v_credits);
+  end if;
+  if v_moving is not null then
+    perform move_on(v_moving);
+  end if;
+end
+$$;
+
+-- As before, and notes when.
+create or replace function adopt_epoch(p_epoch bigint) returns integer
+language plpgsql
+set search_path = public
+as $$
+declare
+  v_doubted integer;
+begin
+  perform 1 from epoch where value + 1 < p_epoch for update;
+  if not found then
+    return null;
+  end if;
+  update hunt_submissions set suspect = true where planned_at is null;
+  select count(doubt(m.id))::integer into v_doubted from messages m
+  where m.settled_at is null and m.status in ('queued', 'sending');
+  update epoch set value = p_epoch + 1, adopted_at = now();
+  return v_doubted;
+end
+$$;
+
+-- As before, with counts by variant.
+create or replace function hunt_status(p_job_id uuid) returns jsonb
+language plpgsql stable
+set search_path = public
+as $$
+declare
+  v_hunt hunts;
+  v_pending jsonb;
+  v_channels jsonb;
+  v_times jsonb;
+  v_variants jsonb := '{}';
+begin
+  select h.* into v_hunt from hunt_submissions s join hunts h on h.id = s.hunt_id where s.job_id = p_job_id;
+  if not found then
+    return null;
+  end if;
+  select coalesce(jsonb_object_agg(channel, n), '{}') into v_pending
+  from (
+    select x.contact ->> 'channel' as channel, count(*) as n
+    from hunt_submissions s
+    join hunt_chunks c on c.job_id = s.job_id and c.planned_at is null
+    cross join jsonb_array_elements(c.contacts) as x (contact)
+    where s.hunt_id = v_hunt.id
+    group by 1
+  ) p;
+  select coalesce(jsonb_object_agg(channel, counts), '{}') into v_channels
+  from (
+    select channel, jsonb_object_agg(status, n) as counts
+    from (select channel, status, count(*) as n from messages where hunt_id = v_hunt.id group by 1, 2) g
+    group by channel
+  ) g;
+  if exists (
+    select 1 from hunt_submissions s where s.hunt_id = v_hunt.id and jsonb_path_exists(s.content, '$.variants[*].name')
+  ) then
+    select coalesce(jsonb_object_agg(variant, counts || jsonb_build_object('replied', replied)), '{}') into v_variants
+    from (
+      select variant, jsonb_object_agg(status, n) as counts, sum(replied) as replied
+      from (
+        select m.variant, m.status, count(*) as n,
+          count(*) filter (where exists (select 1 from replies r where r.message_id = m.id)) as replied
+        from messages m where m.hunt_id = v_hunt.id and m.variant is not null group by 1, 2
+      ) g
+      group by variant
+    ) g;
+  end if;
+  select jsonb_build_object(
+    'startedAt', min(coalesce(attempt_started_at, sent_at)),
+    'lastSettledAt', max(settled_at),
+    'attempted', count(*) filter (where attempts > 0 and settled_at is not null)
+  ) into v_times from messages where hunt_id = v_hunt.id;
+  return v_times || jsonb_build_object(
+    'huntId', v_hunt.id, 'accountId', v_hunt.account_id, 'createdAt', v_hunt.created_at, 'now', now(),
+    'pausedAt', v_hunt.paused_at, 'cancelledAt', v_hunt.cancelled_at,
+    'pending', v_pending, 'channels', v_channels, 'variants', v_variants
+  );
+end
+$$;
+
+-- As before, with the hunt's content; a template that was archived is not used.
+-- p_hunt: {"id", "account_id", "priority", "expires_at", "content", "template_ids"}.
+create or replace function accept_hunt(
+  p_hunt jsonb, p_job_id uuid, p_contacts integer, p_chunks jsonb, p_idempotency jsonb, p_response jsonb
+) returns jsonb
+language plpgsql
+set search_path = public
+as $$
+declare
+  v_answer jsonb := idempotency_seen(p_idempotency);
+  v_refusal text;
+  v_hunt hunts;
+begin
+  if v_answer is not null then
+    return v_answer;
+  end if;
+  v_refusal := account_refusal(p_hunt ->> 'account_id');
+  if v_refusal is not null then
+    return jsonb_build_object('result', v_refusal);
+  end if;
+  insert into hunts (id, account_id, priority, expires_at)
+  values (
+    p_hunt ->> 'id', p_hunt ->> 'account_id', coalesce(p_hunt ->> 'priority', 'normal'),
+    coalesce((p_hunt ->> 'expires_at')::timestamptz, now() + interval '7 days')
+  )
+  on conflict (id) do nothing;
+  select * into v_hunt from hunts where id = p_hunt ->> 'id';
+  if v_hunt.account_id <> p_hunt ->> 'account_id' then
+    return jsonb_build_object('result', 'other_account');
+  end if;
+  if v_hunt.cancelled_at is not null then
+    return jsonb_build_object('result', 'cancelled_hunt');
+  end if;
+  -- Whoever said the same before has had their answer above: what was accepted goes on.
+  if exists (
+    select 1 from templates t
+    where t.id in (select value::uuid from jsonb_array_elements_text(p_hunt -> 'template_ids')) and t.archived_at is not null
+    for share
+  ) then
+    return jsonb_build_object('result', 'archived_template');
+  end if;
+  v_answer := idempotency_take(p_idempotency, p_response);
+  if v_answer is not null then
+    return v_answer;
+  end if;
+  perform stage_chunks(p_job_id, p_chunks);
+  insert into hunt_submissions (job_id, hunt_id, contacts, content)
+  values (p_job_id, p_hunt ->> 'id', p_contacts, nullif(p_hunt -> 'content', 'null'))
+  on conflict do nothing;
+  return jsonb_build_object('result', 'accepted', 'response', p_response);
+end
+$$;
+
+-- As before, with the submission's content.
+create or replace function read_chunk(p_job_id uuid, p_no integer) returns jsonb
+language sql stable
+set search_path = public
+as $$
+  select jsonb_build_object(
+    'huntId', h.id, 'accountId', h.account_id, 'priority', h.priority, 'expiresAt', h.expires_at,
+    'defaultCountry', a.default_country, 'policy', a.policy,
+    'consentDeclared', a.consent_declared, 'contacts', c.contacts, 'content', s.content
+  )
+  from hunt_submissions s
+  join hunts h on h.id = s.hunt_id
+  join accounts a on a.id = h.account_id
+  join hunt_chunks c on c.job_id = s.job_id and c.no = p_no
+  where s.job_id = p_job_id
+$$;
+
+-- Makes a template, or, where p_template has an "id" that is the account's, its next version; the same again changes nothing.
+-- p_template: {"id", "new_id", "name", "channel", "text"}. Answers {"result": "done" | "replay" | "conflict" |
+-- "unknown_account" | "missing", "response": {"templateId", "version"}}.
+create function put_template(p_account_id text, p_template jsonb, p_idempotency jsonb) returns jsonb
+language plpgsql
+set search_path = public
+as $$
+declare
+  v_answer jsonb := idempotency_seen(p_idempotency);
+  v_response jsonb;
+  v_template templates;
+begin
+  if v_answer is not null then
+    return v_answer;
+  end if;
+  if not exists (select 1 from accounts where id = p_account_id) then
+    return jsonb_build_object('result', 'unknown_account');
+  end if;
+  if p_template ->> 'id' is null then
+    insert into templates (id, account_id, name, channel)
+    values ((p_template ->> 'new_id')::uuid, p_account_id, p_template ->> 'name', p_template ->> 'channel')
+    returning * into v_template;
+  else
+    select * into v_template from templates
+    where id = (p_template ->> 'id')::uuid and account_id = p_account_id and archived_at is null for update;
+    if not found then
+      return jsonb_build_object('result', 'missing');
+    end if;
+    update templates t set
+      name = p_template ->> 'name', channel = p_template ->> 'channel', updated_at = now(),
+      version = version + case when exists (
+        select 1 from template_versions v
+        where v.template_id = t.id and v.version = t.version and v.text = p_template ->> 'text'
+      ) then 0 else 1 end
+    where id = v_template.id returning * into v_template;
+  end if;
+  v_response := jsonb_build_object('templateId', v_template.id, 'version', v_template.version);
+  v_answer := idempotency_take(p_idempotency, v_response);
+  if v_answer is not null then
+    -- The same request won the race: undo everything.
+    raise exception 'idempotency key taken meanwhile' using errcode = 'serialization_failure';
+  end if;
+  insert into template_versions (template_id, version, text)
+  values (v_template.id, v_template.version, p_template ->> 'text')
+  on conflict do nothing;
+  return jsonb_build_object('result', 'done', 'response', v_response);
+end
+$$;
+
+-- What planning would find about these messages, without writing anything: [{"id", "account_id", "hunt_id", "channel",
+-- "recipient", "recipient_hash", "caps"}] → for each in its order null or {"reason", "detail"}. planned: the hunt has it; erased:
+-- so was the person.
+create function preview_messages(p_rows jsonb) returns jsonb
+language sql stable
+set search_path = public
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+  select coalesce(jsonb_agg(
+    case when j.reason is not null then jsonb_build_object('reason', j.reason, 'detail', case j.reason
+      when 'frequency_cap' then full_cap(j.account_id, j.recipient, j.id, j.caps)
+    end) end
+    order by j.n
+  ), '[]')
+  from (
+    select r.*, case
+      when exists (select 1 from messages m where m.id = r.id) then 'planned'
+      when exists (select 1 from suppressions s where s.phone = r.recipient_hash) then 'erased'
+      when exists (
+        select 1 from suppressions s
+        where s.phone = r.recipient and (s.account_id is null or s.account_id = r.account_id)
+      ) then 'suppressed'
+      when exists (
+        select 1 from messages m
+        where m.hunt_id = r.hunt_id and m.channel = r.channel and m.recipient = r.recipient and m.status <> 'skipped'
+      ) then 'duplicate'
+      when jsonb_array_length(r.caps) > 0 and full_cap(r.account_id, r.recipient, r.id, r.caps) is not null
+        then 'frequency_cap'
+    end as reason
+    from rows from (jsonb_to_recordset(p_rows) as (
+      id uuid, account_id text, hunt_id text, channel text, recipient text, recipient_hash text, caps jsonb
+    )) with ordinality as r (id, account_id, hunt_id, channel, recipient, recipient_hash, caps, n)
+  ) j
+$$;
+
+do $$
+declare
+  f regprocedure;
+begin
+  for f in
+    select p.oid::regprocedure from pg_proc p
+    where p.pronamespace = 'public'::regnamespace
+      and p.proname in ('move_on', 'set_fallback', 'continue_fallbacks', 'put_template', 'preview_messages')
+  loop
+    execute format('revoke all on function %s from public, anon, authenticated', f);
+    execute format('grant execute on function %s to service_role', f);
+  end loop;
+end
+$$;

@@ -1,0 +1,101 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Redis } from "ioredis";
+import { inject } from "vitest";
+import { freePort } from "../../dev/stack/ports.ts";
+import { launch, untilReady } from "../../dev/stack/processes.ts";
+import { findRedis, redisAnswers } from "../../dev/stack/redis.ts";
+import { until } from "./ledger.ts";
+
+export interface RedisGroup extends AsyncDisposable {
+  url: string;
+  /** All keys, from each of its nodes. */
+  keys(): Promise<string[][]>;
+}
+
+async function server(
+  resources: AsyncDisposableStack,
+  port: number,
+  directory: string,
+  args: string[],
+): Promise<Redis> {
+  const program = findRedis(undefined);
+  if (!program) throw new Error("there is no redis-server");
+  mkdirSync(directory);
+  const { run } = inject("stack");
+  const logFile = join(directory, "redis.log");
+  const child = await launch({ name: "redis-of-a-group", ...program, args, logFile, run, cwd: directory });
+  resources.defer(() => child.stop());
+  await untilReady(child, () => redisAnswers(`redis://127.0.0.1:${port}`), new AbortController().signal);
+  return resources.adopt(new Redis(port, "127.0.0.1"), (client) => client.disconnect());
+}
+
+const plain = (port: number): string[] => [
+  "--port",
+  String(port),
+  "--bind",
+  "127.0.0.1",
+  "--save",
+  "",
+  "--maxmemory-policy",
+  "noeviction",
+];
+
+function directoryFor(resources: AsyncDisposableStack): string {
+  return resources.adopt(mkdtempSync(join(tmpdir(), "auto-prospect-redis-")), (path) =>
+    rmSync(path, { recursive: true, force: true }),
+  );
+}
+
+/** Three masters with a third of the slots each. */
+export async function openCluster(): Promise<RedisGroup> {
+  await using undo = new AsyncDisposableStack();
+  const directory = directoryFor(undo);
+  const ports = [await freePort(), await freePort(), await freePort()];
+  const nodes = await Promise.all(
+    ports.map(async (port) => {
+      const args = [...plain(port), "--cluster-enabled", "yes", "--cluster-port", String(await freePort())];
+      return server(undo, port, join(directory, String(port)), args);
+    }),
+  );
+  const bus = async (node: Redis): Promise<string> => /@(\d+)/.exec(String(await node.cluster("NODES")))?.[1] ?? "";
+  const slots = [0, 5461, 10_923, 16_384];
+  for (const [i, node] of nodes.entries()) {
+    await node.call("CLUSTER", "ADDSLOTSRANGE", String(slots[i]), String((slots[i + 1] ?? 0) - 1));
+    await node.call("CLUSTER", "SET-CONFIG-EPOCH", String(i + 1));
+    if (i > 0) await nodes[0]?.call("CLUSTER", "MEET", "127.0.0.1", String(ports[i]), await bus(node));
+  }
+  for (const node of nodes) {
+    await until(
+      () => node.cluster("INFO"),
+      (info) => /state:ok/.test(info) && /known_nodes:3/.test(info),
+    );
+  }
+  const resources = undo.move();
+  return {
+    url: `redis+cluster://${ports.map((port) => `127.0.0.1:${port}`).join(",")}`,
+    keys: () => Promise.all(nodes.map((node) => node.keys("*"))),
+    [Symbol.asyncDispose]: () => resources.disposeAsync(),
+  };
+}
+
+/** A master, and a sentinel that knows it as `mine`. */
+export async function openSentinel(): Promise<RedisGroup> {
+  await using undo = new AsyncDisposableStack();
+  const directory = directoryFor(undo);
+  const [port, sentinel] = [await freePort(), await freePort()];
+  const master = await server(undo, port, join(directory, "master"), plain(port));
+  const config = join(directory, "sentinel.conf");
+  writeFileSync(config, `port ${sentinel}\nbind 127.0.0.1\nsentinel monitor mine 127.0.0.1 ${port} 1\n`);
+  await server(undo, sentinel, join(directory, "sentinel"), [config, "--sentinel"]);
+  const resources = undo.move();
+  return {
+    url: `redis+sentinel://127.0.0.1:${sentinel}/mine/3`,
+    keys: async () => {
+      await master.select(3);
+      return [await master.keys("*")];
+    },
+    [Symbol.asyncDispose]: () => resources.disposeAsync(),
+  };
+}

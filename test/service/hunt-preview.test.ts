@@ -1,0 +1,190 @@
+import { randomUUID } from "node:crypto";
+import { isDeepStrictEqual } from "node:util";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { ProviderDeps } from "../../src/channels/channel.ts";
+import { finished, huntId, messagesOf, phone, run, submit } from "../helpers/hunts.ts";
+import { accept, scriptedProvider } from "../helpers/scripted.ts";
+import { openWorld, SECRET, type TestService, type World } from "../helpers/service.ts";
+
+const NOON = Date.parse("2026-01-08T11:00:00Z");
+const clock: ProviderDeps["clock"] = { now: () => NOON, monotonic: () => performance.now() };
+let world: World;
+let service: TestService;
+
+beforeAll(async () => {
+  world = await openWorld();
+  const pace = { min: 1, max: 10, step: 1, cut: 0.5, senderOf: (from?: string) => from ?? "default" };
+  const sms = scriptedProvider(accept, { pace });
+  service = await world.start({ SWEEP_MS: "60000" }, { providers: { sms }, clock });
+});
+afterAll(() => world[Symbol.asyncDispose]());
+
+async function put(accountId: string, settings: object): Promise<void> {
+  const headers = { authorization: `Bearer ${SECRET}`, "content-type": "application/json" };
+  const init = { method: "PUT", headers, body: JSON.stringify(settings) };
+  expect((await fetch(`${service.url}/api/accounts/${accountId}`, init)).status).toBe(200);
+}
+
+/** Rows of every table, and jobs of every queue. */
+async function everything(): Promise<unknown> {
+  const { rows } = await world.sql.query(
+    "select tablename as name from pg_tables where schemaname = 'public' and tablename <> 'epoch' order by 1",
+  );
+  const counts: Record<string, number> = {};
+  for (const { name } of rows) {
+    const { rows: counted } = await world.sql.query(`select count(*)::int as n from ${name}`);
+    counts[name] = counted[0].n;
+  }
+  return [counts, (await service.get("/api/queues/stats")).body];
+}
+
+const sms = (n: number, fields: object = {}): object => ({
+  adId: `ad ${n}`,
+  recipientPhone: phone(n),
+  channel: "sms",
+  ...fields,
+});
+
+test("a preview → tells what the same hunt then does, contact by contact, and writes nothing", async () => {
+  const accountId = await world.account();
+  await put(accountId, { policy: { perDay: 1 } });
+  await run(service, { accountId, contacts: [sms(1, { message: "Premier" })] });
+  await world.sql.query("insert into suppressions (account_id, phone) values ($1, $2)", [accountId, phone(2)]);
+  const erased = await fetch(`${service.url}/api/contacts/${encodeURIComponent(phone(3))}`, {
+    method: "DELETE",
+    headers: { authorization: `Bearer ${SECRET}` },
+  });
+  expect(erased.status).toBe(200);
+  await world.credits(accountId, "sms", 4);
+  const hunt = {
+    huntId: huntId(),
+    accountId,
+    variants: [
+      { name: "A", template: "Bonjour {{ name }}" },
+      { name: "B", template: "Bonjour {{ name }}, l’annonce est-elle libre ?" },
+    ],
+    contacts: [],
+  };
+  const variables = { name: "Zoé" };
+  await run(service, { ...hunt, contacts: [sms(20, { message: "déjà" })] });
+  const contacts = [
+    ...[1, 2, 3, 20, 10].map((n) => sms(n, { variables })),
+    sms(11),
+    sms(12, { recipientPhone: "not a number", message: "x" }),
+    sms(13, { recipientPhone: phone(10), variables }),
+    sms(10, { variables }),
+    sms(21, { recipientPhone: phone(20), variables }),
+    ...[14, 15, 16].map((n) => sms(n, { variables, channels: ["sms", "ringless_voice"], channel: undefined })),
+    { ...sms(17, { variables }), channel: "whatsapp_text" },
+  ];
+  // What came before has come to rest.
+  let before = await everything();
+  const rests = async (): Promise<boolean> => isDeepStrictEqual(before, (before = await everything()));
+  await expect.poll(rests).toBe(true);
+  const { status, body } = await service.post("/api/hunt/preview", { ...hunt, contacts });
+  expect(status).toBe(200);
+  expect(await everything()).toEqual(before);
+  expect(body).toMatchObject({
+    huntId: hunt.huntId,
+    accountId,
+    contacts: 14,
+    send: 4,
+    skipped: 10,
+    byChannel: {
+      sms: { send: 3, skipped: 10, standby: 0, credits: { needed: 4, available: 3 } },
+      whatsapp_text: { send: 1, skipped: 0, segments: null, credits: null },
+      ringless_voice: { send: 0, standby: 2 },
+    },
+    reasons: {
+      already_planned: 1,
+      duplicate: 3,
+      frequency_cap: 1,
+      invalid_number: 1,
+      missing_variable: 1,
+      no_credit: 1,
+      suppressed: 2,
+    },
+    startsAt: "2026-01-08T11:00:00.000Z",
+    // Nobody can tell how fast the sandbox's WhatsApp is.
+    endsAt: null,
+  });
+  expect(body.byVariant.A.send + body.byVariant.B.send).toBe(4);
+  expect(body.samples.find(({ adId }: { adId: string }) => adId === "ad 10")).toMatchObject({
+    channel: "sms",
+    recipientPhone: expect.stringMatching(/^\+33\*+\d\d$/),
+    text: expect.stringMatching(/^Bonjour Zoé/),
+    segments: 1,
+  });
+  expect(body.byChannel.sms.segments).toEqual({ total: 3, most: 1 });
+  expect(JSON.stringify(body)).not.toContain(phone(10));
+
+  const { jobId } = await submit(service, { ...hunt, contacts });
+  await finished(service, jobId);
+  const skipped = (await messagesOf(service, hunt.huntId)).filter((message) => message.status === "skipped");
+  const key = ({ adId, channel, reason }: Record<string, string>): string => `${adId} ${channel} ${reason}`;
+  expect(skipped.map(key).toSorted()).toEqual(
+    body.skips
+      .filter(({ reason }: { reason: string }) => reason !== "already_planned")
+      .map(key)
+      .toSorted(),
+  );
+});
+
+test("a preview → has a hunt's faults and refusals", async () => {
+  const accountId = await world.account();
+  const post = (fields: object) =>
+    service.post("/api/hunt/preview", { huntId: huntId(), accountId, contacts: [sms(1, { message: "x" })], ...fields });
+  const bad = { template: "{{ x", contacts: [sms(1), { adId: "a" }] };
+  const [previewed, executed] = [
+    await post(bad),
+    await service.post("/api/hunt/execute", { huntId: huntId(), accountId, ...bad }),
+  ];
+  expect(previewed.body.errors).toHaveLength(3);
+  expect(previewed.body.errors).toEqual(executed.body.errors);
+  expect(await post({ accountId: "nobody" })).toMatchObject({ status: 422, body: { code: "unknown_account" } });
+  const suspended = await world.account({ status: "suspended" });
+  expect(await post({ accountId: suspended })).toMatchObject({ status: 403, body: { code: "suspended_account" } });
+  expect(await post({ templateId: randomUUID() })).toMatchObject({
+    status: 400,
+    body: { errors: [{ pointer: "/templateId" }] },
+  });
+  const { huntId: taken } = await run(service, {
+    accountId: await world.account(),
+    contacts: [sms(1, { message: "x" })],
+  });
+  expect(await post({ huntId: taken })).toMatchObject({ status: 409, body: { code: "hunt_of_other_account" } });
+});
+
+test("hours and the provider's rate → when it would begin and end, at the latest when it expires", async () => {
+  const accountId = await world.account();
+  const hours = [{ days: [1, 2, 3, 4, 5, 6, 7], from: "14:00", to: "15:00" }];
+  await put(accountId, { policy: { hours: { sms: hours } } });
+  const contacts = Array.from({ length: 600 }, (_, i) => sms(1000 + i, { message: "Bonjour" }));
+  const of = async (fields: object = {}) =>
+    (await service.post("/api/hunt/preview", { huntId: huntId(), accountId, contacts, ...fields })).body;
+  // 14:00 in Paris; ten a second.
+  expect(await of()).toMatchObject({
+    send: 600,
+    startsAt: "2026-01-08T13:00:00.000Z",
+    endsAt: "2026-01-08T13:01:00.000Z",
+    etaSeconds: 2 * 3600 + 60,
+  });
+  expect(await of({ expiresAt: "2026-01-08T13:00:30Z" })).toMatchObject({ endsAt: "2026-01-08T13:00:30.000Z" });
+  // Its own time and hours come beside the account's.
+  expect(await of({ sendAt: "2026-01-08T14:50", timeZone: "Europe/Paris" })).toMatchObject({
+    startsAt: "2026-01-08T13:50:00.000Z",
+    endsAt: "2026-01-08T13:51:00.000Z",
+  });
+  const windows = { days: [5], from: "14:30", to: "18:00" };
+  expect(await of({ windows })).toMatchObject({ startsAt: "2026-01-09T13:30:00.000Z" });
+  expect(await of({ windows: { ...windows, spread: true }, expiresAt: "2026-01-09T13:40:00Z" })).toMatchObject({
+    endsAt: "2026-01-09T13:40:00.000Z",
+  });
+  await put(accountId, { policy: { hours: { sms: hours } }, limits: [{ channel: "sms", perMinute: 300 }] });
+  expect(await of()).toMatchObject({ endsAt: "2026-01-08T13:02:00.000Z" });
+  expect(await of({ contacts: [sms(1, { recipientPhone: "x", message: "x" })] })).toMatchObject({
+    send: 0,
+    startsAt: null,
+    endsAt: null,
+  });
+});
