@@ -389,7 +389,8 @@ begin
 end
 $$;
 
--- As before; who has provably not got it is tried over the next channel.
+-- As before; who has provably not got it is tried over the next channel. A report on a message that is being sent again
+-- under its old id waits for the outcome.
 create or replace function record_receipts(p_items jsonb) returns void
 language plpgsql
 set search_path = public
@@ -490,6 +491,8 @@ begin
     from items i
     where not exists (
       select 1 from messages m where m.provider = i.provider and m.provider_message_id = i.provider_message_id
+        -- On its way again under the id that it had before: for when it is recorded.
+        and m.status not in ('queued', 'sending')
     )
     on conflict do nothing
   )

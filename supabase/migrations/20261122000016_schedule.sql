@@ -415,6 +415,7 @@ begin
   with matched as (
     delete from pending_receipts p using messages m
     where m.provider = p.provider and m.provider_message_id = p.provider_message_id
+      and m.status not in ('queued', 'sending')
     returning p.*
   )
   select jsonb_agg(to_jsonb(x)) into v_receipts from matched x;

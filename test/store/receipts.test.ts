@@ -73,16 +73,21 @@ test("all receipts of a message in one batch, in the wrong order → the furthes
 });
 
 describe("a receipt before the outcome", () => {
-  test("is kept, and merged in the transaction that records the outcome", async () => {
+  test.each([
+    ["for the first time", undefined],
+    ["again, under the id that it had before", "its own"],
+  ])("of a message that is on its way %s → is kept, and merged with the outcome", async (_, known) => {
     const id = randomUUID();
     const attemptId = randomUUID();
     await database.sql.query(
-      `insert into messages (id, channel, queue, recipient, content, status, provider, attempt_id)
-       values ($1, 'sms', 'sms', '+33612345678', '{}', 'sending', 'test', $2)`,
-      [id, attemptId],
+      `insert into messages (id, channel, queue, recipient, content, status, provider, attempt_id, provider_message_id)
+       values ($1::uuid, 'sms', 'sms', '+33612345678', '{}', 'sending', 'test', $2, $3)`,
+      [id, attemptId, known && id],
     );
     await receipt(id, "delivered");
     await receipt(id, "read");
+    // Which may look at them meanwhile.
+    await store.tidy();
     expect(await pending()).toBe(2);
     const outcome = {
       messageId: id,
