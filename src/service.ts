@@ -25,6 +25,7 @@ import { huntRoutes } from "./hunt/hunt.routes.ts";
 import { carriesText } from "./hunt/content.ts";
 import type { PlanChannels } from "./hunt/plan.ts";
 import { previewRoutes } from "./hunt/preview.routes.ts";
+import { recurrenceRoutes } from "./hunt/recurring.routes.ts";
 import { steeringRoutes } from "./hunt/steering.routes.ts";
 import { createMetrics, type Metrics } from "./core/metrics.ts";
 import type { Route } from "./core/route.ts";
@@ -174,6 +175,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       store,
       rules,
       zoneOf: (e164) => zonesOf(e164)[0],
+      enqueueHunt: queues.addHunt,
       wake: () => feeder.wake(),
       channels: planChannels,
     },
@@ -202,7 +204,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     clock,
     log,
   });
-  const sweeper = work.startSweeper({ store, queues, log, intervalMs: config.workers.sweepMs });
+  const sweeper = work.startSweeper({ store, queues, clock, log, intervalMs: config.workers.sweepMs });
   redis.on("ready", () => sweeper.hurry());
 
   let stopping: Promise<boolean> | undefined;
@@ -227,6 +229,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
           return limit && !(own && own.perSecond <= limit.perSecond) ? limit : own;
         },
       }),
+      ...recurrenceRoutes({ store, recurrences: queues.recurrences, channels: definitions, clock, log }),
       ...huntRoutes({ store, enqueueHunt: queues.addHunt, channels: definitions, clock, log }),
       ...config.channels.map(({ channel, provider, offBecause }) =>
         singleRoute(channel, {
