@@ -124,7 +124,8 @@ export function fitting(schema: JsonSchema, name: string, known: Known): fc.Arbi
         return [key, required.includes(key) ? value : sometimes(key, value)] as const;
       });
       const made = fc.record(Object.fromEntries(properties));
-      return name in READY ? fc.oneof(made, fc.constant(READY[name])) : made;
+      const ready = readyBody(schema, known) ?? READY[name];
+      return ready ? fc.oneof({ weight: 2, arbitrary: made }, { weight: 1, arbitrary: fc.constant(ready) }) : made;
     }
     case "array":
       return fc.array(fitting(schema.items ?? {}, name, known), { minLength: 1, maxLength: 4 });
@@ -140,7 +141,14 @@ export function fitting(schema: JsonSchema, name: string, known: Known): fc.Arbi
 
 const CONTACT = { adId: "ad", recipientPhone: "+33612345678", channel: "sms", message: "Bonjour" };
 /** Parts of bodies that are big: with made ones alone hardly any would be right as a whole. */
-const READY: Record<string, object> = { contacts: CONTACT, hunt: { contacts: [CONTACT] } };
+const READY: Record<string, object> = { hunt: { contacts: [CONTACT] } };
+
+function readyBody({ properties = {} }: JsonSchema, { accounts: [accountId] }: Known): object | undefined {
+  if ("cron" in properties) return { accountId, name: "N", cron: "0 9 1 1 *", timeZone: "UTC", ...READY };
+  return "huntId" in properties && "contacts" in properties
+    ? { huntId: "a hunt of the fuzz", accountId, contacts: [CONTACT] }
+    : undefined;
+}
 
 const OWN_POLICY = { base: "marketing-eu", hours: { sms: "any" }, stopNotice: "STOP au 36111" };
 
