@@ -87,7 +87,7 @@ export const hostileJson: fc.Arbitrary<unknown> = fc.oneof(
 );
 
 /** A body in which all of them have to fit would hardly ever be right. */
-const TIMES = { sendAt: 3, timeZone: 5, windows: 2, until: 3 };
+const TIMES = { sendAt: 3, timeZone: 5, windows: 2, until: 3, limits: 3 };
 const TEXTS = { template: 3, templates: 1, templateId: 2, templateVersion: 0, variants: 1 };
 
 /** Fields that stand in for one another: how often each is given, of ten times. */

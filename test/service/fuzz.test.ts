@@ -14,7 +14,7 @@ import { WEBHOOKS } from "../helpers/sms-vendors.ts";
 
 /** `FUZZ_SEED=… FUZZ_RUNS=…` for another or a longer run; a failure names its seed. */
 const SEED = Number(process.env["FUZZ_SEED"] ?? 20_261_122);
-const RUNS = Number(process.env["FUZZ_RUNS"] ?? 750);
+const RUNS = Number(process.env["FUZZ_RUNS"] ?? 1000);
 /** Requests at the same time. */
 const TOGETHER = 8;
 const ERROR_LEVEL = 50;

