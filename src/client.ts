@@ -7,6 +7,7 @@ import type {
   AccountSettings,
   AcceptedHunt,
   AcceptedMessage,
+  AcceptedRecurrence,
   Contact,
   CallOptions,
   Channel,
@@ -29,6 +30,7 @@ import type {
   NewPoll,
   NewRecording,
   NewSuppression,
+  NewRecurrence,
   NewTemplate,
   NewText,
   NewUpload,
@@ -37,6 +39,8 @@ import type {
   PageOptions,
   PostOptions,
   PutTemplate,
+  Recurrence,
+  RecurrencePage,
   QueueStats,
   Sender,
   Readiness,
@@ -124,6 +128,27 @@ export interface Client {
     as: Resolution,
     options?: PostOptions,
   ): Promise<Result<{ messageId: string; as: Resolution }>>;
+  /** Has a hunt come again, by a cron pattern. Errors: `invalid_request`, `unknown_account`, `suspended_account`. */
+  createRecurrence(recurrence: NewRecurrence, options?: PostOptions): Promise<Result<AcceptedRecurrence>>;
+  /** Errors: `not_found`. */
+  recurrence(accountId: string, recurrenceId: string, options?: CallOptions): Promise<Result<Recurrence>>;
+  /** One page of the account's recurrences, by id. Errors: `invalid_request`. */
+  recurrences(
+    filter: { accountId: string; cursor?: string | undefined; limit?: number | undefined } & CallOptions,
+  ): Promise<Result<RecurrencePage>>;
+  /** Begins no more runs (`pause`), or goes on with the next one (`resume`); either may be said again. Errors: `not_found`. */
+  steerRecurrence(
+    accountId: string,
+    recurrenceId: string,
+    action: "pause" | "resume",
+    options?: CallOptions,
+  ): Promise<Result<Recurrence>>;
+  /** Ends it for good; hunts that have begun go on. Errors: `not_found`. */
+  deleteRecurrence(
+    accountId: string,
+    recurrenceId: string,
+    options?: CallOptions,
+  ): Promise<Result<{ recurrenceId: string }>>;
   /** Makes a template. Errors: `invalid_request`, `unknown_account`. */
   createTemplate(template: NewTemplate, options?: PostOptions): Promise<Result<PutTemplate>>;
   /** Gives a template its next version; the same text again is none. Errors: `invalid_request`, `not_found`. */
@@ -203,6 +228,7 @@ const ACCOUNTS = "/api/accounts";
 const SESSIONS = "/api/whatsapp/sessions";
 const SUPPRESSIONS = "/api/suppressions";
 const TEMPLATES = "/api/templates";
+const RECURRENCES = "/api/recurrences";
 
 /** Makes a client. Opens no connection; throws a TypeError for options that can never work. */
 export function createClient(options: ClientOptions): Client {
@@ -273,6 +299,14 @@ export function createClient(options: ClientOptions): Client {
     message: (messageId, options) => get(`/api/messages/${part(messageId)}`, options),
     messages: ({ signal, ...filter }) => get(`/api/messages${queryOf(filter)}`, { signal }),
     resolveMessage: (messageId, as, options) => post(`/api/messages/${part(messageId)}/resolve`, { as }, options),
+    createRecurrence: (recurrence, options) => post(RECURRENCES, recurrence, options),
+    recurrence: (accountId, recurrenceId, options) =>
+      get(`${RECURRENCES}/${part(recurrenceId)}${queryOf({ accountId })}`, options),
+    recurrences: ({ signal, ...filter }) => get(`${RECURRENCES}${queryOf(filter)}`, { signal }),
+    steerRecurrence: (accountId, recurrenceId, action, { signal } = {}) =>
+      call({ method: "POST", path: `${RECURRENCES}/${part(recurrenceId)}/${action}${queryOf({ accountId })}`, signal }),
+    deleteRecurrence: (accountId, recurrenceId, { signal } = {}) =>
+      call({ method: "DELETE", path: `${RECURRENCES}/${part(recurrenceId)}${queryOf({ accountId })}`, signal }),
     createTemplate: (template, options) => post(TEMPLATES, template, options),
     putTemplate: (templateId, template, { signal } = {}) =>
       call({ method: "PUT", path: `${TEMPLATES}/${part(templateId)}`, body: template, signal }),

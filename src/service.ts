@@ -26,6 +26,7 @@ import { huntRoutes } from "./hunt/hunt.routes.ts";
 import { carriesText } from "./hunt/content.ts";
 import type { PlanChannels } from "./hunt/plan.ts";
 import { previewRoutes } from "./hunt/preview.routes.ts";
+import { recurrenceRoutes } from "./hunt/recurring.routes.ts";
 import { steeringRoutes } from "./hunt/steering.routes.ts";
 import { createMetrics, type Metrics } from "./core/metrics.ts";
 import type { Route } from "./core/route.ts";
@@ -189,6 +190,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       store,
       rules,
       zoneOf: (e164) => zonesOf(e164)[0],
+      enqueueHunt: queues.addHunt,
       wake: () => feeder.wake(),
       channels: planChannels,
     },
@@ -216,7 +218,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     clock,
     log,
   });
-  const sweeper = work.startSweeper({ store, queues, log, intervalMs: config.workers.sweepMs });
+  const sweeper = work.startSweeper({ store, queues, clock, log, intervalMs: config.workers.sweepMs });
   redis.on("ready", () => sweeper.hurry());
 
   let stopping: Promise<boolean> | undefined;
@@ -241,6 +243,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
           return limit && !(own && own.perSecond <= limit.perSecond) ? limit : own;
         },
       }),
+      ...recurrenceRoutes({ store, recurrences: queues.recurrences, channels: definitions, clock, log }),
       ...huntRoutes({ store, enqueueHunt: queues.addHunt, channels: definitions, clock, log }),
       ...config.channels.map(({ channel, provider, offBecause }) =>
         singleRoute(channel, {

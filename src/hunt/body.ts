@@ -3,7 +3,8 @@ import type { Clock } from "../core/clock.ts";
 import { check } from "../core/faults.ts";
 import { invalidRequest, type Fault } from "../core/problem.ts";
 import { shortText } from "../core/text.ts";
-import type { NewHunt } from "../store/store.ts";
+import { refusalOf } from "../core/refusals.ts";
+import type { NewHunt, Store } from "../store/store.ts";
 import type { TemplateStore } from "../store/templates.ts";
 import { contactSchema, readContacts, type ChannelDirectory, type Contact, type ContactTerms } from "./contacts.ts";
 import { contentFields, covers, readHuntContent, templatesOf, type GivenContent, type HuntContent } from "./content.ts";
@@ -120,4 +121,11 @@ export function newHuntOf({ huntId: id, content, ...rest }: HuntHead): NewHunt {
 function lenient(raw: unknown): "all" | Pick<HuntContent, "variants"> {
   const { template, templates, templateId, variants } = (raw ?? {}) as Record<string, unknown>;
   return [template, templates, templateId, variants].some((each) => each !== undefined) ? "all" : { variants: [] };
+}
+
+/** Before much is staged for an account that will be refused. */
+export async function refuseAccount(store: Pick<Store, "account">, accountId: string): Promise<void> {
+  const account = await store.account(accountId);
+  if (!account) throw refusalOf("unknown_account", "/accountId");
+  if (account.status === "suspended") throw refusalOf("suspended_account", "/accountId");
 }

@@ -1,6 +1,6 @@
 import { z } from "zod";
 
-/** The queue of both job kinds below. */
+/** The queue of the job kinds below. */
 export const HUNT_QUEUE = "hunt";
 
 /** A submission as a whole: done when each of its chunks is planned. */
@@ -13,3 +13,11 @@ export type PlanJob = z.output<typeof planJobSchema>;
 
 /** The id of a chunk's job. */
 export const chunkJobId = (jobId: string, no: number): string => `${jobId}-${no}`;
+
+/** A run of a recurrence: at the time of its scheduler, or at one that was missed (milliseconds since the epoch). */
+export const RECUR_JOB = "recur";
+export const recurJobSchema = z.object({ recurrenceId: z.uuid(), at: z.number().int().optional() });
+export type RecurJob = z.output<typeof recurJobSchema>;
+
+/** The id of a missed run's job. */
+export const recurJobId = (recurrenceId: string, at: number): string => `${recurrenceId}-${at}`;

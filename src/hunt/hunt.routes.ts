@@ -9,7 +9,7 @@ import { route, type Route } from "../core/route.ts";
 import type { Store } from "../store/store.ts";
 import { MESSAGE_STATUSES } from "../store/store.ts";
 import { cursorQuery, messagePageSchema, pageView } from "../store/message-view.ts";
-import { huntBody, huntIdSchema, newHuntOf, type HuntBody } from "./body.ts";
+import { huntBody, huntIdSchema, newHuntOf, refuseAccount, type HuntBody } from "./body.ts";
 import type { ChannelDirectory, Contact } from "./contacts.ts";
 import type { HuntJob } from "./hunt.jobs.ts";
 import { statusSchema, summarise } from "./hunt.status.ts";
@@ -54,7 +54,7 @@ export function huntRoutes({ store, enqueueHunt, channels, clock, log }: HuntRou
       body: hunts.schema,
       parseBody: hunts.parse,
       bodyExample: hunts.example,
-      stream: createHuntStream({ store, channels, readHead: hunts.readHead, refuseAccount, replyTo }),
+      stream: createHuntStream({ store, channels, readHead: hunts.readHead, replyTo }),
       responses: {
         202: {
           description: "Accepted. `Location` is where to watch it.",
@@ -126,10 +126,4 @@ export function huntRoutes({ store, enqueueHunt, channels, clock, log }: HuntRou
       },
     }),
   ];
-}
-
-async function refuseAccount(store: Store, accountId: string): Promise<void> {
-  const account = await store.account(accountId);
-  if (!account) throw refusalOf("unknown_account", "/accountId");
-  if (account.status === "suspended") throw refusalOf("suspended_account", "/accountId");
 }

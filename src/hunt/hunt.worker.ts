@@ -1,13 +1,24 @@
+import { randomUUID } from "node:crypto";
 import { UnrecoverableError, type Job } from "bullmq";
 import type { Rules } from "../core/rules.ts";
 import type { Store } from "../store/store.ts";
 import type { Contact } from "./contacts.ts";
-import { huntJobSchema, planJobSchema, type PlanJob } from "./hunt.jobs.ts";
+import {
+  huntJobSchema,
+  planJobSchema,
+  RECUR_JOB,
+  recurJobSchema,
+  type HuntJob,
+  type PlanJob,
+  type RecurJob,
+} from "./hunt.jobs.ts";
 import { withTimes } from "./timing.ts";
 import { planChunk, type PlanChannels } from "./plan.ts";
 
 export interface HuntWorkerDeps {
   store: Store;
+  /** Rejects with `UnavailableError` while Redis is away. */
+  enqueueHunt(hunt: HuntJob): Promise<void>;
   /** There is something new to be fed to the channels' queues. */
   wake(): void;
   channels: PlanChannels;
@@ -17,9 +28,10 @@ export interface HuntWorkerDeps {
   zoneOf(e164: string): string | undefined;
 }
 
-/** Plans one chunk, or, when all of a submission's chunks are planned, ends the submission. Safe to run again. */
+/** Plans one chunk, submits a run of a recurrence, or, when all of a submission's chunks are planned, ends the submission. Safe to run again. */
 export async function runHuntJob(job: Job<unknown>, deps: HuntWorkerDeps): Promise<{ queued: number } | undefined> {
   if (job.name === "plan") return runPlan(parse(planJobSchema, job), deps);
+  if (job.name === RECUR_JOB) return runRecurrence(job, parse(recurJobSchema, job), deps);
   const { jobId } = parse(huntJobSchema, job);
   await deps.store.finishSubmission(jobId);
   return undefined;
@@ -37,6 +49,18 @@ async function runPlan(
   const queued = await store.planChunk(jobId, no, chunk.huntId, messages);
   if (queued.size > 0) wake();
   return { queued: queued.size };
+}
+
+/** Submits the hunt of this run. Whoever dies before its jobs are there leaves an open submission, which the sweeper finds. */
+async function runRecurrence(
+  job: Job<unknown>,
+  { recurrenceId, at = job.opts.prevMillis }: RecurJob,
+  { store, enqueueHunt }: HuntWorkerDeps,
+): Promise<undefined> {
+  if (at === undefined) throw new UnrecoverableError("The job does not say for when it is.");
+  const jobId = randomUUID();
+  const run = await store.recurrences.run(recurrenceId, new Date(at).toISOString(), jobId);
+  if (run) await enqueueHunt({ jobId, ...run });
 }
 
 function parse<T>(schema: { safeParse(data: unknown): { success: boolean; data?: T } }, job: Job<unknown>): T {

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { invalidRequest, type Fault } from "../core/problem.ts";
 import type { Line, RouteReply, StreamRule } from "../core/route.ts";
 import type { Acceptance, Store } from "../store/store.ts";
-import { MAX_CONTACTS, newHuntOf, type HuntBodyReader, type HuntHead, type ReadHead } from "./body.ts";
+import { MAX_CONTACTS, newHuntOf, refuseAccount, type HuntBodyReader, type HuntHead, type ReadHead } from "./body.ts";
 import { copyCounter, readContact, type ChannelDirectory, type Contact } from "./contacts.ts";
 import { CHUNK_SIZE } from "./plan.ts";
 
@@ -24,7 +24,6 @@ export interface HuntStreamDeps {
   store: Store;
   channels: ChannelDirectory;
   readHead: HuntBodyReader["readHead"];
-  refuseAccount(store: Store, accountId: string): Promise<void>;
   replyTo: ReplyTo;
 }
 
@@ -33,7 +32,7 @@ const MAX_FAULTS = 1000;
 
 /** A hunt as NDJSON: its head on the first line, then a contact a line, which are staged as they arrive. */
 export function createHuntStream(deps: HuntStreamDeps): StreamRule {
-  const { store, channels, readHead, refuseAccount, replyTo } = deps;
+  const { store, channels, readHead, replyTo } = deps;
 
   async function take(lines: AsyncIterable<Line>, jobId: string): Promise<{ hunt: HuntHead; contacts: number }> {
     const faults: Fault[] = [];

@@ -7,6 +7,7 @@ import { UnavailableError } from "../core/errors.ts";
 import { chunkJobId, HUNT_QUEUE, type HuntJob, type PlanJob } from "../hunt/hunt.jobs.ts";
 import type { PlannedMessage } from "../store/store.ts";
 import { removeLane, wakeLane } from "./lanes.ts";
+import { createRecurrences, type Recurrences } from "./recurrences.ts";
 import { withRedis } from "./redis.ts";
 
 export interface QueuesOptions {
@@ -73,6 +74,7 @@ export interface Queues {
   addMessages(jobs: readonly NewMessageJob[]): Promise<void>;
   /** The whole submission at once: one job a chunk, and one that is done when all of them are. */
   addHunt(hunt: HuntJob): Promise<void>;
+  readonly recurrences: Recurrences;
   /**
    * What a vendor's webhook brought, to be taken into the ledger; changes nothing while there is a job of that id. Rejects with
    * `UnavailableError`.
@@ -241,6 +243,13 @@ export function createQueues(options: QueuesOptions): Queues {
         }),
       );
     },
+
+    recurrences: createRecurrences(queueOf(HUNT_QUEUE), {
+      attempts: PLAN_ATTEMPTS,
+      backoff: PLAN_BACKOFF,
+      stackTraceLimit: PLAN_STACK_TRACES,
+      ...defaultJobOptions,
+    }),
 
     async addInbound(job, jobId) {
       // Tried until the ledger has it. It holds what people wrote: once that is in the ledger, it is not kept here.

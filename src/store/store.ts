@@ -4,6 +4,7 @@ import type { Cap, OpenHours } from "../core/rules.ts";
 import type { AccountStore } from "./accounts.ts";
 import type { FlowStore } from "./flows.ts";
 import type { PreviewStore } from "./previews.ts";
+import type { RecurrenceStore } from "./recurrences.ts";
 import type { TemplateStore } from "./templates.ts";
 import type { ComplianceStore } from "./compliance.ts";
 import type { SessionStore } from "./sessions.ts";
@@ -274,6 +275,7 @@ export interface Store {
   readonly flows: FlowStore;
   readonly templates: TemplateStore;
   readonly previews: PreviewStore;
+  readonly recurrences: RecurrenceStore;
   ping(): Promise<void>;
   /** undefined when there is no such account. */
   account(id: string): Promise<Account | undefined>;

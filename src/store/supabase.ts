@@ -9,6 +9,7 @@ import { createComplianceStore } from "./supabase-compliance.ts";
 import { createSessionStore } from "./supabase-sessions.ts";
 import { createFlowStore } from "./flows.ts";
 import { createPreviewStore } from "./previews.ts";
+import { createRecurrenceStore } from "./recurrences.ts";
 import { createSubmissions } from "./submissions.ts";
 import { createTemplateStore } from "./templates.ts";
 import {
@@ -155,6 +156,7 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     flows: createFlowStore(database, options.limits ?? []),
     templates: createTemplateStore(database),
     previews: createPreviewStore(database, options.salt),
+    recurrences: createRecurrenceStore(database),
 
     async ping() {
       await rpc("ping");

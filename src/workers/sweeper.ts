@@ -1,15 +1,18 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
+import type { Clock } from "../core/clock.ts";
 import { UnavailableError } from "../core/errors.ts";
 import { chunkJobId, HUNT_QUEUE } from "../hunt/hunt.jobs.ts";
 import type { Queues } from "../queues/index.ts";
 import { removeJobs } from "../queues/removal.ts";
 import type { Store } from "../store/store.ts";
+import { sweepRecurrences } from "./recurrences.ts";
 import { requeueOrphans } from "./requeue.ts";
 
 export interface SweeperOptions {
   store: Store;
   queues: Queues;
+  clock: Clock;
   log: Logger;
   /** Between two rounds, milliseconds. */
   intervalMs: number;
@@ -35,7 +38,7 @@ export interface Sweeper {
  * when it was accepted, was emptied, or was restored from an older file. Such work is queued again; whether it may
  * still be sent is decided, as always, when its job asks the ledger. The first round goes through everything.
  */
-export function startSweeper({ store, queues, log, intervalMs }: SweeperOptions): Sweeper {
+export function startSweeper({ store, queues, clock, log, intervalMs }: SweeperOptions): Sweeper {
   const stopping = new AbortController();
   let after = 0;
   let hurried = true;
@@ -107,6 +110,7 @@ export function startSweeper({ store, queues, log, intervalMs }: SweeperOptions)
     await step("cancelled hunts", sweepCancelled);
     await step("fallbacks", sweepFallbacks);
     await step("erasures", sweepErasures);
+    await step("recurrences", () => sweepRecurrences(store.recurrences, queues.recurrences, clock.now()));
     await step("tidy", () => store.tidy());
     if (messages + submissions > 0) log.warn({ messages, submissions }, "work without a job was queued again");
   }

@@ -8,6 +8,7 @@ export interface Known {
   jobs: string[];
   messages: string[];
   templates: string[];
+  recurrences: string[];
 }
 
 /** A number beyond every limit, written into JSON as it stands. */
@@ -86,7 +87,7 @@ export const hostileJson: fc.Arbitrary<unknown> = fc.oneof(
 );
 
 /** A body in which all of them have to fit would hardly ever be right. */
-const TIMES = { sendAt: 3, timeZone: 5, windows: 2 };
+const TIMES = { sendAt: 3, timeZone: 5, windows: 2, until: 3, limits: 3 };
 const TEXTS = { template: 3, templates: 1, templateId: 2, templateVersion: 0, variants: 1 };
 
 /** Fields that stand in for one another: how often each is given, of ten times. */
@@ -122,7 +123,9 @@ export function fitting(schema: JsonSchema, name: string, known: Known): fc.Arbi
         const value = fitting(property, key, known);
         return [key, required.includes(key) ? value : sometimes(key, value)] as const;
       });
-      return fc.record(Object.fromEntries(properties));
+      const made = fc.record(Object.fromEntries(properties));
+      const ready = readyBody(schema, known) ?? READY[name];
+      return ready ? fc.oneof({ weight: 2, arbitrary: made }, { weight: 1, arbitrary: fc.constant(ready) }) : made;
     }
     case "array":
       return fc.array(fitting(schema.items ?? {}, name, known), { minLength: 1, maxLength: 4 });
@@ -136,13 +139,24 @@ export function fitting(schema: JsonSchema, name: string, known: Known): fc.Arbi
   }
 }
 
+const CONTACT = { adId: "ad", recipientPhone: "+33612345678", channel: "sms", message: "Bonjour" };
+/** Parts of bodies that are big: with made ones alone hardly any would be right as a whole. */
+const READY: Record<string, object> = { hunt: { contacts: [CONTACT] } };
+
+function readyBody({ properties = {} }: JsonSchema, { accounts: [accountId] }: Known): object | undefined {
+  if ("cron" in properties) return { accountId, name: "N", cron: "0 9 1 1 *", timeZone: "UTC", ...READY };
+  return "huntId" in properties && "contacts" in properties
+    ? { huntId: "a hunt of the fuzz", accountId, contacts: [CONTACT] }
+    : undefined;
+}
+
 const OWN_POLICY = { base: "marketing-eu", hours: { sms: "any" }, stopNotice: "STOP au 36111" };
 
 const WINDOWS = { days: [1, 2, 3, 4, 5, 6, 7], from: "09:00", to: "18:00" };
 
 function byMeaning(
   name: string,
-  { accounts, hunts, jobs, messages, templates }: Known,
+  { accounts, hunts, jobs, messages, templates, recurrences }: Known,
 ): fc.Arbitrary<unknown> | undefined {
   switch (name) {
     case "accountId":
@@ -156,6 +170,12 @@ function byMeaning(
       return fc.oneof(fc.constantFrom(...jobs, ...messages), fc.uuid());
     case "messageId":
       return fc.oneof(fc.constantFrom(...messages), fc.uuid());
+    case "recurrenceId":
+      return fc.oneof({ weight: 6, arbitrary: fc.constantFrom(...recurrences) }, { weight: 1, arbitrary: fc.uuid() });
+    case "cron":
+      return fc.constantFrom("0 9 * * 1", "0 9 1 * *", "0 9 1 1 *", "0 9 * * 1-5", "0 0 30 2 *", "60 * * * *");
+    case "until":
+      return fc.constantFrom("2099-01-01T00:00:00Z", "2020-01-01T00:00:00Z");
     case "templateId":
       return fc.oneof({ weight: 6, arbitrary: fc.constantFrom(...templates) }, { weight: 1, arbitrary: fc.uuid() });
     case "template":

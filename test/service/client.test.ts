@@ -19,6 +19,7 @@ import { huntRoutes } from "../../src/hunt/hunt.routes.ts";
 import type { statusSchema } from "../../src/hunt/hunt.status.ts";
 import { previewRoutes } from "../../src/hunt/preview.routes.ts";
 import type { previewSchema } from "../../src/hunt/preview.schema.ts";
+import { recurrenceRoutes } from "../../src/hunt/recurring.routes.ts";
 import { CHANNELS } from "../../src/modules.ts";
 import { jobRoutes } from "../../src/routes/jobs.routes.ts";
 import { opsRoutes } from "../../src/routes/ops.routes.ts";
@@ -137,6 +138,23 @@ test("a hunt is submitted, waited for and read page by page", async () => {
 
   const skipped = await collect(client.eachHuntMessage(huntId, { status: "skipped" }));
   expect(skipped.map((result) => valueOf(result).reason)).toEqual(["invalid_number"]);
+});
+
+test("a recurrence is made, paused, resumed, listed and deleted", async () => {
+  const accountId = await world.account();
+  const contacts = [{ adId: "ad", recipientPhone: "+33639980302", channel: "sms" as const, message: "Bonjour" }];
+  const when = { name: "Weekly", cron: "0 9 * * 1", timeZone: "Europe/Paris", count: 3 };
+  const made = valueOf(await client.createRecurrence({ accountId, ...when, hunt: { contacts } }));
+  const { recurrenceId, nextRunAt } = made;
+  expect(valueOf(await client.steerRecurrence(accountId, recurrenceId, "pause"))).toMatchObject({ nextRunAt: null });
+  expect(valueOf(await client.steerRecurrence(accountId, recurrenceId, "resume"))).toMatchObject({
+    ...when,
+    nextRunAt,
+  });
+  const one = valueOf(await client.recurrence(accountId, recurrenceId));
+  expect(valueOf(await client.recurrences({ accountId, limit: 10 }))).toEqual({ recurrences: [one], nextCursor: null });
+  expect(valueOf(await client.deleteRecurrence(accountId, recurrenceId))).toEqual({ recurrenceId });
+  expect(errorOf(await client.recurrence(accountId, recurrenceId)).code).toBe("not_found");
 });
 
 test("a template is made, changed, previewed and archived", async () => {
@@ -534,6 +552,7 @@ test("the client's types have exactly the fields that the server documents", () 
     ...previewRoutes({
       definitions: new Map(CHANNELS.map((channel) => [channel.name, channel])),
     } as never),
+    ...recurrenceRoutes({ channels: new Map(CHANNELS.map((channel) => [channel.name, channel])) } as never),
     ...templateRoutes({ templates: none, channels: CHANNELS.map(({ name }) => name) }),
     ...CHANNELS.map((channel) => singleRoute(channel, none)),
     ...mediaRoutes(none),
@@ -574,6 +593,37 @@ test("the client's types have exactly the fields that the server documents", () 
   };
   takes("/api/hunt/execute", newHunt);
   takes("/api/hunt/preview", newHunt);
+  const newRecurrence: KeysOf<api.NewRecurrence> = {
+    accountId: true,
+    name: true,
+    cron: true,
+    timeZone: true,
+    until: true,
+    count: true,
+    expiresAfterSeconds: true,
+    hunt: true,
+  };
+  takes("/api/recurrences", newRecurrence);
+  answers("/api/recurrences", 201, {
+    recurrenceId: true,
+    contacts: true,
+    nextRunAt: true,
+  } satisfies KeysOf<api.AcceptedRecurrence>);
+  answers("/api/recurrences/:recurrenceId", 200, {
+    recurrenceId: true,
+    accountId: true,
+    name: true,
+    cron: true,
+    timeZone: true,
+    until: true,
+    count: true,
+    contacts: true,
+    runs: true,
+    lastRunAt: true,
+    nextRunAt: true,
+    pausedAt: true,
+    createdAt: true,
+  } satisfies KeysOf<api.Recurrence>);
   const newTemplate: KeysOf<api.NewTemplate> = { accountId: true, name: true, channel: true, text: true };
   takes("/api/templates", newTemplate);
   answers("/api/templates", 201, { templateId: true, version: true } satisfies KeysOf<api.PutTemplate>);

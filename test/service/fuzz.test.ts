@@ -14,7 +14,7 @@ import { WEBHOOKS } from "../helpers/sms-vendors.ts";
 
 /** `FUZZ_SEED=… FUZZ_RUNS=…` for another or a longer run; a failure names its seed. */
 const SEED = Number(process.env["FUZZ_SEED"] ?? 20_261_122);
-const RUNS = Number(process.env["FUZZ_RUNS"] ?? 750);
+const RUNS = Number(process.env["FUZZ_RUNS"] ?? 1000);
 /** Requests at the same time. */
 const TOGETHER = 8;
 const ERROR_LEVEL = 50;
@@ -60,6 +60,12 @@ async function something() {
     return body.templateId;
   };
   const templates = await Promise.all(Array.from({ length: 20 }, template));
+  const recurrence = async (): Promise<string> => {
+    const when = { name: "Yearly", cron: "0 9 1 1 *", timeZone: "UTC" };
+    const hunt = { contacts: [contact({ recipientPhone: phone(3) })] };
+    return (await service.post("/api/recurrences", { accountId, ...when, hunt })).body.recurrenceId;
+  };
+  const recurrences = await Promise.all(Array.from({ length: 20 }, recurrence));
   const submit = () => run(service, { accountId, contacts: [contact({ recipientPhone: phone(3) })] });
   const hunts = await Promise.all(Array.from({ length: 6 }, submit));
   return {
@@ -67,6 +73,7 @@ async function something() {
     hunts: hunts.map(({ huntId }) => huntId),
     jobs: hunts.map(({ jobId }) => jobId),
     templates,
+    recurrences,
     messages: [
       await send(phone(4), "delivered"),
       await send("+33612340004", "unknown"),

@@ -79,11 +79,14 @@ test("a stream of contacts → is spoken for by its first line, whose faults are
     ["ad 1", "Bonjour Zoé", null],
     ["ad 2", "missing_variable", "name", null],
   ]);
-  const wrong = await stream({ template: "Bonjour {{ name", templateVersion: 2 }, one(1, { variables }));
-  expect(wrong.body.errors.map(({ pointer }: { pointer: string }) => pointer)).toEqual([
-    "/lines/1/template",
-    "/lines/1/templateVersion",
-  ]);
+  for (const [field, head] of [
+    ["template", { template: "Bonjour {{ name" }],
+    ["templateVersion", { template: "Bonjour {{ name }}", templateVersion: 2 }],
+    ["templateId", { templateId: randomUUID() }],
+  ] as const) {
+    const wrong = await stream(head, one(1, { variables }));
+    expect(wrong.body.errors).toEqual([expect.objectContaining({ pointer: `/lines/1/${field}` })]);
+  }
   const silent = await stream({}, one(1, { variables }));
   expect(silent.body.errors).toEqual([expect.objectContaining({ pointer: "/lines/2/message" })]);
 });

@@ -122,7 +122,7 @@ describe("each body example of the document", () => {
         requestBody?.content["application/json"] &&
         !responses[202] &&
         !path.startsWith(SESSIONS) &&
-        !/^\/webhooks|preview$|^\/api\/(accounts|templates)/.test(path),
+        !/^\/webhooks|preview$|^\/api\/(accounts|templates|recurrences)/.test(path),
     );
     expect(others.map(({ path }) => path)).toEqual(["/api/suppressions", "/api/messages/{messageId}/resolve"]);
     const list = others.shift()!;
@@ -152,11 +152,12 @@ test("an account's routes → make it, change it and give it credits, as their o
   }
 });
 
-test("a hunt's preview and a template → as their own examples show", async () => {
+test("a hunt's preview, a template and a recurrence → as their own examples show", async () => {
   const fits = createChecker(document);
   for (const [path, status] of [
     ["/api/hunt/preview", 200],
     ["/api/templates", 201],
+    ["/api/recurrences", 201],
   ] as const) {
     const operation = operationsOf(document).find((each) => each.path === path && each.method === "POST")!;
     const answer = await service.post(path, operation.requestBody!.content["application/json"]!.example);

@@ -5,8 +5,7 @@ import { contacts, settled } from "../helpers/ledger.ts";
 import { openCluster, openSentinel } from "../helpers/redis-groups.ts";
 import { openWorld } from "../helpers/service.ts";
 
-// They mostly wait for their Redis.
-test.concurrent.each([
+test.each([
   ["a cluster of three", openCluster],
   ["a master that a sentinel knows", openSentinel],
 ])("a hunt on %s: everybody is contacted, and no key is outside the prefix's hash tag", async (_, open) => {

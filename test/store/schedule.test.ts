@@ -124,6 +124,8 @@ test("contacts of one hunt with times of their own go at theirs, and a cancel ta
   );
   const [three = "", none = "", one = "", too = ""] = hunt.messages;
   expect(await fed()).toEqual([none]);
+  // Only what has been fed is to have a job.
+  expect((await store.openMessages(0, 10, -1000)).filter(({ held }) => !held).map(({ id }) => id)).toEqual([none]);
   expect((await status(hunt)).scheduledIn).toBeNull();
   await settle([none]);
   expect((await status(hunt)).scheduledIn).toBeLessThan(3600);

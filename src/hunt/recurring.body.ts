@@ -1,0 +1,112 @@
+import { z } from "zod";
+import type { Clock } from "../core/clock.ts";
+import { check } from "../core/faults.ts";
+import { invalidRequest, ProblemError, type Fault } from "../core/problem.ts";
+import { shortText } from "../core/text.ts";
+import { isTimeZone, NO_TIME_ZONE } from "../core/time-zone.ts";
+import type { NewRecurrence } from "../store/recurrences.ts";
+import { MAX_CONTACTS, newHuntOf, type HuntBodyReader } from "./body.ts";
+import { contactSchema, type ChannelDirectory, type Contact } from "./contacts.ts";
+import { nextRun } from "./recurring.ts";
+
+/** A recurrence as it was found right. */
+export interface RecurrenceBody {
+  recurrence: Omit<NewRecurrence, "id">;
+  contacts: Contact[];
+}
+
+/** What each run has of its own, or its account once. */
+const NOT_OF_A_RUN = ["huntId", "accountId", "sendAt", "timeZone", "expiresAt"] as const;
+
+const head = z.strictObject({
+  accountId: shortText(200),
+  name: shortText(200).describe("For people"),
+  cron: z
+    .string()
+    .regex(/^\S+( \S+){4}$/, "must have five fields: minute, hour, day of the month, month, day of the week")
+    .describe("Minute, hour, day of the month, month, day of the week, such as `0 9 * * 1-5`"),
+  timeZone: z.string().refine(isTimeZone, NO_TIME_ZONE).describe("Of the pattern, IANA"),
+  until: z.iso.datetime({ offset: true }).optional().describe("No run after it; default: endless"),
+  count: z.int().min(1).max(1_000_000).optional().describe("Runs at the most; default: endless"),
+  expiresAfterSeconds: z
+    .int()
+    .min(60)
+    .max(31 * 86_400)
+    .optional()
+    .describe("From when a run begins until nothing of it is sent any more; default: seven days"),
+});
+
+export interface RecurrenceBodyReader {
+  schema: z.ZodObject;
+  example: object;
+  /** All faults of the whole body at once. Rejects with `UnavailableError`. */
+  parse(raw: unknown): Promise<RecurrenceBody>;
+}
+
+export function recurrenceBody(hunts: HuntBodyReader, channels: ChannelDirectory, clock: Clock): RecurrenceBodyReader {
+  const without = Object.fromEntries(NOT_OF_A_RUN.map((name) => [name, true as const]));
+  const shallow = head.extend({ hunt: z.looseObject({}) });
+  const hunt = hunts.schema.omit(without as Record<string, true> & Record<number, never>);
+  const contact = contactSchema(channels).omit({ sendAt: true, timeZone: true });
+  const { huntId: _, accountId: __, ...example } = hunts.example as Record<string, unknown>;
+  return {
+    schema: head.extend({ hunt: hunt.extend({ contacts: z.array(contact).min(1).max(MAX_CONTACTS) }) }),
+    example: {
+      accountId: "acc_456",
+      name: "Every morning",
+      cron: "0 9 * * 1-5",
+      timeZone: "Europe/Paris",
+      hunt: example,
+    },
+    async parse(raw) {
+      const { value, faults } = check(shallow, raw);
+      const given = value as z.output<typeof shallow> | undefined;
+      faults.push(...(given ? cronFaults(given, clock.now()) : []));
+      const { accountId, hunt: own } = (raw ?? {}) as { accountId?: unknown; hunt?: unknown };
+      const read = await readHunt(own, accountId, hunts, faults);
+      if (faults.length > 0 || !given || !read) throw invalidRequest(faults);
+      const { contacts, ...rest } = read;
+      const { priority, content, windows } = newHuntOf(rest);
+      const { name, cron: pattern, timeZone, count, expiresAfterSeconds } = given;
+      const until = given.until === undefined ? null : new Date(given.until).toISOString();
+      const each = { priority, content, windows, expiresAfterSeconds };
+      return {
+        recurrence: { accountId: given.accountId, name, pattern, timeZone, until, count: count ?? null, hunt: each },
+        contacts,
+      };
+    },
+  };
+}
+
+/** The hunt of a run as any hunt is read; its faults, which are told where they are here, go to `faults`. */
+async function readHunt(raw: unknown, accountId: unknown, hunts: HuntBodyReader, faults: Fault[]) {
+  if (typeof raw !== "object" || raw === null || Array.isArray(raw)) return undefined;
+  for (const name of NOT_OF_A_RUN) {
+    if (name in raw) faults.push({ pointer: `/hunt/${name}`, detail: "belongs to no hunt that comes again" });
+  }
+  const ofRun = Object.fromEntries(Object.entries(raw).filter(([name]) => !NOT_OF_A_RUN.includes(name as "sendAt")));
+  // A wrong account is told of already.
+  const account = typeof accountId === "string" && accountId.trim() !== "" ? accountId : "nobody";
+  const read = await hunts.parse({ ...ofRun, huntId: "recurring", accountId: account }).catch((error: unknown) => {
+    if (!(error instanceof ProblemError) || !error.errors) throw error;
+    faults.push(...error.errors.map(({ pointer, detail }) => ({ pointer: `/hunt${pointer}`, detail })));
+    return undefined;
+  });
+  read?.contacts.forEach(({ sendAt }, i) => {
+    if (sendAt === undefined) return;
+    faults.push({ pointer: `/hunt/contacts/${i}/sendAt`, detail: "belongs to no hunt that comes again" });
+  });
+  return read;
+}
+
+function cronFaults({ cron: pattern, timeZone, until }: z.output<typeof head>, now: number): Fault[] {
+  try {
+    const next = nextRun({ pattern, timeZone }, now);
+    if (next === undefined) return [{ pointer: "/cron", detail: "never comes" }];
+    if (until !== undefined && next > Date.parse(until))
+      return [{ pointer: "/until", detail: "is before the first run" }];
+    return [];
+  } catch {
+    return [{ pointer: "/cron", detail: "is no cron pattern, such as 0 9 * * 1-5" }];
+  }
+}

@@ -1,0 +1,137 @@
+import type { Idempotency } from "../core/route.ts";
+import type { Database } from "./database.ts";
+import type { Acceptance } from "./store.ts";
+
+/** A hunt that comes again. Times are ISO 8601, in UTC. */
+export interface StoredRecurrence {
+  recurrenceId: string;
+  accountId: string;
+  name: string;
+  /** Cron, five fields. */
+  pattern: string;
+  /** IANA. */
+  timeZone: string;
+  until: string | null;
+  /** Runs at the most. */
+  count: number | null;
+  contacts: number;
+  runs: number;
+  /** For when the last run was planned. */
+  lastRunAt: string | null;
+  /** No run from before it is made up for. */
+  since: string;
+  pausedAt: string | null;
+  createdAt: string;
+}
+
+export interface NewRecurrence extends Pick<
+  StoredRecurrence,
+  "accountId" | "name" | "pattern" | "timeZone" | "until" | "count"
+> {
+  id: string;
+  /** {"priority", "content"?, "windows"?, "expiresAfterSeconds"?} of each run. */
+  hunt: object;
+}
+
+/** All reject with `UnavailableError` while the database is away. Another account's recurrence is as none. */
+export interface RecurrenceStore {
+  /** Accepts one whose contacts, so many, are staged under its id. */
+  accept<R>(
+    recurrence: NewRecurrence,
+    contacts: number,
+    response: R,
+    idempotency: Idempotency | undefined,
+  ): Promise<Acceptance<R>>;
+  read(accountId: string, id: string): Promise<StoredRecurrence | undefined>;
+  /** By id, after the id that `cursor` is. */
+  list(accountId: string, cursor: string | undefined, limit: number): Promise<StoredRecurrence[]>;
+  /** Those of all accounts that are not paused, by id, after the id that `cursor` is. */
+  active(cursor: string | undefined, limit: number): Promise<StoredRecurrence[]>;
+  /** Resuming makes up for nothing. Answers it as it is now. */
+  pause(accountId: string, id: string, paused: boolean): Promise<StoredRecurrence | undefined>;
+  /** Whether there was one. */
+  delete(accountId: string, id: string): Promise<boolean>;
+  /** Submits the hunt of a time (ISO 8601), once; undefined where there is none to be run (any more). */
+  run(id: string, at: string, jobId: string): Promise<{ huntId: string; chunks: number } | undefined>;
+}
+
+interface Row {
+  id: string;
+  account_id: string;
+  name: string;
+  pattern: string;
+  time_zone: string;
+  until: string | null;
+  count: number | null;
+  contacts: number;
+  runs: number;
+  last_run_at: string | null;
+  since: string;
+  paused_at: string | null;
+  created_at: string;
+}
+
+const COLUMNS =
+  "id, account_id, name, pattern, time_zone, until, count, contacts, runs, last_run_at, since, paused_at, created_at";
+
+export function createRecurrenceStore(database: Database): RecurrenceStore {
+  const table = () => database.client.from("recurrences");
+  return {
+    accept: ({ accountId, timeZone, ...rest }, contacts, response, idempotency) =>
+      database.rpc("accept_recurrence", {
+        p_recurrence: { ...rest, account_id: accountId, time_zone: timeZone },
+        p_contacts: contacts,
+        p_idempotency: idempotency ?? null,
+        p_response: response,
+      }),
+    async read(accountId, id) {
+      const query = table().select(COLUMNS).eq("id", id).eq("account_id", accountId).maybeSingle<Row>();
+      const row = await database.run("recurrence", query);
+      return row ? toRecurrence(row) : undefined;
+    },
+    async list(accountId, cursor, limit) {
+      const all = table().select(COLUMNS).eq("account_id", accountId);
+      const query = (cursor === undefined ? all : all.gt("id", cursor)).order("id").limit(limit);
+      const rows = await database.run("recurrences", query.overrideTypes<Row[], { merge: false }>());
+      return (rows ?? []).map(toRecurrence);
+    },
+    async active(cursor, limit) {
+      const all = table().select(COLUMNS).is("paused_at", null);
+      const query = (cursor === undefined ? all : all.gt("id", cursor)).order("id").limit(limit);
+      const rows = await database.run("recurrences", query.overrideTypes<Row[], { merge: false }>());
+      return (rows ?? []).map(toRecurrence);
+    },
+    async pause(accountId, id, paused) {
+      const now = new Date().toISOString();
+      const change = paused ? { paused_at: now } : { paused_at: null, since: now };
+      const open = table().update(change).eq("id", id).eq("account_id", accountId);
+      // What is so already keeps its time.
+      const query = paused ? open.is("paused_at", null) : open.not("paused_at", "is", null);
+      await database.run("recurrence", query.select("id"));
+      return this.read(accountId, id);
+    },
+    delete: (accountId, id) => database.rpc("delete_recurrence", { p_id: id, p_account_id: accountId }),
+    run: async (id, at, jobId) =>
+      (await database.rpc<{ huntId: string; chunks: number } | null>("run_recurrence", {
+        p_id: id,
+        p_at: at,
+        p_job_id: jobId,
+      })) ?? undefined,
+  };
+}
+
+const toRecurrence = (row: Row): StoredRecurrence => ({
+  recurrenceId: row.id,
+  accountId: row.account_id,
+  name: row.name,
+  pattern: row.pattern,
+  timeZone: row.time_zone,
+  until: row.until && new Date(row.until).toISOString(),
+  count: row.count,
+  contacts: row.contacts,
+  runs: row.runs,
+  lastRunAt: row.last_run_at && new Date(row.last_run_at).toISOString(),
+  since: new Date(row.since).toISOString(),
+  pausedAt: row.paused_at && new Date(row.paused_at).toISOString(),
+  createdAt: new Date(row.created_at).toISOString(),
+});

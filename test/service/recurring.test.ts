@@ -1,0 +1,192 @@
+import { Redis } from "ioredis";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { finished, messagesOf, phone } from "../helpers/hunts.ts";
+import { accept, scriptedProvider, type ScriptedProvider } from "../helpers/scripted.ts";
+import { contact, openWorld, SECRET, type Answer, type TestService, type World } from "../helpers/service.ts";
+
+const HOURLY = { name: "Hourly", cron: "0 * * * *", timeZone: "Europe/Paris" };
+
+let world: World;
+let service: TestService;
+let other: TestService;
+let provider: ScriptedProvider;
+let accountId: string;
+let numbers = 0;
+
+beforeAll(async () => {
+  world = await openWorld();
+  provider = scriptedProvider(accept);
+  const start = () => world.start({ SWEEP_MS: "200" }, { providers: { sms: provider } });
+  [service, other] = await Promise.all([start(), start()]);
+  accountId = await world.account();
+});
+afterAll(() => world[Symbol.asyncDispose]());
+
+const call = async (method: string, path: string): Promise<Answer> => {
+  const response = await fetch(service.url + path, { method, headers: { authorization: `Bearer ${SECRET}` } });
+  return { status: response.status, headers: response.headers, body: await response.json() };
+};
+const at = (id: string, rest = ""): string => `/api/recurrences/${id}${rest}?accountId=${accountId}`;
+const read = async (id: string): Promise<Answer["body"]> => (await call("GET", at(id))).body;
+const next = (fields: object = {}) => contact({ recipientPhone: phone(numbers++), ...fields });
+const callsTo = (contacts: Record<string, unknown>[]): number[] =>
+  contacts.map(({ recipientPhone }) => provider.callsTo(String(recipientPhone)));
+
+async function make(contacts: object[], fields: object = {}, hunt: object = {}): Promise<string> {
+  const answer = await service.post("/api/recurrences", {
+    accountId,
+    ...HOURLY,
+    ...fields,
+    hunt: { ...hunt, contacts },
+  });
+  expect(answer).toMatchObject({ status: 201, body: { contacts: contacts.length } });
+  return answer.body.recurrenceId;
+}
+const scheduler = (id: string) => world.queue("hunt").getJobScheduler(id);
+/** The next run's time has come; answers which it is. */
+async function comes(id: string): Promise<number> {
+  const waiting = await world.queue("hunt").getDelayed();
+  const job = waiting.find(({ name, data }) => name === "recur" && data.recurrenceId === id);
+  await job?.promote();
+  return job?.opts.prevMillis ?? 0;
+}
+const huntOf = (id: string, millis: number): string => `${id}:${new Date(millis).toISOString().replace(".000", "")}`;
+async function huntsOf(id: string): Promise<{ id: string; job: string }[]> {
+  const { rows } = await world.sql.query(
+    "select h.id, s.job_id as job from hunts h join hunt_submissions s on s.hunt_id = h.id where h.id like $1 order by 1",
+    [`${id}:%`],
+  );
+  return rows;
+}
+async function runs(id: string, count: number): Promise<void> {
+  await expect.poll(async () => (await huntsOf(id)).length).toBe(count);
+  for (const { job } of await huntsOf(id)) await finished(service, job);
+}
+
+test("a run → is one hunt of its own, though two processes are told of it twice; the next one is another", async () => {
+  const contacts = [next({ message: undefined, variables: { name: "Zoé" } }), next()];
+  const id = await make(contacts, {}, { priority: "high", template: "Bonjour {{ name }}" });
+  const soon = new Date(Math.ceil((Date.now() + 1) / 3_600_000) * 3_600_000).toISOString();
+  expect(await read(id)).toMatchObject({ ...HOURLY, contacts: 2, runs: 0, lastRunAt: null, nextRunAt: soon });
+  const first = await comes(id);
+  await world.queue("hunt").addBulk(
+    Array.from({ length: 6 }, (_, i) => ({
+      name: "recur",
+      data: { recurrenceId: id, at: first },
+      opts: { jobId: `again-${id}-${i}` },
+    })),
+  );
+  await runs(id, 1);
+  await expect.poll(() => world.queue("hunt").getActiveCount()).toBe(0);
+  expect(await huntsOf(id)).toMatchObject([{ id: huntOf(id, first) }]);
+  const [{ job } = { job: "" }] = await huntsOf(id);
+  expect((await service.get(`/api/hunt/status/${job}`)).body).toMatchObject({ total: 2, counts: { sent: 2 } });
+  expect(callsTo(contacts)).toEqual([1, 1]);
+  const { rows } = await world.sql.query(
+    "select content ->> 'text' as text from messages where hunt_id = $1 order by seq",
+    [huntOf(id, first)],
+  );
+  expect(rows[0]).toEqual({ text: "Bonjour Zoé" });
+  expect(await read(id)).toMatchObject({ runs: 1, lastRunAt: new Date(first).toISOString() });
+
+  await expect.poll(() => comes(id)).toBe(first + 3_600_000);
+  await runs(id, 2);
+  expect(callsTo(contacts)).toEqual([2, 2]);
+  expect(JSON.stringify([...service.logs, ...other.logs])).not.toMatch(/Zoé/);
+});
+
+test("Redis is emptied → it comes again as before, and of the runs that were missed meanwhile one is made up for", async () => {
+  const contacts = [next()];
+  const id = await make(contacts);
+  await world.sql.query("update recurrences set since = now() - interval '3 hours' where id = $1", [id]);
+  const redis = new Redis(String(world.environment["REDIS_URL"]));
+  await redis.del(...(await redis.keys(`${world.prefix}*`)));
+  redis.disconnect();
+  await runs(id, 1);
+  expect(callsTo(contacts)).toEqual([1]);
+  expect(Date.parse((await read(id)).lastRunAt)).toBeLessThan(Date.now() - 3_600_000);
+  await expect.poll(() => scheduler(id)).toMatchObject({ pattern: HOURLY.cron, tz: HOURLY.timeZone });
+  expect(await comes(id)).toBeGreaterThan(Date.now());
+  await runs(id, 2);
+});
+
+test("pause, resume, count and delete → end its runs; another account has none of it", async () => {
+  const id = await make([next()], { count: 1 });
+  expect(await call("POST", at(id, "/pause"))).toMatchObject({ status: 200, body: { nextRunAt: null } });
+  expect(await scheduler(id)).toBeUndefined();
+  const late = { name: "recur", data: { recurrenceId: id, at: Date.now() - 60_000 } };
+  const ended = async (): Promise<void> => {
+    const job = await world.queue("hunt").add(late.name, late.data);
+    await expect.poll(() => job.getState()).toBe("completed");
+  };
+  await ended();
+  expect(await huntsOf(id)).toEqual([]);
+  expect(await call("POST", at(id, "/resume"))).toMatchObject({
+    body: { pausedAt: null, nextRunAt: expect.any(String) },
+  });
+  const time = await comes(id);
+  await runs(id, 1);
+  // That was all.
+  expect(await read(id)).toMatchObject({ runs: 1, nextRunAt: null });
+  await expect.poll(() => scheduler(id)).toBeUndefined();
+  expect((await messagesOf(service, huntOf(id, time))).length).toBe(1);
+
+  const second = await make([next()]);
+  const strange = await world.account();
+  expect(await call("DELETE", `/api/recurrences/${second}?accountId=${strange}`)).toMatchObject({ status: 404 });
+  const listed = await call("GET", `/api/recurrences?accountId=${accountId}&limit=1000`);
+  expect(listed.body.recurrences.map(({ recurrenceId }: Answer["body"]) => recurrenceId)).toContain(second);
+  expect(await call("DELETE", at(second))).toMatchObject({ status: 200, body: { recurrenceId: second } });
+  expect(await call("DELETE", at(second))).toMatchObject({ status: 404 });
+  expect(await scheduler(second)).toBeUndefined();
+  late.data.recurrenceId = second;
+  await ended();
+  expect(await huntsOf(second)).toEqual([]);
+  const { rows } = await world.sql.query("select 1 from hunt_chunks where job_id = $1", [second]);
+  expect(rows).toEqual([]);
+});
+
+test("a person who was erased → is in no further run, and what is staged outlives the tidying", async () => {
+  const contacts = [next(), next()];
+  const id = await make(contacts);
+  const gone = String(contacts[0]?.["recipientPhone"]);
+  await world.sql.query("update hunt_chunks set created_at = now() - interval '2 hours' where job_id = $1", [id]);
+  await world.sql.query("select tidy()");
+  expect(await call("DELETE", `/api/contacts/${encodeURIComponent(gone)}`)).toMatchObject({ status: 200 });
+  const { rows } = await world.sql.query("select contacts::text as text from hunt_chunks where job_id = $1", [id]);
+  expect(rows).toEqual([{ text: expect.not.stringContaining(gone) }]);
+  await comes(id);
+  await runs(id, 1);
+  expect(callsTo(contacts)).toEqual([0, 1]);
+});
+
+test("what is wrong with a recurrence → is told at once, where it is; a key makes one of it", async () => {
+  const post = (fields: object, headers: Record<string, string> = {}) =>
+    service.post("/api/recurrences", { accountId, ...HOURLY, hunt: { contacts: [next()] }, ...fields }, headers);
+  const faultsOf = async (fields: object): Promise<string[]> =>
+    (await post(fields)).body.errors.map(({ pointer }: { pointer: string }) => pointer);
+  expect(await faultsOf({ cron: "* * * * * *", timeZone: "Paris", count: 0 })).toEqual([
+    "/cron",
+    "/timeZone",
+    "/count",
+  ]);
+  expect(await faultsOf({ cron: "99 * * * *" })).toEqual(["/cron"]);
+  expect(await faultsOf({ until: "2020-01-01T00:00:00Z" })).toEqual(["/until"]);
+  const hunt = {
+    huntId: "mine",
+    template: "{{ x",
+    contacts: [next({ sendAt: "2020-01-01T00:00:00Z" }), { adId: "a" }],
+  };
+  expect(await faultsOf({ hunt })).toEqual(
+    expect.arrayContaining(["/hunt/huntId", "/hunt/template", "/hunt/contacts/1/recipientPhone"]),
+  );
+  expect(await faultsOf({ hunt: { contacts: [next({ sendAt: "2020-01-01T00:00:00Z" })] } })).toEqual([
+    "/hunt/contacts/0/sendAt",
+  ]);
+  expect(await post({ accountId: "nobody" })).toMatchObject({ status: 422, body: { code: "unknown_account" } });
+  const body = { hunt: { contacts: [next()] } };
+  const key = { "idempotency-key": `recurring ${accountId}` };
+  const first = await post(body, key);
+  expect((await post(body, key)).body).toEqual(first.body);
+  expect(await post({ ...body, name: "x" }, key)).toMatchObject({ status: 409 });
+});
