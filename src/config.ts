@@ -2,6 +2,7 @@ import type { LevelWithSilent } from "pino";
 import { z } from "zod";
 import type { Channel, ProviderDefinition } from "./channels/channel.ts";
 import { POLICY_NAMES, type PolicyName } from "./compliance/policy.ts";
+import { EVENTS_ENV, eventsConfig, type EventsConfig } from "./events/settings.ts";
 import type { Fault } from "./core/problem.ts";
 
 const wholeNumber = (minimum: number, maximum: number) => z.coerce.number().int().min(minimum).max(maximum);
@@ -81,6 +82,7 @@ export const BASE_ENV = {
   SHUTDOWN_TIMEOUT_MS: wholeNumber(0, 3_600_000)
     .default(25_000)
     .describe("From SIGTERM until running work is handed back and the process exits with 1"),
+  ...EVENTS_ENV,
 } satisfies z.ZodRawShape;
 
 export interface ConfiguredProvider {
@@ -133,6 +135,7 @@ export interface Config {
   stopWords: string[];
   compliance: { salt: string | undefined; defaultPolicy: PolicyName };
   shutdownTimeoutMs: number;
+  events: EventsConfig;
   channels: ChannelConfig[];
 }
 
@@ -209,6 +212,7 @@ export function readConfig(environment: Environment, channels: readonly Channel[
     providerProbeMs: env.PROVIDER_PROBE_MS,
     stopWords: (env.STOP_WORDS ?? "").split(",").flatMap((word) => word.trim() || []),
     shutdownTimeoutMs: env.SHUTDOWN_TIMEOUT_MS,
+    events: eventsConfig(env, given["WHATSAPP_ENCRYPTION_KEY"]),
     channels: chosen,
   };
 }

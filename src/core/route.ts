@@ -1,4 +1,4 @@
-import type { IncomingHttpHeaders } from "node:http";
+import type { IncomingHttpHeaders, ServerResponse } from "node:http";
 import type { Logger } from "pino";
 import type { z } from "zod";
 
@@ -6,6 +6,8 @@ import type { z } from "zod";
 export interface RouteResponse {
   description: string;
   schema?: z.ZodType;
+  /** Default: JSON. */
+  mediaType?: string;
   example?: unknown;
   /** The problem codes that come with this status, and what each means. Documented at `/docs#problem-<code>`. */
   codes?: Record<string, string>;
@@ -50,6 +52,8 @@ export interface RouteReply {
   /** Written as JSON; text or bytes go out as they are when `headers` have a `Content-Type`. */
   body: unknown;
   headers?: Record<string, string>;
+  /** In place of `body`: told when the head is out, it writes for as long as it likes. Not asked for a HEAD. */
+  stream?(response: ServerResponse): void;
 }
 
 /**

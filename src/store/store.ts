@@ -2,6 +2,7 @@ import type { Receipt, Reply } from "../core/inbound.ts";
 import type { Idempotency } from "../core/route.ts";
 import type { Cap } from "../core/rules.ts";
 import type { AccountStore } from "./accounts.ts";
+import type { EventStore } from "./events.ts";
 import type { FlowStore } from "./flows.ts";
 import type { ComplianceStore } from "./compliance.ts";
 import type { SessionStore } from "./sessions.ts";
@@ -219,6 +220,7 @@ export interface Store {
   readonly compliance: ComplianceStore;
   readonly accounts: AccountStore;
   readonly flows: FlowStore;
+  readonly events: EventStore;
   ping(): Promise<void>;
   /** undefined when there is no such account. */
   account(id: string): Promise<Account | undefined>;

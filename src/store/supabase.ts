@@ -7,6 +7,7 @@ import { phoneHash } from "./phone-hash.ts";
 import { createAccountStore } from "./supabase-accounts.ts";
 import { createComplianceStore } from "./supabase-compliance.ts";
 import { createSessionStore } from "./supabase-sessions.ts";
+import { createEventStore } from "./supabase-events.ts";
 import { createFlowStore } from "./flows.ts";
 import {
   pageOfMessages,
@@ -146,6 +147,7 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     maxWaitMs: 0,
     ...waitFor("record_reply"),
   });
+  const events = createEventStore(database, (operation, error, items) => options.onRetry?.(operation, error, items));
   const batchers = [accepts, submissions, accounts, begins, outcomes, receipts, takenReceipts, replies];
   const sessions = createSessionStore(database);
   const compliance = createComplianceStore(database, options.salt);
@@ -155,6 +157,7 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     compliance,
     accounts: createAccountStore(database),
     flows: createFlowStore(database),
+    events,
 
     async ping() {
       await rpc("ping");
@@ -259,10 +262,11 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     tidy: () => rpc("tidy"),
 
     async close(signal) {
-      const drained = Promise.all(batchers.map((batcher) => batcher.drained()));
+      const drained = Promise.all([...batchers, events].map((each) => each.drained()));
       await Promise.race([drained, aborted(signal)]);
       for (const batcher of batchers) batcher.close();
       sessions.close();
+      events.close();
     },
   };
 }
