@@ -88,12 +88,14 @@ create index webhook_deliveries_subject on webhook_deliveries (endpoint_id, subj
 create index webhook_deliveries_progress on webhook_deliveries (event_id)
   where state = 'pending' and type = 'hunt.progress';
 
--- How far each hunt that is listened to was when it was last told. dirty: something of it has changed since.
+-- How far each hunt that is listened to was when it was last told. dirty: something of it has changed since. since: when it was
+-- first seen; what it came to before that is not told.
 create table hunt_reports (
   hunt_id text primary key,
   account_id text not null,
   state text not null default 'new' check (state in ('new', 'running', 'completed')),
   counts jsonb,
+  since timestamptz not null,
   dirty boolean not null default true,
   due_at timestamptz not null default now()
 ) with (fillfactor = 50);
@@ -340,7 +342,8 @@ declare
   v_report hunt_reports;
   v_counts jsonb;
   v_open bigint;
-  v_begun bigint;
+  v_first timestamptz;
+  v_last timestamptz;
   v_planning boolean;
   v_started timestamptz;
   v_types text[];
@@ -351,20 +354,25 @@ begin
   loop
     v_started := clock_timestamp();
     select jsonb_object_agg(g.status, g.n), sum(g.n) filter (where g.status in ('queued', 'sending')),
-      sum(g.n) filter (where g.status <> 'queued')
-    into v_counts, v_open, v_begun
-    from (select m.status, count(*) as n from messages m where m.hunt_id = v_report.hunt_id group by 1) g;
+      min(g.first), max(g.last)
+    into v_counts, v_open, v_first, v_last
+    from (
+      select m.status, count(*) as n, min(m.settled_at) as first, max(m.settled_at) as last
+      from messages m where m.hunt_id = v_report.hunt_id group by 1
+    ) g;
     v_planning := exists (
       select 1 from hunt_submissions s where s.hunt_id = v_report.hunt_id and s.planned_at is null
     );
     v_types := '{}';
-    if v_report.state = 'new' and v_begun > 0
+    if v_report.state = 'new' and v_first >= v_report.since
       or v_report.state = 'completed' and (v_planning or v_open > 0) then
       v_types := v_types || 'hunt.started'::text;
       v_report.state := 'running';
     end if;
-    if v_report.state = 'running' and coalesce(v_open, 0) = 0 and not v_planning then
-      v_types := v_types || 'hunt.completed'::text;
+    if v_report.state <> 'completed' and coalesce(v_open, 0) = 0 and not v_planning then
+      if v_report.state = 'running' or v_last >= v_report.since then
+        v_types := v_types || 'hunt.completed'::text;
+      end if;
       v_report.state := 'completed';
     elsif v_counts is distinct from v_report.counts then
       v_types := v_types || 'hunt.progress'::text;
@@ -380,7 +388,7 @@ begin
       order by t.no;
     end if;
     update hunt_reports set
-      state = v_report.state, counts = v_counts, dirty = v_planning,
+      state = case when v_report.state = 'new' and v_first is not null then 'running' else v_report.state end, counts = v_counts, dirty = v_planning,
       due_at = clock_timestamp() + greatest(interval '1 second', 20 * (clock_timestamp() - v_started))
     where hunt_id = v_report.hunt_id;
     v_told := v_told + cardinality(v_types);
@@ -445,10 +453,10 @@ begin
   order by x.pos
   on conflict do nothing;
 
-  insert into hunt_reports (hunt_id, account_id)
-  select distinct e.hunt_id, e.account_id from events e
+  insert into hunt_reports (hunt_id, account_id, since)
+  select e.hunt_id, e.account_id, min(e.at) from events e
   where e.pos > v_head and e.hunt_id is not null and e.type not in ('hunt.started', 'hunt.progress', 'hunt.completed')
-  order by 1
+  group by 1, 2 order by 1
   on conflict (hunt_id) do update set dirty = true where not hunt_reports.dirty;
   return v_n;
 end
