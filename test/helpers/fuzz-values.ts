@@ -7,6 +7,8 @@ export interface Known {
   hunts: string[];
   jobs: string[];
   messages: string[];
+  endpoints: string[];
+  deliveries: string[];
 }
 
 /** A number beyond every limit, written into JSON as it stands. */
@@ -120,8 +122,26 @@ export function fitting(schema: JsonSchema, name: string, known: Known): fc.Arbi
 
 const OWN_POLICY = { base: "marketing-eu", hours: { sms: "any" }, stopNotice: "STOP au 36111" };
 
-function byMeaning(name: string, { accounts, hunts, jobs, messages }: Known): fc.Arbitrary<unknown> | undefined {
+function byMeaning(name: string, known: Known): fc.Arbitrary<unknown> | undefined {
+  const { accounts, hunts, jobs, messages, endpoints, deliveries } = known;
   switch (name) {
+    case "endpointId":
+      return fc.oneof({ weight: 6, arbitrary: fc.constantFrom(...endpoints) }, { weight: 1, arbitrary: fc.uuid() });
+    case "deliveryId":
+      return fc.oneof(
+        { weight: 4, arbitrary: fc.constantFrom(...deliveries) },
+        { weight: 1, arbitrary: fc.nat().map(String) },
+      );
+    case "url":
+      return fc.oneof(
+        { weight: 6, arbitrary: fc.nat().map((n) => `https://hooks.example.com/${n}`) },
+        {
+          weight: 1,
+          arbitrary: fc.constantFrom("http://example.com/", "https://10.0.0.1/", "https://a:b@example.com/"),
+        },
+      );
+    case "events":
+      return fc.constantFrom<unknown>(null, ["message.*"], ["hunt.completed", "message.reply"], ["message"], []);
     case "accountId":
       return fc.constantFrom(...accounts, "acc_nobody");
     case "huntId":
@@ -134,7 +154,7 @@ function byMeaning(name: string, { accounts, hunts, jobs, messages }: Known): fc
     case "messageId":
       return fc.oneof(fc.constantFrom(...messages), fc.uuid());
     case "queue":
-      return fc.constantFrom("hunt", "sms", "whatsapp", "voice", "scraping");
+      return fc.constantFrom("hunt", "sms", "whatsapp", "voice", "webhooks", "scraping");
     case "adId":
       return fc.nat({ max: 50 }).map((n) => `ad_${n}`);
     case "phone":

@@ -136,7 +136,7 @@ test("an endpoint that answers 500 → is tried again under the same id; later e
   expect(new Set(all.filter(({ id }) => id === first).map(({ raw }) => raw)).size).toBe(1);
 
   const { deliveries } = valueOf(await client.webhookDeliveries(endpointId, { limit: 100 }));
-  const [delivery] = deliveries.filter(({ eventId }) => eventId === first);
+  const delivery = deliveries.find(({ eventId }) => eventId === first);
   expect(delivery).toMatchObject({ state: "delivered", attempts: 3, nextAttemptAt: null });
   expect(delivery?.log.map(({ status, answer }) => [status, answer])).toEqual([
     [500, "no, call [number] with token [secret]"],

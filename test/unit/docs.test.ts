@@ -42,6 +42,7 @@ test("each relative link of the documents leads somewhere", () => {
     "GRACEFUL-SHUTDOWN.md",
     "docs/delivery.md",
     "docs/compliance.md",
+    "docs/events.md",
   ]) {
     const base = new URL(`../../${name}`, import.meta.url);
     for (const [, target] of read(name).matchAll(/\]\((?!http)([^)#]+)\)/g)) {
