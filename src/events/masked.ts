@@ -13,5 +13,6 @@ export function masked(text: string): string {
     .replaceAll(/[\w+/=~-]{24,}/g, "[secret]")
     .replaceAll(/\+?\d(?:[ ().-]{0,2}\d){6,}/g, "[number]")
     .trim()
-    .slice(0, MAX_LENGTH);
+    .slice(0, MAX_LENGTH)
+    .trimEnd();
 }

@@ -249,7 +249,15 @@ test("a message that was provably not sent is tried again, a delivered one is no
 
 test("queues are counted one by one and all at once", async () => {
   const { queues } = valueOf(await client.queueStats());
-  expect(queues.map(({ name }) => name)).toEqual(["hunt", "whatsapp", "sms", "voice", "inbound", "scraping"]);
+  expect(queues.map(({ name }) => name)).toEqual([
+    "hunt",
+    "whatsapp",
+    "sms",
+    "voice",
+    "inbound",
+    "webhooks",
+    "scraping",
+  ]);
   expect(valueOf(await client.queueStats("scraping"))).toEqual(queues.at(-1));
 });
 

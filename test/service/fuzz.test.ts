@@ -64,11 +64,13 @@ async function something() {
       return (await service.post(`/api/webhook-endpoints/${body.endpointId}/test`, undefined)).body;
     }),
   );
-  const hunt = await run(service, { accountId, contacts: [contact({ recipientPhone: phone(3) })] });
+  // Several, because whatever is cancelled is so for good.
+  const submit = () => run(service, { accountId, contacts: [contact({ recipientPhone: phone(3) })] });
+  const hunts = await Promise.all(Array.from({ length: 6 }, submit));
   return {
     accounts: [accountId, await world.account({ status: "suspended" })],
-    hunts: [hunt.huntId],
-    jobs: [hunt.jobId],
+    hunts: hunts.map(({ huntId }) => huntId),
+    jobs: hunts.map(({ jobId }) => jobId),
     endpoints: tried.map(({ endpointId }) => endpointId),
     deliveries: tried.map(({ deliveryId }) => deliveryId),
     messages: [
