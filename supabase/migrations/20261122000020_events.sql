@@ -507,7 +507,7 @@ end
 $$;
 
 -- A worker takes deliveries, [{"id", "claim"}], for p_hold_ms. Answers what is to be sent where; not those that are not due, or
--- are somebody else's.
+-- are somebody else's: one whose time is over is handed out again, which ends its claim (see run_events).
 create function begin_deliveries(p_items jsonb, p_hold_ms integer) returns jsonb
 language sql
 set search_path = public
@@ -515,7 +515,7 @@ as $$
   with begun as (
     update webhook_deliveries d set claim = i.claim, held_until = now() + make_interval(secs => p_hold_ms / 1000.0)
     from jsonb_to_recordset(p_items) as i (id bigint, claim uuid), webhook_endpoints w
-    where d.id = i.id and d.state = 'pending' and d.next_at <= now() and (d.claim is null or d.held_until <= now())
+    where d.id = i.id and d.state = 'pending' and d.next_at <= now() and d.claim is null
       and w.id = d.endpoint_id and w.enabled
     returning d.id, d.claim, d.event_id, d.attempts, w.id as endpoint_id, w.url, (
       select jsonb_build_array(w.secret) || coalesce(jsonb_agg(o ->> 'secret'), '[]')

@@ -99,7 +99,12 @@ export function fitting(schema: JsonSchema, name: string, known: Known): fc.Arbi
   const meant = byMeaning(name, known);
   if (meant) return meant;
   if (Array.isArray(schema.enum)) return fc.constantFrom(...(schema.enum as unknown[]));
+  if (Array.isArray(schema.anyOf)) {
+    return fc.oneof(...(schema.anyOf as JsonSchema[]).map((each) => fitting(each, name, known)));
+  }
   switch (schema.type) {
+    case "null":
+      return fc.constant(null);
     case "object": {
       const required = schema.required ?? [];
       const properties = Object.entries(schema.properties ?? {}).map(([key, property]) => {

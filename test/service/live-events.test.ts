@@ -77,8 +77,19 @@ test("a reader that comes again at the other process → misses nothing and gets
   await first.until((events) => events.some(({ type }) => type === "message.delivered"));
   await first.stop();
 
-  // While nobody reads.
+  // While nobody reads; another account's messages, to whose events nobody has listened, leave none.
   const missed = await sms(accountId, 3);
+  const stranger = await world.account();
+  await sms(stranger, 6);
+  const rowsOf = async (condition: string): Promise<number> => {
+    const { rows } = await world.sql.query(`select count(*)::int as n from events where ${condition}`);
+    return (rows[0] as { n: number }).n;
+  };
+  await until(
+    () => rowsOf("pos is null"),
+    (n) => n === 0,
+  );
+  expect(await rowsOf(`account_id = '${stranger}'`)).toBe(0);
   const second = follow(other, { accountId, lastEventId: first.events.at(-1)?.position });
   await second.until((events) => events.some(({ type }) => type === "message.delivered"));
   const later = await sms(accountId, 4);
@@ -114,6 +125,7 @@ test("a hunt's reader → gets the events of that hunt alone, from its start to 
     contacts: [contact({ recipientPhone: phone(31) }), contact({ recipientPhone: "1" })],
   });
   await reader.until((events) => events.some(({ type }) => type === "message.skipped"));
+  await reader.until((events) => events.some(({ type }) => type === "hunt.progress"));
   await one.post(`/api/hunt/${hunt}/resume`, undefined);
   const events = await reader.until((seen) => seen.some(({ type }) => type === "hunt.completed"));
   await reader.stop();
@@ -122,7 +134,6 @@ test("a hunt's reader → gets the events of that hunt alone, from its start to 
   // Whether it had ended before it was looked at again decides whether it has started once more.
   expect(steps.filter((type) => type !== "hunt.started")).toEqual(["hunt.paused", "hunt.resumed", "hunt.completed"]);
   const progress = events.filter(({ type }) => type === "hunt.progress");
-  expect(progress.length).toBeGreaterThan(0);
   expect(progress.at(-1)?.data).toMatchObject({ accountId, counts: { skipped: 1 } });
 
   expect((await one.get("/api/events?huntId=no_such_hunt")).status).toBe(404);
