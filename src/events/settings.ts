@@ -22,7 +22,7 @@ export const EVENTS_ENV = {
     .describe(
       "Before a webhook's second attempt; three times as long after each, up to six hours, for twelve attempts in all",
     ),
-  WEBHOOK_CONCURRENCY: wholeNumber(1, 1000).default(50).describe("Webhooks under way at once, each process"),
+  WEBHOOK_CONCURRENCY: wholeNumber(1, 1000).default(100).describe("Webhooks under way at once, each process"),
   EVENT_RETENTION_DAYS: wholeNumber(1, 90)
     .default(7)
     .describe("For how long events and their deliveries are kept, to be read again and replayed"),

@@ -108,8 +108,8 @@ export interface EventStore {
 
   /** undefined: there is nothing to be done, or somebody else does it. */
   begin(deliveryId: string, holdMs: number): Promise<BegunDelivery | undefined>;
-  /** Resolves once committed: whether another delivery has waited for this one. */
-  record(outcome: DeliveryOutcome): Promise<boolean>;
+  /** Resolves once committed. */
+  record(outcome: DeliveryOutcome): Promise<void>;
 
   /** From now on events of these accounts are kept for live readers. `since`: by account, from where on there is no gap. */
   listen(

@@ -20,7 +20,7 @@ const DELIVERY_COLUMNS =
 const MAX_ENDPOINTS = 1000;
 const BATCH = { maxSize: 100, maxConcurrent: 2, maxWaitMs: 2 };
 /** Deliveries that one endpoint has under way at once, over all processes. */
-const MOST_AT_ONCE = 25;
+const MOST_AT_ONCE = 20;
 const UNIQUE_VIOLATION = "23505";
 const NO_SUCH_ROW = "23503";
 
@@ -50,11 +50,11 @@ export function createEventStore(
     ...BATCH,
     waitForDatabase: false,
   });
-  const outcomes = new Batcher<DeliveryOutcome, boolean>({
+  const outcomes = new Batcher<DeliveryOutcome, void>({
     async flush(items) {
       const rows = items.map(({ retryInMs, ...rest }) => ({ ...rest, retry_in_ms: retryInMs }));
-      const released = await rpc<number>("record_deliveries", { p_items: rows });
-      return items.map(() => released > 0);
+      await rpc("record_deliveries", { p_items: rows });
+      return items.map(() => undefined);
     },
     ...BATCH,
     waitForDatabase: true,

@@ -25,11 +25,11 @@ const LIMIT = 500;
 /** Between two looks while somebody listens, milliseconds. */
 const BUSY_MS = 250;
 /** After each of them, whoever wakes it: many deliveries that end at once make one. */
-const LEAST_MS = 20;
+const LEAST_MS = 50;
 /** Where nobody does. Whoever begins to listen through this process wakes it. */
 const IDLE_MS = 2000;
 /** For how long a delivery belongs to its job in the queue, milliseconds. A job that Redis loses is made again after that. */
-const QUEUED_MS = 30_000;
+const QUEUED_MS = 10_000;
 const TIDY_MS = 60_000;
 /** What is under way is not waited for longer: all that it may still do is safe to do. */
 const STOP_TIMEOUT_MS = 1000;

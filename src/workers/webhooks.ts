@@ -8,7 +8,7 @@ import type { Logger } from "pino";
 export interface WebhooksWorkerDeps extends DeliverDeps {
   events: Pick<EventStore, "begin" | "record">;
   metrics: Pick<Metrics, "deliveryEnded">;
-  /** Another one may go. */
+  /** There is room for another one, and one that has waited for this may go. */
   wake(): void;
   log: Logger;
 }
@@ -30,5 +30,6 @@ export async function runWebhookJob(job: Job<unknown>, deps: WebhooksWorkerDeps)
   const line = { endpointId, deliveryId: delivery.id, status: entry.status, durationMs: entry.durationMs };
   if (gone) deps.log.warn(line, "a webhook endpoint is gone and was turned off");
   else deps.log.debug(line, delivered ? "webhook delivered" : "webhook failed");
-  if (await deps.events.record(outcome)) deps.wake();
+  await deps.events.record(outcome);
+  deps.wake();
 }

@@ -476,7 +476,7 @@ begin
   if not somebody_listens() then
     return jsonb_build_object('moved', 0, 'due', '[]'::jsonb, 'listened', false);
   end if;
-  perform report_hunts(20);
+  perform report_hunts(5);
   v_moved := pump_events(p_limit);
   with due as materialized (
     select d.id
@@ -527,13 +527,10 @@ as $$
 $$;
 
 -- Lets those go that waited for the end of another one, [{"endpoint_id", "subject"}].
-create function release_deliveries(p_ended jsonb) returns integer
-language plpgsql
+create function release_deliveries(p_ended jsonb) returns void
+language sql
 set search_path = public
 as $$
-declare
-  v_n integer;
-begin
   update webhook_deliveries d set next_at = now()
   from (
     select distinct i.endpoint_id, i.subject from jsonb_to_recordset(p_ended) as i (endpoint_id uuid, subject text)
@@ -543,15 +540,12 @@ begin
     select p.id from webhook_deliveries p
     where p.endpoint_id = i.endpoint_id and p.subject = i.subject and p.state = 'pending' order by p.pos limit 1
   ) first
-  where d.id = first.id and d.next_at = 'infinity';
-  get diagnostics v_n = row_count;
-  return v_n;
-end
+  where d.id = first.id and d.next_at = 'infinity'
 $$;
 
 -- What attempts came to, [{"id", "claim", "delivered", "gone", "retry_in_ms", "entry"}]: retry_in_ms null: there is no further one.
--- gone: the endpoint wants nothing any more. Answers how many deliveries may go because of it.
-create function record_deliveries(p_items jsonb) returns integer
+-- gone: the endpoint wants nothing any more.
+create function record_deliveries(p_items jsonb) returns void
 language plpgsql
 set search_path = public
 as $$
@@ -596,7 +590,7 @@ begin
   )
   select coalesce(jsonb_agg(jsonb_build_object('endpoint_id', r.endpoint_id, 'subject', r.subject)), '[]') into v_ended
   from recorded r where r.state <> 'pending';
-  return release_deliveries(v_ended);
+  perform release_deliveries(v_ended);
 end
 $$;
 
