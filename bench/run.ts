@@ -5,6 +5,7 @@ import { StackError } from "../dev/stack/stack-error.ts";
 import { api } from "./api.ts";
 import { openBench, type Bench } from "./arena.ts";
 import { fairness } from "./fairness.ts";
+import { live } from "./live.ts";
 import { planning } from "./planning.ts";
 import { tableOf, writeResults, type Section } from "./report.ts";
 import { sending } from "./sending.ts";
@@ -21,6 +22,7 @@ const SECTIONS: Record<string, (bench: Bench) => Promise<Section>> = {
   stream,
   webhooks,
   shutdown,
+  live,
   whatsapp,
 };
 

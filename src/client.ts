@@ -10,6 +10,8 @@ import type {
   AcceptedRecurrence,
   Contact,
   CallOptions,
+  DeliveriesOptions,
+  EventsOptions,
   Channel,
   Credits,
   Erased,
@@ -19,6 +21,7 @@ import type {
   HuntStatus,
   ImportedSuppressions,
   Job,
+  LiveEvent,
   Message,
   MessagePage,
   MessagesOptions,
@@ -35,6 +38,7 @@ import type {
   NewText,
   NewUpload,
   NewVoicemail,
+  NewWebhookEndpoint,
   NewWhatsAppText,
   PageOptions,
   PostOptions,
@@ -51,6 +55,10 @@ import type {
   TemplateWithVersions,
   Upload,
   WaitOptions,
+  WebhookDelivery,
+  WebhookEndpoint,
+  WebhookEndpointChanges,
+  WebhookEndpointWithSecret,
   AttentionOptions,
   NewPairing,
   Resolution,
@@ -59,6 +67,7 @@ import type {
   WhatsAppSession,
 } from "./client/shapes.ts";
 import { aborted, createCalls, slept, type ClientOptions, type Result } from "./client/calls.ts";
+import { liveEvents } from "./client/live.ts";
 
 export type * from "./client/shapes.ts";
 export { ClientError, type ClientOptions, type Result } from "./client/calls.ts";
@@ -217,6 +226,52 @@ export interface Client {
   queueStats(options?: CallOptions): Promise<Result<{ queues: QueueStats[] }>>;
   /** How fast each sender sends that a provider limits, and why not faster. */
   senders(options?: CallOptions): Promise<Result<{ senders: Sender[] }>>;
+  /**
+   * Has the account told of events from now on. Errors: `invalid_request`, `unknown_account`, `endpoint_exists` (also where an
+   * answer was lost: rotate its secret to have one).
+   */
+  createWebhookEndpoint(
+    endpoint: NewWebhookEndpoint,
+    options?: CallOptions,
+  ): Promise<Result<WebhookEndpointWithSecret>>;
+  webhookEndpoints(
+    options?: CallOptions & { accountId?: string | undefined },
+  ): Promise<Result<{ endpoints: WebhookEndpoint[] }>>;
+  /** Errors: `not_found`. */
+  webhookEndpoint(endpointId: string, options?: CallOptions): Promise<Result<WebhookEndpoint>>;
+  /** Changes an endpoint, turns it off or on: what is absent stays. Errors: `invalid_request`, `not_found`, `endpoint_exists`. */
+  changeWebhookEndpoint(
+    endpointId: string,
+    changes: WebhookEndpointChanges,
+    options?: CallOptions,
+  ): Promise<Result<WebhookEndpoint>>;
+  /** Gives it a new secret; those so far sign as well for `overlapHours` (default 24). Errors: `not_found`. */
+  rotateWebhookSecret(
+    endpointId: string,
+    options?: CallOptions & { overlapHours?: number | undefined },
+  ): Promise<Result<WebhookEndpointWithSecret>>;
+  /** With its deliveries. Errors: `not_found`. */
+  deleteWebhookEndpoint(endpointId: string, options?: CallOptions): Promise<Result<{ endpointId: string }>>;
+  /** Delivers an event `webhook.test`. Errors: `not_found`, `endpoint_off`. */
+  testWebhookEndpoint(endpointId: string, options?: CallOptions): Promise<Result<WebhookDelivery>>;
+  /** One page of what was delivered, the newest first. Errors: `not_found`. */
+  webhookDeliveries(
+    endpointId: string,
+    options?: DeliveriesOptions,
+  ): Promise<Result<{ deliveries: WebhookDelivery[]; nextCursor: string | null }>>;
+  /** Errors: `not_found`. */
+  webhookDelivery(endpointId: string, deliveryId: string, options?: CallOptions): Promise<Result<WebhookDelivery>>;
+  /** Delivers once more, under the same id. Errors: `not_found`, `delivery_pending`. */
+  replayWebhookDelivery(
+    endpointId: string,
+    deliveryId: string,
+    options?: CallOptions,
+  ): Promise<Result<WebhookDelivery>>;
+  /**
+   * Events of an account or a hunt as they happen, until the signal aborts. A connection that breaks is taken up where it was.
+   * A fault that does not pass is the last thing that it yields. Errors: `not_found`, `invalid_request`.
+   */
+  events(options: EventsOptions): AsyncGenerator<Result<LiveEvent>, void>;
   /** Whether the process is alive. */
   health(options?: CallOptions): Promise<Result<Health>>;
   /** Whether the service can do its work. "No" is a value too: `{ ready: false, checks }`. */
@@ -226,13 +281,15 @@ export interface Client {
 const ITERATOR_PAGE = 1000;
 const ACCOUNTS = "/api/accounts";
 const SESSIONS = "/api/whatsapp/sessions";
+const ENDPOINTS = "/api/webhook-endpoints";
 const SUPPRESSIONS = "/api/suppressions";
 const TEMPLATES = "/api/templates";
 const RECURRENCES = "/api/recurrences";
 
 /** Makes a client. Opens no connection; throws a TypeError for options that can never work. */
 export function createClient(options: ClientOptions): Client {
-  const { call, get, post, postLines } = createCalls(options);
+  const calls = createCalls(options);
+  const { call, get, post, postLines } = calls;
 
   const huntStatus: Client["huntStatus"] = (jobId, options) => get(`/api/hunt/status/${part(jobId)}`, options);
 
@@ -346,6 +403,23 @@ export function createClient(options: ClientOptions): Client {
         ? get(`/api/queues/${part(queue)}/stats`, options)
         : get("/api/queues/stats", queue)) as Client["queueStats"],
     senders: (options) => get("/api/senders", options),
+    createWebhookEndpoint: (endpoint, options) => post(ENDPOINTS, endpoint, options),
+    webhookEndpoints: ({ signal, ...filter } = {}) => get(`${ENDPOINTS}${queryOf(filter)}`, { signal }),
+    webhookEndpoint: (endpointId, options) => get(`${ENDPOINTS}/${part(endpointId)}`, options),
+    changeWebhookEndpoint: (endpointId, changes, { signal } = {}) =>
+      call({ method: "PATCH", path: `${ENDPOINTS}/${part(endpointId)}`, body: changes, signal }),
+    rotateWebhookSecret: (endpointId, { signal, ...body } = {}) =>
+      post(`${ENDPOINTS}/${part(endpointId)}/rotate`, body, { signal }),
+    deleteWebhookEndpoint: (endpointId, { signal } = {}) =>
+      call({ method: "DELETE", path: `${ENDPOINTS}/${part(endpointId)}`, signal }),
+    testWebhookEndpoint: (endpointId, options) => post(`${ENDPOINTS}/${part(endpointId)}/test`, undefined, options),
+    webhookDeliveries: (endpointId, { signal, ...filter } = {}) =>
+      get(`${ENDPOINTS}/${part(endpointId)}/deliveries${queryOf(filter)}`, { signal }),
+    webhookDelivery: (endpointId, deliveryId, options) =>
+      get(`${ENDPOINTS}/${part(endpointId)}/deliveries/${part(deliveryId)}`, options),
+    replayWebhookDelivery: (endpointId, deliveryId, options) =>
+      post(`${ENDPOINTS}/${part(endpointId)}/deliveries/${part(deliveryId)}/replay`, undefined, options),
+    events: (wanted) => liveEvents(calls, wanted),
     health: (options) => get("/health", options),
     ready: ({ signal } = {}) => call({ method: "GET", path: "/ready", signal, alsoGood: 503 }),
   };

@@ -3,6 +3,7 @@ import { z } from "zod";
 import type { Channel, ProviderDefinition } from "./channels/channel.ts";
 import { limitsVariable } from "./compliance/limits.ts";
 import { POLICY_NAMES, type PolicyName } from "./compliance/policy.ts";
+import { EVENTS_ENV, eventsConfig, type EventsConfig } from "./events/settings.ts";
 import type { Fault } from "./core/problem.ts";
 import { readRedisUrl } from "./core/redis-url.ts";
 
@@ -109,6 +110,7 @@ export const BASE_ENV = {
   SHUTDOWN_TIMEOUT_MS: wholeNumber(0, 3_600_000)
     .default(25_000)
     .describe("From SIGTERM until running work is handed back and the process exits with 1"),
+  ...EVENTS_ENV,
 } satisfies z.ZodRawShape;
 
 export interface ConfiguredProvider {
@@ -166,6 +168,7 @@ export interface Config {
   stopWords: string[];
   compliance: { salt: string | undefined; defaultPolicy: PolicyName };
   shutdownTimeoutMs: number;
+  events: EventsConfig;
   channels: ChannelConfig[];
 }
 
@@ -257,6 +260,7 @@ export function readConfig(environment: Environment, channels: readonly Channel[
     providerProbeMs: env.PROVIDER_PROBE_MS,
     stopWords: (env.STOP_WORDS ?? "").split(",").flatMap((word) => word.trim() || []),
     shutdownTimeoutMs: env.SHUTDOWN_TIMEOUT_MS,
+    events: eventsConfig(env, given["WHATSAPP_ENCRYPTION_KEY"]),
     channels: chosen,
   };
 }

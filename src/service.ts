@@ -16,6 +16,11 @@ import { createRules, createStopNoticeOf } from "./compliance/rules.ts";
 import { createRulings } from "./compliance/rulings.ts";
 import { zonesOf } from "./compliance/zones.ts";
 import { suppressionRoutes } from "./compliance/suppressions.routes.ts";
+import { deliveryRoutes } from "./events/deliveries.routes.ts";
+import { endpointRoutes } from "./events/endpoints.routes.ts";
+import { createLive } from "./events/live.ts";
+import { liveRoutes } from "./events/live.routes.ts";
+import { createSecrets } from "./events/secrets.ts";
 import type { ChannelConfig, Config, ConfiguredProvider } from "./config.ts";
 import type { FetchPolicy } from "./core/addresses.ts";
 import { systemClock, type Clock } from "./core/clock.ts";
@@ -51,6 +56,7 @@ import { startWorkers } from "./workers/index.ts";
 import type { ActiveChannel } from "./workers/run-job.ts";
 import { startFeeder } from "./workers/feeder.ts";
 import { IDLE } from "./workers/idle.ts";
+import { startOutbox } from "./workers/outbox.ts";
 import { startSweeper } from "./workers/sweeper.ts";
 
 /** What may be put in place of the real thing, by whoever composes the service otherwise. */
@@ -130,6 +136,9 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   const running = new Set([...channels.values()].flatMap(({ provider }) => provider ?? []));
   const definitions = new Map(config.channels.map(({ channel }) => [channel.name, channel]));
 
+  const { events } = store;
+  const secrets = createSecrets(config.events.encryptionKeys);
+  const live = createLive({ events, log });
   const throttle = createThrottle(redis, config.redis.prefix);
   const metrics = createMetrics({
     unknownMessages: () => store.countUnknown(),
@@ -143,6 +152,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
         Object.entries({ waiting, active, delayed, failed }).map(([state, count]) => ({ queue: name, state, count })),
       );
     },
+    readers: () => live.readers,
     senders: async () =>
       (await throttle.senders()).map(({ heldUntil, ...sender }) => ({ ...sender, held: heldUntil !== undefined })),
   });
@@ -168,7 +178,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       { channel, on: Boolean(provider), oneWay: provider?.oneWay === true },
     ]),
   );
-  const work = config.role === "api" ? IDLE : { startEpoch, startWorkers, startFeeder, startSweeper };
+  const work = config.role === "api" ? IDLE : { startEpoch, startWorkers, startOutbox, startFeeder, startSweeper };
   const epoch = work.startEpoch({
     redis: workerRedis,
     store,
@@ -204,10 +214,21 @@ export async function startService(config: Config, overrides: Overrides = {}): P
         concurrency: config.workers.concurrency,
       }),
     },
+    webhooks: {
+      ...config.events,
+      events,
+      secrets,
+      fetchPolicy: overrides.fetchPolicy,
+      wake: () => outbox.wake(),
+      clock,
+      log,
+      metrics,
+    },
     clock,
     log,
     metrics,
   });
+  const outbox = work.startOutbox({ events, queues, keepSeconds: config.events.keepSeconds, clock, log });
   const feeder = work.startFeeder({
     store,
     queues,
@@ -280,6 +301,9 @@ export async function startService(config: Config, overrides: Overrides = {}): P
             termsOf: (message) => termsOf(message, provider?.oneWay === true),
           }) ?? [],
       ),
+      ...endpointRoutes({ events, secrets, fetchPolicy: overrides.fetchPolicy }),
+      ...deliveryRoutes({ events, wake: () => outbox.wake() }),
+      ...liveRoutes({ events, accounts: store.accounts, live }),
       ...messageRoutes({ queues, store }),
       ...jobRoutes({ queues, store }),
       ...senderRoutes({ throttle }),
@@ -315,7 +339,14 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   const stop = async (deadline: AbortSignal): Promise<boolean> => {
     log.info("stopping: no new work is taken");
     for (const provider of running) provider.retire?.();
-    const [drained] = await Promise.all([workers.drain(deadline), feeder.stop(), sweeper.stop(), epoch.stop()]);
+    live.close();
+    const [drained] = await Promise.all([
+      workers.drain(deadline),
+      feeder.stop(),
+      sweeper.stop(),
+      outbox.stop(),
+      epoch.stop(),
+    ]);
     // Before the store: a request whose body is still arriving is to be accepted, not refused.
     const closed = await closeServer(server, deadline);
     for (const provider of running) await provider.close?.();

@@ -85,6 +85,8 @@ export interface Calls {
   post<T>(path: string, body: unknown, options?: PostOptions): Promise<Result<T>>;
   /** Like `post`, with a body in NDJSON that is sent as it is read. */
   postLines<T>(path: string, lines: NonNullable<Call["lines"]>, options?: PostOptions): Promise<Result<T>>;
+  /** Server-sent events, as soon as the answer has begun; tried once. */
+  open(path: string, headers: Record<string, string>, signal: AbortSignal): Promise<Result<ReadableStream<Uint8Array>>>;
 }
 
 export interface Call {
@@ -181,11 +183,34 @@ export function createCalls({ baseUrl, apiSecret, timeoutMs = 30_000, retries = 
     return failed({ code: "invalid_request", detail: `The idempotency key ${detail}.`, errors, retryable: false });
   }
 
+  const open: Calls["open"] = async (path, headers, signal) => {
+    try {
+      const response = await send(base + path, {
+        headers: {
+          accept: "text/event-stream, application/problem+json",
+          authorization: `Bearer ${apiSecret}`,
+          ...headers,
+        },
+        signal,
+        cache: "no-store",
+        redirect: "manual",
+      });
+      const isStream = response.headers.get("content-type")?.startsWith("text/event-stream");
+      if (response.ok && isStream && response.body) return { ok: true, value: response.body };
+      return read(response, await response.text(), { key: undefined, alsoGood: undefined });
+    } catch (cause) {
+      if (signal.aborted) return aborted();
+      const detail = `No answer came from ${base}: ${reasonOf(cause)}.`;
+      return failed({ code: "network_error", detail, retryable: true, cause });
+    }
+  };
+
   return {
     call,
     get,
     post: (path, body, options) => keyed({ path, body }, options),
     postLines: (path, lines, options) => keyed({ path, lines }, options),
+    open,
   };
 }
 
@@ -241,7 +266,7 @@ function read<T>(
   });
 }
 
-function failed(failure: Failure): { ok: false; error: ClientError } {
+export function failed(failure: Failure): { ok: false; error: ClientError } {
   return { ok: false, error: new ClientError(failure) };
 }
 

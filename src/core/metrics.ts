@@ -18,6 +18,8 @@ export interface MetricSources {
   breakers(): { channel: string; provider: string; state: BreakerState }[];
   /** Messages a second that each sender may send now; `held`: its provider wants to hear nothing from it. */
   senders(): Promise<{ provider: string; rate: number; held: boolean }[]>;
+  /** Readers of live events. */
+  readers(): number;
 }
 
 /** What operators count. Labels are few and bounded: never an account, a number or an id. */
@@ -28,6 +30,8 @@ export interface Metrics {
   rateLimited(labels: { provider: string }): void;
   /** A vendor has called a webhook. */
   webhookEnded(labels: { provider: string; result: WebhookResult }): void;
+  /** A webhook of ours has had an attempt: `delivered`, `failed` (it is tried again), `given_up` or `gone` (410). */
+  deliveryEnded(labels: { result: string }, seconds: number): void;
   /** The page for Prometheus, and its content type. */
   page(): Promise<{ contentType: string; text: string }>;
 }
@@ -116,6 +120,22 @@ export function createMetrics(sources: MetricSources): Metrics {
       }
     },
   });
+  const deliveries = new Histogram({
+    name: `${PREFIX}delivery_seconds`,
+    help: "How long attempts of webhooks out take, by what they came to.",
+    labelNames: ["result"] as const,
+    buckets: CALL_BUCKETS,
+    registers: [registry],
+  });
+  const readers = new Gauge({
+    name: `${PREFIX}event_readers`,
+    help: "Readers of live events that this process has.",
+    registers: [],
+    collect() {
+      this.set(sources.readers());
+    },
+  });
+  registry.registerMetric(readers);
   registry.registerMetric(breakers);
   registry.registerMetric(unknown);
   registry.registerMetric(jobs);
@@ -127,6 +147,7 @@ export function createMetrics(sources: MetricSources): Metrics {
     },
     rateLimited: (labels) => limited.inc(labels),
     webhookEnded: (labels) => webhooks.inc(labels),
+    deliveryEnded: (labels, seconds) => deliveries.observe(labels, seconds),
     async page() {
       await lookAtSenders();
       return { contentType: registry.contentType, text: await registry.metrics() };

@@ -1,4 +1,4 @@
-import type { IncomingHttpHeaders } from "node:http";
+import type { IncomingHttpHeaders, ServerResponse } from "node:http";
 import type { Logger } from "pino";
 import type { z } from "zod";
 
@@ -6,6 +6,8 @@ import type { z } from "zod";
 export interface RouteResponse {
   description: string;
   schema?: z.ZodType;
+  /** Default: JSON. */
+  mediaType?: string;
   example?: unknown;
   /** The problem codes that come with this status, and what each means. Documented at `/docs#problem-<code>`. */
   codes?: Record<string, string>;
@@ -67,6 +69,8 @@ export interface RouteReply {
   headers?: Record<string, string>;
   /** Called when all of it has been handed to the network; never for a caller who has gone. */
   sent?: () => void;
+  /** In place of `body`: told when the head is out, it writes for as long as it likes. Not asked for a HEAD. */
+  stream?(response: ServerResponse): void;
 }
 
 /**

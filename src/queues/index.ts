@@ -4,6 +4,7 @@ import type { LaneDirectory, LaneKey } from "../channels/channel.ts";
 import { CHARGE_JOB, INBOUND_QUEUE, type ChargeJob, type InboundJob } from "../channels/inbound-job.ts";
 import type { MessageJob } from "../channels/message-job.ts";
 import { UnavailableError } from "../core/errors.ts";
+import { WEBHOOKS_QUEUE, type DeliveryJob } from "../events/events.jobs.ts";
 import { chunkJobId, HUNT_QUEUE, type HuntJob, type PlanJob } from "../hunt/hunt.jobs.ts";
 import type { PlannedMessage } from "../store/store.ts";
 import { removeLane, wakeLane } from "./lanes.ts";
@@ -82,6 +83,8 @@ export interface Queues {
   addInbound(job: InboundJob, jobId?: string): Promise<void>;
   /** Has a provider asked later what a message was charged; once a message. Rejects with `UnavailableError`. */
   addCharge(job: ChargeJob): Promise<void>;
+  /** Has these webhooks attempted; one that has a job already changes nothing. Rejects with `UnavailableError`. */
+  addDeliveries(deliveryIds: readonly string[]): Promise<void>;
   /** Of these jobs, the ids of those that will not run (any more) by themselves: there is none, or it has ended. */
   idle(queue: string, jobIds: readonly string[]): Promise<{ missing: string[]; ended: string[] }>;
   /** What a job carries; undefined when there is none. */
@@ -276,6 +279,20 @@ export function createQueues(options: QueuesOptions): Queues {
         removeOnFail: true,
       };
       await withRedis("adding a question", () => queueOf(INBOUND_QUEUE).add(CHARGE_JOB, job, opts));
+    },
+
+    async addDeliveries(deliveryIds) {
+      // One attempt, and nothing of it stays: the ledger knows what came of it, and what is left would stand in the way.
+      const opts: JobsOptions = { attempts: 1, removeOnComplete: true, removeOnFail: true };
+      await withRedis("adding deliveries", () =>
+        queueOf(WEBHOOKS_QUEUE).addBulk(
+          deliveryIds.map((deliveryId) => ({
+            name: "deliver",
+            data: { deliveryId } satisfies DeliveryJob,
+            opts: { ...opts, jobId: `delivery-${deliveryId}` },
+          })),
+        ),
+      );
     },
 
     dataOf: (name, jobId) =>

@@ -15,6 +15,8 @@ export interface RequestState {
   allowed?: Set<string>;
   /** The gate before `/api` has seen a valid secret. */
   authenticated?: boolean;
+  /** The answer has no end of its own: that its reader leaves is the usual one. */
+  streaming?: boolean;
   isStopping: () => boolean;
 }
 
@@ -63,7 +65,8 @@ export function requestContext({ log, clock, isStopping }: ContextOptions) {
         durationMs: Math.round((clock.monotonic() - startedAt) * 10) / 10,
         ...(problem === undefined ? {} : { problem }),
       };
-      if (!response.writableFinished) state.log.info({ ...line, status: 0 }, "caller went away before the answer");
+      if (!response.writableFinished && !state.streaming)
+        state.log.info({ ...line, status: 0 }, "caller went away before the answer");
       else if (PROBES.has(route)) state.log.debug(line, "request");
       else state.log.info(line, "request");
     });

@@ -13,7 +13,7 @@ import { readLines } from "./lines.ts";
 import { check, pointerOf } from "../core/faults.ts";
 import { isJsonType, parseJson } from "./json.ts";
 import { httpProblem } from "./problems.ts";
-import { send } from "./respond.ts";
+import { send, stream } from "./respond.ts";
 
 export interface DispatchOptions {
   secrets: SecretCheck;
@@ -125,7 +125,8 @@ function compile(route: Route, { secrets, maxBodyBytes }: DispatchOptions) {
     const checkedRequest = { params, query, body, idempotency, headers, url, requestId, log };
     const reply = await route.handle(checkedRequest as never);
     if (reply.sent) response.once("finish", reply.sent);
-    send(response, reply.status, reply.body, reply.headers);
+    if (reply.stream) stream(request, response, reply.status, reply.headers, reply.stream);
+    else send(response, reply.status, reply.body, reply.headers);
   };
 }
 

@@ -237,7 +237,7 @@ function requestBodyOf(route: Route, schemas: Record<string, JsonSchema>): OpenA
 }
 
 function responseOf(status: string, response: RouteResponse, schemas: Record<string, JsonSchema>): OpenApiResponse {
-  const { description, schema, example, codes } = response;
+  const { description, schema, mediaType = "application/json", example, codes } = response;
   const isProblem = Number(status) >= 400 && schema === undefined;
   const content = isProblem
     ? {
@@ -247,7 +247,7 @@ function responseOf(status: string, response: RouteResponse, schemas: Record<str
         },
       }
     : schema && {
-        "application/json": {
+        [mediaType]: {
           schema: jsonSchema(schema, "output", schemas),
           ...(example === undefined ? {} : { example }),
         },

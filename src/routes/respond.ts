@@ -14,6 +14,21 @@ export function send(response: Response, status: number, body: unknown, headers:
   if (prepare(response, status, headers)) response.end(payloadOf(response, body));
 }
 
+/** Begins an answer that goes on until `write`, or whoever reads it, ends it. */
+export function stream(
+  request: Request,
+  response: Response,
+  status: number,
+  headers: Record<string, string> = {},
+  write: (response: Response) => void,
+): void {
+  if (!prepare(response, status, headers)) return;
+  stateOf(response).streaming = true;
+  if (request.method === "HEAD") return void response.end();
+  response.flushHeaders();
+  write(response);
+}
+
 /** Writes a problem (RFC 9457), also when the request's body has not been read. */
 export function sendProblem(request: Request, response: Response, problem: ProblemError): void {
   const state = stateOf(response);

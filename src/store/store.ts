@@ -2,6 +2,7 @@ import type { Instructions, Receipt, Reply } from "../core/inbound.ts";
 import type { Idempotency } from "../core/route.ts";
 import type { Cap, OpenHours } from "../core/rules.ts";
 import type { AccountStore } from "./accounts.ts";
+import type { EventStore } from "./events.ts";
 import type { FlowStore } from "./flows.ts";
 import type { PreviewStore } from "./previews.ts";
 import type { RecurrenceStore } from "./recurrences.ts";
@@ -276,6 +277,7 @@ export interface Store {
   readonly templates: TemplateStore;
   readonly previews: PreviewStore;
   readonly recurrences: RecurrenceStore;
+  readonly events: EventStore;
   ping(): Promise<void>;
   /** undefined when there is no such account. */
   account(id: string): Promise<Account | undefined>;

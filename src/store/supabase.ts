@@ -7,6 +7,7 @@ import { phoneHash } from "./phone-hash.ts";
 import { createAccountStore } from "./supabase-accounts.ts";
 import { createComplianceStore } from "./supabase-compliance.ts";
 import { createSessionStore } from "./supabase-sessions.ts";
+import { createEventStore } from "./supabase-events.ts";
 import { createFlowStore } from "./flows.ts";
 import { createPreviewStore } from "./previews.ts";
 import { createRecurrenceStore } from "./recurrences.ts";
@@ -145,6 +146,7 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     maxWaitMs: 0,
     ...waitFor("record_reply"),
   });
+  const events = createEventStore(database, (operation, error, items) => options.onRetry?.(operation, error, items));
   const batchers = [accepts, submissions.batcher, accounts, begins, outcomes, receipts, takenReceipts, replies];
   const sessions = createSessionStore(database);
   const compliance = createComplianceStore(database, options.salt);
@@ -157,6 +159,7 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     templates: createTemplateStore(database),
     previews: createPreviewStore(database, options.salt),
     recurrences: createRecurrenceStore(database),
+    events,
 
     async ping() {
       await rpc("ping");
@@ -260,10 +263,11 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     },
 
     async close(signal) {
-      const drained = Promise.all(batchers.map((batcher) => batcher.drained()));
+      const drained = Promise.all([...batchers, events].map((each) => each.drained()));
       await Promise.race([drained, aborted(signal)]);
       for (const batcher of batchers) batcher.close();
       sessions.close();
+      events.close();
     },
   };
 }

@@ -1,6 +1,7 @@
 import type { startEpoch } from "./epoch.ts";
 import type { startFeeder } from "./feeder.ts";
 import type { startWorkers } from "./index.ts";
+import type { startOutbox } from "./outbox.ts";
 import type { startSweeper } from "./sweeper.ts";
 
 /** All that works, as `startService` starts it. */
@@ -8,6 +9,7 @@ export interface Work {
   startEpoch: typeof startEpoch;
   startWorkers: typeof startWorkers;
   startFeeder: typeof startFeeder;
+  startOutbox: typeof startOutbox;
   startSweeper: typeof startSweeper;
 }
 
@@ -23,5 +25,6 @@ export const IDLE: Work = {
     drain: async () => true,
   }),
   startFeeder: () => ({ wake: () => {}, stop }),
+  startOutbox: () => ({ wake: () => {}, stop }),
   startSweeper: () => ({ hurry: () => {}, stop }),
 };

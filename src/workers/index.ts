@@ -5,6 +5,7 @@ import type { LaneHost } from "../channels/channel.ts";
 import { INBOUND_QUEUE } from "../channels/inbound-job.ts";
 import type { Clock } from "../core/clock.ts";
 import { messageOf } from "../core/errors.ts";
+import { WEBHOOKS_QUEUE } from "../events/events.jobs.ts";
 import { runHuntJob, type HuntWorkerDeps } from "../hunt/hunt.worker.ts";
 import { HUNT_QUEUE } from "../hunt/hunt.jobs.ts";
 import type { Metrics } from "../core/metrics.ts";
@@ -15,6 +16,7 @@ import { runInboundJob, type InboundWorkerDeps } from "./inbound.ts";
 import { HandBack } from "./hand-back.ts";
 import { watchProgress, type Progress } from "./progress.ts";
 import { runJob, type RunJobDeps } from "./run-job.ts";
+import { runWebhookJob, type WebhooksWorkerDeps } from "./webhooks.ts";
 
 export interface WorkersOptions {
   redis: Redis;
@@ -29,6 +31,7 @@ export interface WorkersOptions {
   channels: RunJobDeps["channels"];
   hunt: HuntWorkerDeps;
   inbound: InboundWorkerDeps;
+  webhooks: WebhooksWorkerDeps & { concurrency: number };
   /** No job is taken before it resolves. */
   mayStart: Promise<void>;
   enqueue: RunJobDeps["enqueue"];
@@ -117,6 +120,9 @@ export function startWorkers(options: WorkersOptions): Workers {
   start(HUNT_QUEUE, options.huntConcurrency, (job) => runHuntJob(job, options.hunt));
   start(INBOUND_QUEUE, options.concurrencies[INBOUND_QUEUE] ?? options.concurrency, (job, token) =>
     runInboundJob(job, token, options.inbound),
+  );
+  start(WEBHOOKS_QUEUE, options.concurrencies[WEBHOOKS_QUEUE] ?? options.webhooks.concurrency, (job) =>
+    runWebhookJob(job, options.webhooks),
   );
 
   let draining = false;

@@ -28,9 +28,16 @@ export function rawRequest(url: string, raw: RawRequest, agent?: Agent): Promise
         const chunks: Buffer[] = [];
         incoming.on("data", (chunk: Buffer) => chunks.push(chunk));
         incoming.on("error", reject);
-        incoming.on("end", () => {
+        const answered = (): void => {
           const text = Buffer.concat(chunks).toString("utf8");
           resolve({ status: incoming.statusCode ?? 0, headers: incoming.headers, text });
+        };
+        incoming.on("end", answered);
+        // It has no end of its own: how it begins is its answer.
+        if (incoming.headers["content-type"] !== "text/event-stream") return;
+        incoming.once("data", () => {
+          answered();
+          outgoing.destroy();
         });
       },
     );

@@ -9,6 +9,8 @@ export interface Known {
   messages: string[];
   templates: string[];
   recurrences: string[];
+  endpoints: string[];
+  deliveries: string[];
 }
 
 /** A number beyond every limit, written into JSON as it stands. */
@@ -154,11 +156,26 @@ const OWN_POLICY = { base: "marketing-eu", hours: { sms: "any" }, stopNotice: "S
 
 const WINDOWS = { days: [1, 2, 3, 4, 5, 6, 7], from: "09:00", to: "18:00" };
 
-function byMeaning(
-  name: string,
-  { accounts, hunts, jobs, messages, templates, recurrences }: Known,
-): fc.Arbitrary<unknown> | undefined {
+function byMeaning(name: string, known: Known): fc.Arbitrary<unknown> | undefined {
+  const { accounts, hunts, jobs, messages, templates, recurrences, endpoints, deliveries } = known;
   switch (name) {
+    case "endpointId":
+      return fc.oneof({ weight: 6, arbitrary: fc.constantFrom(...endpoints) }, { weight: 1, arbitrary: fc.uuid() });
+    case "deliveryId":
+      return fc.oneof(
+        { weight: 4, arbitrary: fc.constantFrom(...deliveries) },
+        { weight: 1, arbitrary: fc.nat().map(String) },
+      );
+    case "url":
+      return fc.oneof(
+        { weight: 6, arbitrary: fc.nat().map((n) => `https://hooks.example.com/${n}`) },
+        {
+          weight: 1,
+          arbitrary: fc.constantFrom("http://example.com/", "https://10.0.0.1/", "https://a:b@example.com/"),
+        },
+      );
+    case "events":
+      return fc.constantFrom<unknown>(null, ["message.*"], ["hunt.completed", "message.reply"], ["message"], []);
     case "accountId":
       return fc.constantFrom(...accounts, "acc_nobody");
     case "huntId":
@@ -186,7 +203,7 @@ function byMeaning(
     case "variables":
       return fc.constantFrom<unknown>({}, { name: "Zoé" }, { name: null }, { "a b": 1 }, { name: { a: 1 } });
     case "queue":
-      return fc.constantFrom("hunt", "sms", "whatsapp", "voice", "scraping");
+      return fc.constantFrom("hunt", "sms", "whatsapp", "voice", "webhooks", "scraping");
     case "adId":
       return fc.nat({ max: 50 }).map((n) => `ad_${n}`);
     case "phone":

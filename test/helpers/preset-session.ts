@@ -2,7 +2,7 @@ import { BufferJSON, type AuthenticationCreds } from "@whiskeysockets/baileys";
 import type pg from "pg";
 import { pino } from "pino";
 import { openAuthState } from "../../src/channels/whatsapp/providers/baileys/auth-state.ts";
-import { createSealer } from "../../src/channels/whatsapp/providers/baileys/sealed.ts";
+import { createSealer } from "../../src/core/sealed.ts";
 import type { SealedKey } from "../../src/store/sessions.ts";
 
 export interface PresetSession {

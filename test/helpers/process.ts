@@ -27,14 +27,17 @@ export interface ServiceProcess extends AsyncDisposable {
 }
 
 /**
- * Starts `src/index.ts` with this environment and nothing else of ours; resolves when it listens. Should the test run
+ * Starts `src/index.ts`, or another entry, with this environment and nothing else of ours; resolves when it listens. Should the test run
  * itself be killed, the stack's watchdog ends the process.
  */
-export async function startProcess(environment: Record<string, string>): Promise<ServiceProcess> {
+export async function startProcess(
+  environment: Record<string, string>,
+  entry: string = ENTRY,
+): Promise<ServiceProcess> {
   const { run } = inject("stack");
   keepEnvironment(environment);
   const { PATH = "" } = process.env;
-  const child = spawn(process.execPath, [ENTRY], {
+  const child = spawn(process.execPath, [entry], {
     env: { PATH, LOG_LEVEL: "debug", NODE_COMPILE_CACHE: inject("compiled"), ...environment },
     stdio: ["ignore", "pipe", "pipe"],
     detached: true,

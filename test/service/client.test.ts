@@ -10,6 +10,9 @@ import { freePort } from "../../dev/stack/ports.ts";
 import { mediaRoutes } from "../../src/channels/media.routes.ts";
 import { singleRoute } from "../../src/channels/single.routes.ts";
 import { accountRoutes } from "../../src/compliance/accounts.routes.ts";
+import { deliveryRoutes } from "../../src/events/deliveries.routes.ts";
+import { endpointRoutes } from "../../src/events/endpoints.routes.ts";
+import type { eventSchema } from "../../src/events/types.ts";
 import { erasureRoutes } from "../../src/compliance/erasure.routes.ts";
 import { suppressionRoutes } from "../../src/compliance/suppressions.routes.ts";
 import type { Route } from "../../src/core/route.ts";
@@ -290,7 +293,15 @@ test("a message that was provably not sent is tried again, a delivered one is no
 
 test("queues are counted one by one and all at once", async () => {
   const { queues } = valueOf(await client.queueStats());
-  expect(queues.map(({ name }) => name)).toEqual(["hunt", "whatsapp", "sms", "voice", "inbound", "scraping"]);
+  expect(queues.map(({ name }) => name)).toEqual([
+    "hunt",
+    "whatsapp",
+    "sms",
+    "voice",
+    "inbound",
+    "webhooks",
+    "scraping",
+  ]);
   expect(valueOf(await client.queueStats("scraping"))).toEqual(queues.at(-1));
 });
 
@@ -522,6 +533,7 @@ test("the client's types are those of the server's schemas", () => {
   expectTypeOf<api.HuntStatus>().toEqualTypeOf<z.output<typeof statusSchema>>();
   expectTypeOf<api.HuntPreview>().toEqualTypeOf<z.output<typeof previewSchema>>();
   expectTypeOf<api.Message>().toEqualTypeOf<z.output<typeof messageSchema>>();
+  expectTypeOf<api.EventBody>().toEqualTypeOf<z.output<typeof eventSchema>>();
   type ServersContact = z.output<ReturnType<typeof contactSchema>>;
   expectTypeOf<Omit<api.Contact, "channel" | "channels">>().toEqualTypeOf<
     Omit<ServersContact, "channel" | "channels">
@@ -561,6 +573,8 @@ test("the client's types have exactly the fields that the server documents", () 
     ...erasureRoutes({ store: none, removeJobs: none, forgetInbound: none }),
     ...accountRoutes({ accounts: none, channels: CHANNELS.map(({ name }) => name) }),
     ...jobRoutes({ queues: none, store: none }),
+    ...endpointRoutes({ events: none, secrets: none, fetchPolicy: undefined }),
+    ...deliveryRoutes({ events: none, wake: none }),
     ...senderRoutes({ throttle: none }),
     ...opsRoutes({ clock: { now: () => 0, monotonic: () => 0 } } as never),
   ];
@@ -762,6 +776,41 @@ test("the client's types have exactly the fields that the server documents", () 
       waitSeconds: true,
     } satisfies KeysOf<api.Sender>).toSorted(),
   );
+  const endpoint: KeysOf<api.WebhookEndpoint> = {
+    endpointId: true,
+    accountId: true,
+    url: true,
+    description: true,
+    events: true,
+    enabled: true,
+    disabledBecause: true,
+    oldSecretUntil: true,
+    lastDeliveredAt: true,
+    failures: true,
+    createdAt: true,
+  };
+  const endpoints = "/api/webhook-endpoints";
+  takes(endpoints, {
+    accountId: true,
+    url: true,
+    description: true,
+    events: true,
+  } satisfies KeysOf<api.NewWebhookEndpoint>);
+  answers(endpoints, 201, { ...endpoint, secret: true } satisfies KeysOf<api.WebhookEndpointWithSecret>);
+  answers(`${endpoints}/:endpointId/rotate`, 200, { ...endpoint, secret: true });
+  answers(`${endpoints}/:endpointId/deliveries`, 200, { deliveries: true, nextCursor: true });
+  answers(`${endpoints}/:endpointId/test`, 202, {
+    deliveryId: true,
+    endpointId: true,
+    eventId: true,
+    type: true,
+    state: true,
+    attempts: true,
+    nextAttemptAt: true,
+    createdAt: true,
+    endedAt: true,
+    log: true,
+  } satisfies KeysOf<api.WebhookDelivery>);
   answers("/health", 200, { status: true, version: true, uptimeSeconds: true } satisfies KeysOf<api.Health>);
   answers("/ready", 200, { ready: true, checks: true } satisfies KeysOf<api.Readiness>);
 });
@@ -773,8 +822,10 @@ test("the client imports nothing, so that it runs wherever there is a fetch", ()
   expect(source).toContain("export function createClient");
   expect([...source.matchAll(/ from "([^"]+)"/g)].map(([, name]) => name)).toEqual([
     "./client/calls.ts",
+    "./client/live.ts",
     "./client/calls.ts",
   ]);
+  expect([...read("client/live.ts").matchAll(/ from "([^"]+)"/g)].map(([, name]) => name)).toEqual(["./calls.ts"]);
   for (const name of ["client/calls.ts", "client/shapes.ts"]) {
     expect(read(name)).not.toMatch(/^(import|export \*|export \{)|\b(require|import)\(/m);
   }

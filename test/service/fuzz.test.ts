@@ -26,7 +26,9 @@ let accountId: string;
 
 beforeAll(async () => {
   world = await openWorld();
-  service = await world.start({ ...WEBHOOKS, MAX_BODY_BYTES: "65536" });
+  // No name leads anywhere: what endpoints are made up is not looked up.
+  const fetchPolicy = { lookup: async () => [] };
+  service = await world.start({ ...WEBHOOKS, MAX_BODY_BYTES: "65536" }, { fetchPolicy });
   document = (await service.get("/openapi.json")).body;
   accountId = await world.account();
 });
@@ -66,6 +68,15 @@ async function something() {
     return (await service.post("/api/recurrences", { accountId, ...when, hunt })).body.recurrenceId;
   };
   const recurrences = await Promise.all(Array.from({ length: 20 }, recurrence));
+  // Several, for they are deleted one by one.
+  const tried = await Promise.all(
+    Array.from({ length: 30 }, async (_, i) => {
+      const url = `https://hooks.example.com/known/${i}`;
+      const { body } = await service.post("/api/webhook-endpoints", { accountId, url });
+      return (await service.post(`/api/webhook-endpoints/${body.endpointId}/test`, undefined)).body;
+    }),
+  );
+  // Several, because whatever is cancelled is so for good.
   const submit = () => run(service, { accountId, contacts: [contact({ recipientPhone: phone(3) })] });
   const hunts = await Promise.all(Array.from({ length: 6 }, submit));
   return {
@@ -74,6 +85,8 @@ async function something() {
     jobs: hunts.map(({ jobId }) => jobId),
     templates,
     recurrences,
+    endpoints: tried.map(({ endpointId }) => endpointId),
+    deliveries: tried.map(({ deliveryId }) => deliveryId),
     messages: [
       await send(phone(4), "delivered"),
       await send("+33612340004", "unknown"),
@@ -104,7 +117,7 @@ function createJudge() {
     if (!content) return `documented as ${Object.keys(documented.content).join(", ")}`;
     const codes = documented["x-problem-codes"];
     if (problem && codes && !(problem.code in codes)) return `a code that is not documented: ${problem.code}`;
-    return fits(content.schema, JSON.parse(text));
+    return fits(content.schema, type === "text/event-stream" ? text : JSON.parse(text));
   };
 }
 
@@ -141,7 +154,7 @@ test(`${RUNS * TOGETHER} requests that are right, nearly right and nonsense → 
   for (const { operationId, responses } of operations) {
     for (const status of [200, 201, 202, 400, 404].filter((each) => responses[each])) {
       // What can be done once only, or wants a phone that is paired: whether a request finds it so depends on others.
-      if (status < 400 && /Resolve|Retry|deleteApiSuppressions|WhatsappSessions/.test(operationId)) continue;
+      if (status < 400 && /Resolve|Retry|deleteApiSuppressions|WhatsappSessions|DeliveryId/.test(operationId)) continue;
       expect(seen.get(`${operationId} ${status}`) ?? 0, `${operationId} ${status}`).toBeGreaterThan(0);
     }
   }

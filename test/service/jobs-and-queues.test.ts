@@ -222,7 +222,7 @@ describe("GET /api/queues", () => {
     const { status, body } = await service.get("/api/queues/stats");
     expect(status).toBe(200);
     expect(body.queues.map(({ name }: { name: string }) => name)).toEqual(
-      expect.arrayContaining(["hunt", "whatsapp", "sms", "voice", "inbound", "scraping"]),
+      expect.arrayContaining(["hunt", "whatsapp", "sms", "voice", "inbound", "webhooks", "scraping"]),
     );
     for (const queue of body.queues)
       expect(Object.keys(queue).toSorted()).toEqual(["name", ...Object.keys(SHAPE)].toSorted());

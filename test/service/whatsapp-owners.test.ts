@@ -1,6 +1,6 @@
 import { describe, expect, test, type TestContext } from "vitest";
 import { TcpProxy } from "../../bench/chaos/tcp-proxy.ts";
-import { createSealer } from "../../src/channels/whatsapp/providers/baileys/sealed.ts";
+import { createSealer } from "../../src/core/sealed.ts";
 import type { FakeWhatsApp } from "../fakes/whatsapp/server.ts";
 import { openGate } from "../helpers/gate.ts";
 import { huntId, phone } from "../helpers/hunts.ts";

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { createSealer } from "../../src/channels/whatsapp/providers/baileys/sealed.ts";
+import { createSealer } from "../../src/core/sealed.ts";
 import { whatsappIdOf } from "../../src/channels/whatsapp/providers/baileys/message-id.ts";
 import type { FakeWhatsApp } from "../fakes/whatsapp/server.ts";
 import { phone as recipient, settles } from "../helpers/hunts.ts";

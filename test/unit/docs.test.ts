@@ -43,6 +43,7 @@ test("each relative link of the documents leads somewhere", () => {
     "docs/delivery.md",
     "docs/compliance.md",
     "docs/hunts.md",
+    "docs/events.md",
   ]) {
     const base = new URL(`../../${name}`, import.meta.url);
     for (const [, target] of read(name).matchAll(/\]\((?!http)([^)#]+)\)/g)) {

@@ -14,7 +14,7 @@ import { pino } from "pino";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { openTestDatabase, type TestDatabase } from "../../../dev/stack/databases.ts";
 import { LeaseLostError, openAuthState } from "../../../src/channels/whatsapp/providers/baileys/auth-state.ts";
-import { createSealer, SealError } from "../../../src/channels/whatsapp/providers/baileys/sealed.ts";
+import { createSealer, SealError } from "../../../src/core/sealed.ts";
 import { UnavailableError } from "../../../src/core/errors.ts";
 import { Database } from "../../../src/store/database.ts";
 import type { SealedKey, Session, SessionStore } from "../../../src/store/sessions.ts";

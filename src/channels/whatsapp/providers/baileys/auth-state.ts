@@ -14,7 +14,7 @@ import type { Logger } from "pino";
 import { UnavailableError } from "../../../../core/errors.ts";
 import type { Lease, SealedKey, SessionStore } from "../../../../store/sessions.ts";
 import { KeyCache } from "./key-cache.ts";
-import type { Sealer } from "./sealed.ts";
+import type { Sealer } from "../../../../core/sealed.ts";
 
 const RESEAL_PAGE = 200;
 const READ_TRIES = 20;

@@ -1,6 +1,6 @@
 import type { ProviderDefinition } from "../../../channel.ts";
 import { env, NAME } from "./environment.ts";
-import { encryptionKeyFaults } from "./sealed.ts";
+import { encryptionKeyFaults } from "../../../../core/sealed.ts";
 
 /** WhatsApp as a linked device of the account's own phone, through Baileys. */
 export const baileysProvider: ProviderDefinition<typeof env> = {

@@ -27,7 +27,7 @@ import { SessionOwner } from "./owner.ts";
 import { TooSoonError } from "./patience.ts";
 import { quietLibsignal } from "./quiet.ts";
 import { RecipientKeys } from "./recipient-keys.ts";
-import { createSealer, encryptionKeysOf } from "./sealed.ts";
+import { createSealer, encryptionKeysOf } from "../../../../core/sealed.ts";
 import type { BaileysSession } from "./session.ts";
 import { toBaileys } from "./to-baileys.ts";
 

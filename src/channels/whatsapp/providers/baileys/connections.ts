@@ -11,7 +11,7 @@ import type { Numbers } from "./numbers.ts";
 import type { Pace } from "./pacing.ts";
 import type { Reports } from "./reports.ts";
 import type { Restriction } from "./restriction.ts";
-import { SealError } from "./sealed.ts";
+import { SealError } from "../../../../core/sealed.ts";
 import type { SentMessages } from "./sent-messages.ts";
 import type { SessionPorts } from "./session.ts";
 import { untilAvailable } from "./until-available.ts";

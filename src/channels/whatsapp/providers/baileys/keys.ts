@@ -2,7 +2,7 @@ import type { Logger } from "pino";
 import type { Lease, SessionStore } from "../../../../store/sessions.ts";
 import { openAuthState, type AuthState } from "./auth-state.ts";
 import { KeyBuffer } from "./key-buffer.ts";
-import type { Sealer } from "./sealed.ts";
+import type { Sealer } from "../../../../core/sealed.ts";
 
 /** A session's credentials and keys, as its socket works with them. */
 export interface Keys {

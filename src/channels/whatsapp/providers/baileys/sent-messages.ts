@@ -1,6 +1,6 @@
 import { proto } from "@whiskeysockets/baileys";
 import type { SessionStore } from "../../../../store/sessions.ts";
-import type { Sealer } from "./sealed.ts";
+import type { Sealer } from "../../../../core/sealed.ts";
 
 const RESEAL_PAGE = 200;
 

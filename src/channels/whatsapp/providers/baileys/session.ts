@@ -13,7 +13,7 @@ import { Numbers } from "./numbers.ts";
 import { Pace } from "./pacing.ts";
 import { Reports } from "./reports.ts";
 import { Restriction, statusOf } from "./restriction.ts";
-import type { Sealer } from "./sealed.ts";
+import type { Sealer } from "../../../../core/sealed.ts";
 import { SentMessages } from "./sent-messages.ts";
 import { SessionLane } from "./session-lane.ts";
 import { isUnpaced, paceSettings } from "./settings.ts";

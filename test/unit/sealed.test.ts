@@ -1,11 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { expect, test } from "vitest";
-import {
-  createSealer,
-  encryptionKeyFaults,
-  encryptionKeysOf,
-  SealError,
-} from "../../../src/channels/whatsapp/providers/baileys/sealed.ts";
+import { createSealer, encryptionKeyFaults, encryptionKeysOf, SealError } from "../../src/core/sealed.ts";
 
 const newKey = (): string => randomBytes(32).toString("base64");
 

@@ -1,0 +1,230 @@
+import { once } from "node:events";
+import { request, type IncomingMessage } from "node:http";
+import type pg from "pg";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { createClient, type LiveEvent, type Result } from "../../src/client.ts";
+import { finished, huntId, phone, settles, submit } from "../helpers/hunts.ts";
+import { until } from "../helpers/ledger.ts";
+import { contact, openWorld, SECRET, type TestService, type World } from "../helpers/service.ts";
+
+let world: World;
+let one: TestService;
+let other: TestService;
+
+beforeAll(async () => {
+  world = await openWorld();
+  [one, other] = await Promise.all([world.start(), world.start()]);
+});
+afterAll(() => world[Symbol.asyncDispose]());
+
+/** Follows events in the background until it is told to stop. */
+function follow(
+  service: TestService,
+  filter: { accountId?: string; huntId?: string; lastEventId?: string | undefined },
+) {
+  const ending = new AbortController();
+  const events: LiveEvent[] = [];
+  const faults: Result<LiveEvent>[] = [];
+  const client = createClient({ baseUrl: service.url, apiSecret: SECRET });
+  const done = (async () => {
+    for await (const result of client.events({ ...filter, signal: ending.signal })) {
+      if (result.ok) events.push(result.value);
+      else faults.push(result);
+    }
+  })();
+  return {
+    events,
+    faults,
+    /** Waits until it is among the readers. */
+    async open(): Promise<void> {
+      await until(
+        async () => (await service.get("/metrics")).body as string,
+        (page) => /event_readers [1-9]/.test(page),
+      );
+    },
+    until: (wished: (events: LiveEvent[]) => boolean) => until(async () => events, wished, 15_000),
+    async stop(): Promise<void> {
+      ending.abort();
+      await done;
+    },
+  };
+}
+
+const sms = async (accountId: string, n: number): Promise<string> => {
+  const { body } = await one.post("/api/phone/sms", { accountId, recipientPhone: phone(n), message: "Bonjour" });
+  return settles(one, body.messageId, "delivered").then(() => body.messageId as string);
+};
+
+/** What a trigger would write, in bulk. */
+const note = (sql: pg.Pool | pg.PoolClient, accountId: string, type: string, count = 1, size = 0) =>
+  sql.query(
+    "insert into events (account_id, type, data) select $1, $2, jsonb_build_object('no', n, 'x', repeat('x', $4)) from generate_series(1, $3::int) n",
+    [accountId, type, count, size],
+  );
+
+test("nobody listens → nothing is kept", async () => {
+  const accountId = await world.account();
+  await sms(accountId, 1);
+  const { rows } = await world.sql.query("select count(*)::int as n from events");
+  expect(rows).toEqual([{ n: 0 }]);
+});
+
+test("a reader that comes again at the other process → misses nothing and gets nothing twice", async () => {
+  const accountId = await world.account();
+  const first = follow(one, { accountId });
+  await first.open();
+  const seen = await sms(accountId, 2);
+  await first.until((events) => events.some(({ type }) => type === "message.delivered"));
+  await first.stop();
+
+  // While nobody reads; another account's messages, to whose events nobody has listened, leave none.
+  const missed = await sms(accountId, 3);
+  const stranger = await world.account();
+  await sms(stranger, 6);
+  const rowsOf = async (condition: string): Promise<number> => {
+    const { rows } = await world.sql.query(`select count(*)::int as n from events where ${condition}`);
+    return (rows[0] as { n: number }).n;
+  };
+  await until(
+    () => rowsOf("pos is null"),
+    (n) => n === 0,
+  );
+  expect(await rowsOf(`account_id = '${stranger}'`)).toBe(0);
+  const second = follow(other, { accountId, lastEventId: first.events.at(-1)?.position });
+  await second.until((events) => events.some(({ type }) => type === "message.delivered"));
+  const later = await sms(accountId, 4);
+  await second.until((events) =>
+    events.some(({ data }) => data["messageId"] === later && data["status"] === "delivered"),
+  );
+  await second.stop();
+
+  const all = [...first.events, ...second.events];
+  expect(all.map(({ type, data }) => [data["messageId"], type])).toEqual(
+    [seen, missed, later].flatMap((id) => ["message.sent", "message.delivered"].map((type) => [id, type])),
+  );
+  const { rows } = await world.sql.query(
+    "select 'evt_' || replace(uid::text, '-', '') as id from events where account_id = $1 order by pos",
+    [accountId],
+  );
+  expect(all.map(({ id }) => id)).toEqual(rows.map(({ id }: { id: string }) => id));
+  expect(first.faults).toEqual([]);
+});
+
+test("a hunt's reader → gets the events of that hunt alone, from its start to its end, with progress", async () => {
+  const accountId = await world.account();
+  const hunt = huntId();
+  const { jobId } = await submit(one, { huntId: hunt, accountId, contacts: [contact({ recipientPhone: phone(30) })] });
+  await finished(one, jobId);
+  const reader = follow(other, { huntId: hunt });
+  await reader.open();
+  await sms(accountId, 5);
+  expect((await one.post(`/api/hunt/${hunt}/pause`, undefined)).status).toBe(200);
+  await submit(one, {
+    huntId: hunt,
+    accountId,
+    contacts: [contact({ recipientPhone: phone(31) }), contact({ recipientPhone: "1" })],
+  });
+  await reader.until((events) => events.some(({ type }) => type === "message.skipped"));
+  const isSkipTold = ({ type, data }: LiveEvent): boolean =>
+    type === "hunt.progress" && (data["counts"] as Record<string, number>)["skipped"] === 1;
+  await reader.until((events) => events.some(isSkipTold));
+  await one.post(`/api/hunt/${hunt}/resume`, undefined);
+  const events = await reader.until((seen) => seen.some(({ type }) => type === "hunt.completed"));
+  await reader.stop();
+  expect(new Set(events.map(({ data }) => data["huntId"]))).toEqual(new Set([hunt]));
+  const steps = events.map(({ type }) => type).filter((type) => /^hunt\.(?!progress)/.test(type));
+  // Whether it had ended before it was looked at again decides whether it has started once more.
+  expect(steps.filter((type) => type !== "hunt.started")).toEqual(["hunt.paused", "hunt.resumed", "hunt.completed"]);
+  expect(events.find(isSkipTold)?.data).toMatchObject({ accountId, huntId: hunt, pausedAt: expect.any(String) });
+
+  expect((await one.get("/api/events?huntId=no_such_hunt")).status).toBe(404);
+  expect((await one.get(`/api/events?huntId=${hunt}&accountId=acc_other`)).status).toBe(404);
+  expect((await one.get("/api/events?accountId=acc_nobody")).status).toBe(404);
+  expect((await one.get("/api/events")).status).toBe(400);
+  expect((await one.get(`/api/events?accountId=${accountId}`, { "last-event-id": "x" })).status).toBe(400);
+});
+
+test("an event that commits after a later one → is read after it, and not passed over", async () => {
+  const accountId = await world.account();
+  const reader = follow(one, { accountId });
+  await reader.open();
+  const slow = await world.sql.connect();
+  await slow.query("begin");
+  await note(slow, accountId, "test.early");
+  await note(world.sql, accountId, "test.late");
+  await reader.until((events) => events.length === 1);
+  await slow.query("commit");
+  slow.release();
+  const events = await reader.until((seen) => seen.length === 2);
+  await reader.stop();
+  expect(events.map(({ type }) => type)).toEqual(["test.late", "test.early"]);
+  const positions = events.map(({ position }) => Number(position));
+  expect(positions[1]).toBeGreaterThan(positions[0]!);
+
+  // From an hour after the last reader on events are not kept: whoever comes again then is told.
+  await world.sql.query("update event_readers set until = now() - interval '1 second' where account_id = $1", [
+    accountId,
+  ]);
+  const again = follow(one, { accountId, lastEventId: events[0]?.position });
+  const [reset, next] = await again.until((seen) => seen.length === 2);
+  await again.stop();
+  expect([reset?.type, next?.type]).toEqual(["reset", "test.early"]);
+});
+
+async function rawReader(service: TestService, accountId: string): Promise<IncomingMessage> {
+  const outgoing = request(`${service.url}/api/events?accountId=${accountId}`, {
+    headers: { authorization: `Bearer ${SECRET}` },
+  });
+  outgoing.end();
+  const [incoming] = (await once(outgoing, "response")) as [IncomingMessage];
+  incoming.on("error", () => {});
+  return incoming;
+}
+
+test("a reader that does not read → is cut off, while another gets everything", async () => {
+  const accountId = await world.account();
+  const stuck = await rawReader(one, accountId);
+  stuck.pause();
+  const reader = follow(one, { accountId });
+  await until(
+    async () => (await one.get("/metrics")).body as string,
+    (page) => page.includes("event_readers 2"),
+  );
+  await note(world.sql, accountId, "test.many", 6000, 2000);
+  await reader.until((events) => events.length === 6000);
+  await until(
+    async () => (await one.get("/metrics")).body as string,
+    (page) => page.includes("event_readers 1"),
+  );
+  expect(one.logs.some(({ msg }) => msg === "a reader of live events was too slow")).toBe(true);
+  await reader.stop();
+  stuck.destroy();
+  expect(reader.events.map(({ data }) => data["no"])).toEqual(Array.from({ length: 6000 }, (_, i) => i + 1));
+  expect(reader.faults).toEqual([]);
+});
+
+test("an endpoint within a private network, or without https → is refused when it is made", async () => {
+  const accountId = await world.account();
+  for (const url of [
+    "https://127.0.0.1/x",
+    "https://10.0.0.1",
+    "http://example.com/x",
+    "https://[::1]/",
+    "ftp://example.com",
+  ]) {
+    const answer = await one.post("/api/webhook-endpoints", { accountId, url });
+    expect({ url, status: answer.status, errors: answer.body.errors }).toMatchObject({
+      url,
+      status: 400,
+      errors: [{ pointer: "/url" }],
+    });
+  }
+});
+
+test("a service that stops → ends its streams at once, and drains", async () => {
+  const accountId = await world.account();
+  const reader = await rawReader(other, accountId);
+  const ended = once(reader.resume(), "end");
+  expect(await other.stop(AbortSignal.timeout(10_000))).toBe(true);
+  await ended;
+});

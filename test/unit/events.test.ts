@@ -1,0 +1,97 @@
+import { randomBytes } from "node:crypto";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { systemClock } from "../../src/core/clock.ts";
+import type { FetchPolicy } from "../../src/core/addresses.ts";
+import { retryInMs } from "../../src/events/backoff.ts";
+import { deliver } from "../../src/events/deliver.ts";
+import { masked } from "../../src/events/masked.ts";
+import { createSecrets } from "../../src/events/secrets.ts";
+import { EXAMPLE } from "../../src/events/types.ts";
+import type { BegunDelivery } from "../../src/store/events.ts";
+import { openReceiver, type Receiver } from "../helpers/webhook-receiver.ts";
+
+let receiver: Receiver;
+beforeAll(async () => {
+  receiver = await openReceiver();
+});
+afterAll(() => receiver[Symbol.asyncDispose]());
+
+const secrets = createSecrets([]);
+
+function begun(url: string, attempts = 0): BegunDelivery {
+  const event = { ...EXAMPLE, pos: 1, accountId: "acc", huntId: null };
+  return { id: "1", claim: "c", endpointId: "e", url, secrets: [secrets.create().stored], attempts, event };
+}
+
+const attempt = (url: string, fetchPolicy: FetchPolicy | undefined, attempts = 0) =>
+  deliver(begun(url, attempts), { secrets, timeoutMs: 300, backoffMs: 5000, fetchPolicy, clock: systemClock });
+
+test("a name that leads into a private network by the time of connecting → nothing is sent, and nothing of it is told", async () => {
+  const { port } = new URL(receiver.url);
+  const lookup = async () => [{ address: "127.0.0.1", family: 4 as const }];
+  const before = receiver.all.length;
+  const outcome = await attempt(`http://hooks.example.com:${port}/?token=hidden`, { ports: "any", lookup });
+  expect(outcome).toMatchObject({ delivered: false, gone: false, entry: { status: null } });
+  expect(outcome.entry.error).toMatch(/private or reserved network/);
+  expect(outcome.entry.error).not.toMatch(/127\.0|hidden/);
+  expect(outcome.retryInMs).toBeGreaterThan(0);
+  expect(receiver.all.length).toBe(before);
+});
+
+test("a redirect, a silent endpoint and one that is not there → failed attempts, and nothing is followed", async () => {
+  const open: FetchPolicy = { allowPrivate: true, ports: "any" };
+  receiver.answer(({ path }) =>
+    path === "/moved"
+      ? { status: 307, headers: { location: `${receiver.url}/elsewhere` } }
+      : new Promise<never>(() => {}),
+  );
+  expect(await attempt(`${receiver.url}/moved`, open)).toMatchObject({ delivered: false, entry: { status: 307 } });
+  expect(receiver.at("/elsewhere")).toEqual([]);
+  const silent = await attempt(`${receiver.url}/silent`, open);
+  expect(silent).toMatchObject({
+    delivered: false,
+    entry: { status: null, error: expect.stringMatching(/not|stopped/) },
+  });
+  const nowhere = await attempt("http://127.0.0.1:1/", open, 11);
+  expect(nowhere).toMatchObject({ delivered: false, retryInMs: undefined });
+  receiver.answer(() => ({ status: 503, headers: { "retry-after": "600" } }));
+  expect((await attempt(receiver.url, open)).retryInMs).toBe(600_000);
+});
+
+test("attempts → twelve, over about a day, each a little earlier or later", () => {
+  const waits = Array.from({ length: 11 }, (_, i) => retryInMs(i + 1, 5000, undefined, 0) ?? Number.NaN);
+  waits.forEach((wait, i) => {
+    const exact = Math.min(6 * 3_600_000, 5000 * 3 ** i);
+    expect(wait).toBeGreaterThanOrEqual(exact * 0.8 - 1);
+    expect(wait).toBeLessThanOrEqual(exact * 1.2 + 1);
+  });
+  const hours = waits.reduce((sum, wait) => sum + wait, 0) / 3_600_000;
+  expect(hours).toBeGreaterThan(16);
+  expect(hours).toBeLessThan(30);
+  expect(new Set(Array.from({ length: 20 }, () => retryInMs(1, 5000, undefined, 0))).size).toBeGreaterThan(1);
+  expect(retryInMs(12, 5000, "5", 0)).toBeUndefined();
+  expect(retryInMs(1, 5000, new Date(60_000).toUTCString(), 0)).toBe(60_000);
+  expect(retryInMs(1, 5000, "999999999", 0)).toBe(6 * 3_600_000);
+});
+
+test.each([
+  ["ok", "ok"],
+  ["call +33 6 12 34 56 78\nor 06.12.34.56.78 ", "call [number] or [number]"],
+  ["Bearer whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "Bearer [secret]"],
+  ["for jean.dupont@example.fr", "for [address]"],
+  ["x ".repeat(500), "x ".repeat(100).trim()],
+])("%j of an answer is kept as %j", (text, kept) => {
+  expect(masked(text)).toBe(kept);
+});
+
+test("secrets → are sealed with a key, and opened by it or its successor alone", () => {
+  const [one, two] = [randomBytes(32).toString("base64"), randomBytes(32).toString("base64")] as const;
+  const { secret, stored } = createSecrets([one]).create();
+  expect(Buffer.from(secret.slice("whsec_".length), "base64")).toHaveLength(32);
+  expect(stored).not.toContain(secret);
+  expect(createSecrets([two, one]).open(stored)).toBe(secret);
+  expect(() => createSecrets([two]).open(stored)).toThrow(/not configured/);
+  expect(() => createSecrets([]).open(stored)).toThrow(/no key/);
+  const open = createSecrets([]).create();
+  expect(createSecrets([one]).open(open.stored)).toBe(open.secret);
+});
