@@ -5,6 +5,7 @@ import { StackError } from "../dev/stack/stack-error.ts";
 import { api } from "./api.ts";
 import { openBench, type Bench } from "./arena.ts";
 import { fairness } from "./fairness.ts";
+import { metrics } from "./metrics.ts";
 import { planning } from "./planning.ts";
 import { tableOf, writeResults, type Section } from "./report.ts";
 import { sending } from "./sending.ts";
@@ -18,6 +19,7 @@ const SECTIONS: Record<string, (bench: Bench) => Promise<Section>> = {
   fairness,
   api,
   webhooks,
+  metrics,
   shutdown,
   whatsapp,
 };

@@ -18,6 +18,10 @@ export const BASE_ENV = {
     .string()
     .min(1)
     .describe("Bearer tokens of the API and the login of `/admin`; several, separated by commas, for rotation"),
+  METRICS_TOKEN: z
+    .string()
+    .optional()
+    .describe("Bearer tokens that open `/metrics` and nothing else, for Prometheus; several, separated by commas"),
   REDIS_URL: z.url({ protocol: /^rediss?$/ }).describe("Redis for the queues: `redis://…` or `rediss://…`"),
   REDIS_PREFIX: z.string().min(1).default("{auto-prospect}").describe("Put before every key in Redis"),
   SUPABASE_URL: z.url({ protocol: /^https?$/ }).describe("Supabase project, without `/rest/v1`"),
@@ -110,6 +114,8 @@ export interface Config {
     /** Without a slash at its end. */
     publicUrl: string | undefined;
     apiSecrets: string[];
+    /** Open `/metrics` alone. */
+    metricsTokens: string[];
     maxBodyBytes: number;
     trustProxy: number;
   };
@@ -167,6 +173,10 @@ export function readConfig(environment: Environment, channels: readonly Channel[
     faults.push({ pointer: "API_SECRET", detail: "is too short for production: 16 characters or more, each" });
   }
 
+  const metricsTokens = (given["METRICS_TOKEN"] ?? "").split(",").flatMap((token) => token.trim() || []);
+  if (production && metricsTokens.some((token) => token.length < 16)) {
+    faults.push({ pointer: "METRICS_TOKEN", detail: "is too short for production: 16 characters or more, each" });
+  }
   const chosen = channels
     .map((channel) => withSettings(channel, given, faults))
     .map((channel) => chooseProvider(channel, given, production, faults));
@@ -181,6 +191,7 @@ export function readConfig(environment: Environment, channels: readonly Channel[
       port: env.PORT,
       publicUrl: env.PUBLIC_URL?.replace(/\/+$/, ""),
       apiSecrets: secrets,
+      metricsTokens,
       maxBodyBytes: env.MAX_BODY_BYTES,
       trustProxy: env.TRUST_PROXY,
     },

@@ -74,9 +74,25 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   const log = overrides.log ?? createLogger({ level: config.logLevel });
   const version = overrides.version ?? "0.0.0";
 
+  const pingRedis = (): Promise<unknown> =>
+    // What ioredis says of a connection that is away is not for people.
+    redis.status === "ready" ? redis.ping() : Promise.reject(new Error(`the connection is ${redis.status}`));
+  const metrics = createMetrics({
+    ledger: () => store.operations.figures(),
+    breakers: () =>
+      [...channels].flatMap(
+        ([channel, { provider }]) => provider?.choice?.states().map((each) => ({ channel, ...each })) ?? [],
+      ),
+    queues: () => queues.figures(clock.now()),
+    senders: async () =>
+      (await throttle.senders()).map(({ heldUntil, ...sender }) => ({ ...sender, held: heldUntil !== undefined })),
+    pingRedis,
+  });
   const store = createSupabaseStore({
     ...config.database,
     salt: config.compliance.salt,
+    onRequest: (operation, seconds, ok) => metrics.databaseAnswered(operation, seconds, ok),
+    onBatch: (operation, items) => metrics.batchWritten(operation, items),
     onRetry: (operation, error, items) => log.warn({ err: error, operation, items }, "waiting for the database"),
     onRestored: (messages) =>
       log.error({ messages }, "the database was restored from a backup: what it had open is unknown now"),
@@ -120,21 +136,6 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   const definitions = new Map(config.channels.map(({ channel }) => [channel.name, channel]));
 
   const throttle = createThrottle(redis, config.redis.prefix);
-  const metrics = createMetrics({
-    unknownMessages: () => store.countUnknown(),
-    breakers: () =>
-      [...channels].flatMap(
-        ([channel, { provider }]) => provider?.choice?.states().map((each) => ({ channel, ...each })) ?? [],
-      ),
-    jobs: async () => {
-      const all = await Promise.all(queues.all.map((queue) => queues.stats(queue)));
-      return all.flatMap(({ name, waiting, active, delayed, failed }) =>
-        Object.entries({ waiting, active, delayed, failed }).map(([state, count]) => ({ queue: name, state, count })),
-      );
-    },
-    senders: async () =>
-      (await throttle.senders()).map(({ heldUntil, ...sender }) => ({ ...sender, held: heldUntil !== undefined })),
-  });
   const rules = createRules({ defaultPolicy: config.compliance.defaultPolicy, clock });
   const ruling = createRulings({ store, rules, clock });
   const termsOf = createTermsOf({ store, stopNoticeOf: createStopNoticeOf(config.compliance) });
@@ -239,11 +240,10 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       ...opsRoutes({
         store,
         queues,
-        pingRedis: () =>
-          // What ioredis says of a connection that is away is not for people.
-          redis.status === "ready" ? redis.ping() : Promise.reject(new Error(`the connection is ${redis.status}`)),
+        pingRedis,
         progress: workers.progress,
         metrics,
+        metricsTokens: config.http.metricsTokens,
         isStopping,
         version,
         clock,

@@ -3,7 +3,7 @@ import type { z } from "zod";
 import type { FetchPolicy } from "../core/addresses.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Charge, Inbound, InboundEvent } from "../core/inbound.ts";
-import type { BreakerState } from "../core/metrics.ts";
+import type { BreakerState } from "../core/gauges.ts";
 import type { Fault } from "../core/problem.ts";
 import type { Route } from "../core/route.ts";
 import type { SessionStore } from "../store/sessions.ts";

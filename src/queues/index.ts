@@ -6,6 +6,7 @@ import type { MessageJob } from "../channels/message-job.ts";
 import { UnavailableError } from "../core/errors.ts";
 import { chunkJobId, HUNT_QUEUE, type HuntJob, type PlanJob } from "../hunt/hunt.jobs.ts";
 import type { PlannedMessage } from "../store/store.ts";
+import { readFigures, type QueueFigures } from "./figures.ts";
 import { removeLane, wakeLane } from "./lanes.ts";
 import { withRedis } from "./redis.ts";
 
@@ -88,6 +89,8 @@ export interface Queues {
   waiting(queue: string): Promise<number>;
   /** Its lanes included. */
   stats(queue: Queue): Promise<QueueStats>;
+  /** Of all queues at once; `now` in milliseconds since the epoch. Rejects with `UnavailableError`. */
+  figures(now: number): Promise<QueueFigures[]>;
   close(): Promise<void>;
 }
 
@@ -328,6 +331,14 @@ export function createQueues(options: QueuesOptions): Queues {
           paused,
         };
       }),
+
+    async figures(now) {
+      const all = [...queues.values()].map(async (queue) => {
+        const bases = [queue, ...(await lanesIn(queue.name))].map((each) => each.toKey(""));
+        return { name: queue.name, bases };
+      });
+      return readFigures(redis, await Promise.all(all), now);
+    },
 
     async close() {
       await Promise.all([flows.close(), ...[...queues.values(), ...lanes.values()].map((queue) => queue.close())]);

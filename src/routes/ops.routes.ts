@@ -13,6 +13,8 @@ export interface OpsRoutesDeps {
   pingRedis(): Promise<unknown>;
   progress: readonly Progress[];
   metrics: Metrics;
+  /** Good for `/metrics` alone, beside the API's. */
+  metricsTokens: readonly string[];
   isStopping(): boolean;
   version: string;
   clock: Clock;
@@ -80,7 +82,8 @@ export function opsRoutes(deps: OpsRoutesDeps): Route[] {
       path: "/metrics",
       tag: "Operations",
       summary: "Figures for Prometheus",
-      description: "Wants the Bearer token, like everything that tells about the business.",
+      description: "Wants a Bearer token: the API's, or one of METRICS_TOKEN, which opens nothing else.",
+      ownTokens: deps.metricsTokens,
       responses: { 200: { description: "Prometheus' text format." } },
       async handle() {
         const { contentType, text } = await deps.metrics.page();

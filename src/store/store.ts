@@ -4,6 +4,7 @@ import type { Cap } from "../core/rules.ts";
 import type { AccountStore } from "./accounts.ts";
 import type { FlowStore } from "./flows.ts";
 import type { ComplianceStore } from "./compliance.ts";
+import type { OperationsStore } from "./operations.ts";
 import type { SessionStore } from "./sessions.ts";
 
 export const MESSAGE_STATUSES = [
@@ -219,6 +220,7 @@ export interface Store {
   readonly compliance: ComplianceStore;
   readonly accounts: AccountStore;
   readonly flows: FlowStore;
+  readonly operations: OperationsStore;
   ping(): Promise<void>;
   /** undefined when there is no such account. */
   account(id: string): Promise<Account | undefined>;
@@ -268,7 +270,6 @@ export interface Store {
     cursor: string | undefined;
     limit: number;
   }): Promise<MessagePage>;
-  countUnknown(): Promise<number>;
   /** Settles what nobody could tell: a person says what became of it. */
   resolveMessage<R>(
     id: string,

@@ -8,6 +8,7 @@ import { createAccountStore } from "./supabase-accounts.ts";
 import { createComplianceStore } from "./supabase-compliance.ts";
 import { createSessionStore } from "./supabase-sessions.ts";
 import { createFlowStore } from "./flows.ts";
+import { createOperationsStore } from "./operations.ts";
 import {
   pageOfMessages,
   toOpenMessage,
@@ -38,6 +39,8 @@ export interface SupabaseStoreOptions extends DatabaseOptions {
   onRetry?(operation: string, error: unknown, items: number): void;
   /** Told when the database turned out to be a restored backup: so many messages became `unknown`. */
   onRestored?(messages: number): void;
+  /** Told of the size of each batch that is written. */
+  onBatch?(operation: string, items: number): void;
 }
 
 /** Contacts that one request carries at the most when a submission is staged. */
@@ -53,7 +56,9 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
   const database = new Database(options);
   const rpc = database.rpc.bind(database);
   const toMessageRow = messageRows(options.salt);
+  const sized = (operation: string) => ({ onFlush: (items: number) => options.onBatch?.(operation, items) });
   const waitFor = (operation: string) => ({
+    ...sized(operation),
     waitForDatabase: true,
     onRetry: (error: unknown, items: number) => options.onRetry?.(operation, error, items),
   });
@@ -61,10 +66,12 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
   const accepts = new Batcher<object, Acceptance<never>>({
     flush: (items) => rpc("accept_messages", { p_items: items }),
     ...CALLERS,
+    ...sized("accept_messages"),
   });
   const submissions = new Batcher<object, Acceptance<never>>({
     flush: (items) => rpc("accept_hunts", { p_items: items }),
     ...CALLERS,
+    ...sized("accept_hunts"),
     maxSize: 20,
   });
   const accounts = new Batcher<string, Account | undefined>({
@@ -124,6 +131,7 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
   const takenReceipts = new Batcher<Receipt, void>({
     flush: writeReceipts,
     ...MESSAGES,
+    ...sized("record_receipts"),
     waitForDatabase: false,
   });
   const receipts = new Batcher<Receipt, void>({
@@ -155,6 +163,7 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     compliance,
     accounts: createAccountStore(database),
     flows: createFlowStore(database),
+    operations: createOperationsStore(database),
 
     async ping() {
       await rpc("ping");
@@ -222,15 +231,6 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
       rpc<RetryAnswer<R>>("retry_message", { p_id: id, p_idempotency: idempotency ?? null, p_response: response }),
 
     messages: (filter) => pageOfMessages(database, filter),
-
-    async countUnknown() {
-      const query = database.client
-        .from("messages")
-        .select("id", { count: "exact", head: true })
-        .is("needs_attention", true)
-        .eq("status", "unknown");
-      return database.count("unknown messages", query);
-    },
 
     resolveMessage: <R>(id: string, as: string, response: R, idempotency: Idempotency | undefined) =>
       rpc<ResolveAnswer<R>>("resolve_message", {

@@ -90,6 +90,8 @@ export function startWorkers(options: WorkersOptions): Workers {
     const worker = new Worker(queue, run, { ...shared, concurrency, autorun: false });
     const base = queueOfLane(queue);
     worker.on("active", () => taken.set(base, (taken.get(base) ?? 0) + 1));
+    worker.on("completed", (_job, result) => options.metrics.jobEnded({ queue: base, result: statusOf(result) }));
+    worker.on("failed", () => options.metrics.jobEnded({ queue: base, result: "failed" }));
     worker.on("error", (error) => log.warn({ err: error }, "worker error"));
     worker.on("failed", (job, error) => log.info({ jobId: job?.id, reason: messageOf(error) }, "job failed"));
     workers.add(worker);
@@ -156,6 +158,12 @@ export function startWorkers(options: WorkersOptions): Workers {
       return false;
     },
   };
+}
+
+/** Of a message's job what became of the message; others are just done. */
+function statusOf(result: unknown): string {
+  const status = (result as { status?: unknown } | null)?.status;
+  return typeof status === "string" ? status : "done";
 }
 
 function aborted(signal: AbortSignal): Promise<false> {

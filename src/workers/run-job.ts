@@ -209,6 +209,7 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
         metrics.attemptEnded(
           { channel: data.channel, provider: provider.name, result: attempt.outcome.result },
           seconds,
+          attempt.next === "done" ? undefined : attempt.error,
         );
         if (attempt.next === "reconcile" && !(attempt.error instanceof ProviderError)) {
           log.error({ err: attempt.error, jobId: job.id }, "a provider threw what it must not throw");
