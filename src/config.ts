@@ -1,6 +1,7 @@
 import type { LevelWithSilent } from "pino";
 import { z } from "zod";
 import type { Channel, ProviderDefinition } from "./channels/channel.ts";
+import { ALERT_ENV, alertSettings, type AlertSettings } from "./alerts/settings.ts";
 import { POLICY_NAMES, type PolicyName } from "./compliance/policy.ts";
 import type { Fault } from "./core/problem.ts";
 
@@ -85,6 +86,7 @@ export const BASE_ENV = {
   SHUTDOWN_TIMEOUT_MS: wholeNumber(0, 3_600_000)
     .default(25_000)
     .describe("From SIGTERM until running work is handed back and the process exits with 1"),
+  ...ALERT_ENV,
 } satisfies z.ZodRawShape;
 
 export interface ConfiguredProvider {
@@ -139,6 +141,7 @@ export interface Config {
   stopWords: string[];
   compliance: { salt: string | undefined; defaultPolicy: PolicyName };
   shutdownTimeoutMs: number;
+  alerts: AlertSettings;
   channels: ChannelConfig[];
 }
 
@@ -220,6 +223,7 @@ export function readConfig(environment: Environment, channels: readonly Channel[
     providerProbeMs: env.PROVIDER_PROBE_MS,
     stopWords: (env.STOP_WORDS ?? "").split(",").flatMap((word) => word.trim() || []),
     shutdownTimeoutMs: env.SHUTDOWN_TIMEOUT_MS,
+    alerts: alertSettings(env),
     channels: chosen,
   };
 }

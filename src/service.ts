@@ -2,6 +2,8 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Logger } from "pino";
 import type { LaneHost, Provider, ProviderDefinition, ProviderDeps, WebhookDeps } from "./channels/channel.ts";
+import { startAlerting } from "./alerts/alerting.ts";
+import { createAlertLedger } from "./alerts/ledger.ts";
 import { failover } from "./channels/failover.ts";
 import { mediaRoutes } from "./channels/media.routes.ts";
 import { singleRoute } from "./channels/single.routes.ts";
@@ -42,6 +44,7 @@ import { keepEvents } from "./workers/inbound.ts";
 import { startWorkers } from "./workers/index.ts";
 import type { ActiveChannel } from "./workers/run-job.ts";
 import { startFeeder } from "./workers/feeder.ts";
+import { stuckWorkers } from "./workers/progress.ts";
 import { startSweeper } from "./workers/sweeper.ts";
 
 /** What may be put in place of the real thing, by whoever composes the service otherwise. */
@@ -195,6 +198,17 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   const sweeper = startSweeper({ store, queues, log, intervalMs: config.workers.sweepMs });
   redis.on("ready", () => sweeper.hurry());
 
+  const alerting = startAlerting({
+    settings: config.alerts,
+    ledger: createAlertLedger(redis, config.redis.prefix, config.alerts.intervalMs * 2.5),
+    figures: (creditsBelow) => store.operations.figures(creditsBelow),
+    stuck: () => stuckWorkers(workers.progress, queues),
+    calls: () => metrics.calls(),
+    fetchPolicy: overrides.fetchPolicy,
+    clock,
+    log,
+  });
+
   let stopping: Promise<boolean> | undefined;
   const isStopping = (): boolean => stopping !== undefined;
   const app = createApp({
@@ -267,7 +281,13 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   const stop = async (deadline: AbortSignal): Promise<boolean> => {
     log.info("stopping: no new work is taken");
     for (const provider of running) provider.retire?.();
-    const [drained] = await Promise.all([workers.drain(deadline), feeder.stop(), sweeper.stop(), epoch.stop()]);
+    const [drained] = await Promise.all([
+      workers.drain(deadline),
+      feeder.stop(),
+      sweeper.stop(),
+      epoch.stop(),
+      alerting.stop(),
+    ]);
     // Before the store: a request whose body is still arriving is to be accepted, not refused.
     const closed = await closeServer(server, deadline);
     for (const provider of running) await provider.close?.();

@@ -20,8 +20,8 @@ export interface Metrics {
   webhookEnded(labels: { provider: string; result: WebhookResult }): void;
   databaseAnswered(operation: string, seconds: number, ok: boolean): void;
   batchWritten(operation: string, items: number): void;
-  /** Attempts of this process so far, by channel and provider. */
-  attempts(): Promise<{ channel: string; provider: string; result: string; count: number }[]>;
+  /** Calls of providers so far, by this process, and how many of them failed otherwise than for going too fast. */
+  calls(): Promise<{ channel: string; provider: string; failed: number; all: number }[]>;
   /** The page for Prometheus, and its content type. */
   page(): Promise<{ contentType: string; text: string }>;
 }
@@ -31,6 +31,8 @@ const CALL_BUCKETS = [0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20];
 /** Seconds. Redis and the database answer in milliseconds, or something is wrong. */
 const QUICK_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5];
 const BATCH_BUCKETS = [1, 5, 10, 25, 50, 100, 250, 500];
+/** Classes of codes that say that something is wrong: with the numbers, with the provider or on the way to it. */
+const FAILURES = new Set(["refused", "unreachable", "ambiguous", "unexpected"]);
 /** A page does not wait longer for a dependency that is away: it shows what it has, milliseconds. */
 const LOOK_TIMEOUT_MS = 1000;
 
@@ -119,14 +121,19 @@ export function createMetrics(sources: MetricSources): Metrics {
       if (!ok) databaseErrors.inc({ operation });
     },
     batchWritten: (operation, items) => batches.observe({ operation }, items),
-    async attempts() {
-      const { values } = await attempts.get();
-      return values.map(({ labels, value }) => ({
-        channel: String(labels.channel),
-        provider: String(labels.provider),
-        result: String(labels.result),
-        count: value,
-      }));
+    async calls() {
+      const { values } = await outcomes.get();
+      const byProvider = Map.groupBy(values, ({ labels }) => JSON.stringify([labels.channel, labels.provider]));
+      return [...byProvider].map(([key, all]) => {
+        const [channel = "", provider = ""] = JSON.parse(key) as string[];
+        const sum = (counted: typeof values): number => counted.reduce((total, { value }) => total + value, 0);
+        return {
+          channel,
+          provider,
+          failed: sum(all.filter(({ labels }) => FAILURES.has(String(labels.class)))),
+          all: sum(all),
+        };
+      });
     },
     async page() {
       let timer: NodeJS.Timeout | undefined;

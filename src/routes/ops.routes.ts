@@ -5,7 +5,7 @@ import type { Metrics } from "../core/metrics.ts";
 import { route, type Route } from "../core/route.ts";
 import type { Queues } from "../queues/index.ts";
 import type { Store } from "../store/store.ts";
-import type { Progress } from "../workers/progress.ts";
+import { pulseOf, type Progress } from "../workers/progress.ts";
 
 export interface OpsRoutesDeps {
   store: Pick<Store, "ping">;
@@ -108,13 +108,11 @@ async function runChecks({
     progress.map(async (worker): Promise<[string, Check]> => {
       const name = `worker:${worker.queue}`;
       if (!redis.ok) return [name, { ok: false, detail: "Its progress cannot be seen without Redis." }];
-      const queue = queues.get(worker.queue);
-      const stats = queue && (await queues.stats(queue).catch(() => undefined));
-      if (!stats) return [name, { ok: false, detail: "Its queue cannot be read." }];
-      const stuckForMs = stats.paused ? undefined : worker.stuckForMs(stats.waiting);
-      if (stuckForMs === undefined || stuckForMs < stuckAfterMs) return [name, { ok: true }];
-      const seconds = Math.round(stuckForMs / 1000);
-      return [name, { ok: false, detail: `${stats.waiting} jobs wait and none has moved for ${seconds} s.` }];
+      const pulse = await pulseOf(worker, queues).catch(() => undefined);
+      if (!pulse) return [name, { ok: false, detail: "Its queue cannot be read." }];
+      if (pulse.stuckMs === undefined || pulse.stuckMs < stuckAfterMs) return [name, { ok: true }];
+      const seconds = Math.round(pulse.stuckMs / 1000);
+      return [name, { ok: false, detail: `${pulse.waiting} jobs wait and none has moved for ${seconds} s.` }];
     }),
   );
   return { redis, database, ...Object.fromEntries(workers) };
