@@ -198,6 +198,11 @@ export interface ProviderDefinition<Env extends z.ZodRawShape = z.ZodRawShape, C
   readonly env: Env;
   /** `absent` when no credentials are given; every fault of a half-given group otherwise. `pointer` is the variable. */
   configured(env: z.output<z.ZodObject<Env>>): "present" | "absent" | Fault[];
+  /**
+   * Asks the vendor something harmless that wants the credentials: what is wrong, in words, or undefined. Rejects where the
+   * vendor cannot be asked. For `npm run doctor`.
+   */
+  verify?(env: z.output<z.ZodObject<Env>>): Promise<string | undefined>;
   create(env: z.output<z.ZodObject<Env>>, deps: ProviderDeps): Promise<Provider<Content>>;
   /**
    * The public routes to which the vendor reports; each verifies its caller (see `webhooks.ts`). Asked for whenever there

@@ -15,24 +15,13 @@ export interface LedgerFigures {
   low: { accountId: string; channel: string; balance: number }[];
 }
 
-export interface SchemaState {
-  /** Of the migrations that were applied, sorted; null when there is no record of them. */
-  versions: string[] | null;
-  /** The database's clock, milliseconds since the epoch. */
-  now: number;
-  /** Postgres' version. */
-  server: string;
-}
-
-/** For those who look after the service. Both reject with `UnavailableError` or `DatabaseError`. */
+/** For those who look after the service. Rejects with `UnavailableError` or `DatabaseError`. */
 export interface OperationsStore {
   figures(creditsBelow?: number): Promise<LedgerFigures>;
-  schema(): Promise<SchemaState>;
 }
 
 export function createOperationsStore(database: Pick<Database, "rpc">): OperationsStore {
   return {
     figures: (creditsBelow = 0) => database.rpc("figures", { p_credits_below: creditsBelow }),
-    schema: () => database.rpc("schema_state"),
   };
 }
