@@ -3,9 +3,23 @@ import { z } from "zod";
 import type { Channel, ProviderDefinition } from "./channels/channel.ts";
 import { ALERT_ENV, alertSettings, type AlertSettings } from "./alerts/settings.ts";
 import { POLICY_NAMES, type PolicyName } from "./compliance/policy.ts";
+import { LOG_LEVELS, LOG_ROOMS, type RoomLevels } from "./core/logger.ts";
+import { TRACING_ENV, tracingConfig, type TracingConfig } from "./core/telemetry-settings.ts";
 import type { Fault } from "./core/problem.ts";
 
 const wholeNumber = (minimum: number, maximum: number) => z.coerce.number().int().min(minimum).max(maximum);
+
+function roomLevels(text: string, context: z.core.$RefinementCtx<string>): RoomLevels {
+  const pairs = text.split(",").map((pair) => pair.trim().split("=", 2));
+  for (const [room = "", level = ""] of pairs) {
+    const rooms: readonly string[] = LOG_ROOMS;
+    const known = rooms.includes(room) && (LOG_LEVELS as readonly string[]).includes(level);
+    if (known) continue;
+    const message = `"${room}=${level}" is not a room and its level: ${LOG_ROOMS.join(", ")}; ${LOG_LEVELS.join(", ")}`;
+    context.addIssue({ code: "custom", message });
+  }
+  return Object.fromEntries(pairs) as RoomLevels;
+}
 
 /** The service's own variables; each provider adds its fragment. Names, defaults and words are the documentation. */
 export const BASE_ENV = {
@@ -28,10 +42,14 @@ export const BASE_ENV = {
   SUPABASE_URL: z.url({ protocol: /^https?$/ }).describe("Supabase project, without `/rest/v1`"),
   SUPABASE_SERVICE_KEY: z.string().min(1).describe("Supabase's service role key"),
   DATABASE_TIMEOUT_MS: wholeNumber(100, 120_000).default(10_000).describe("For one request to Supabase"),
-  LOG_LEVEL: z
-    .enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"])
-    .default("info")
-    .describe("What is logged, as JSON lines on standard output"),
+  LOG_LEVEL: z.enum(LOG_LEVELS).default("info").describe("What is logged, as JSON lines on standard output"),
+  LOG_LEVELS: z
+    .string()
+    .transform((text, context) => roomLevels(text, context))
+    .optional()
+    .describe(
+      `Other levels for some rooms, such as \`whatsapp=debug,store=warn\`: ${LOG_ROOMS.map((room) => `\`${room}\``).join(", ")}`,
+    ),
   MAX_BODY_BYTES: wholeNumber(1024, 1_073_741_824)
     .default(33_554_432)
     .describe("Largest request body, after inflating"),
@@ -87,6 +105,7 @@ export const BASE_ENV = {
     .default(25_000)
     .describe("From SIGTERM until running work is handed back and the process exits with 1"),
   ...ALERT_ENV,
+  ...TRACING_ENV,
 } satisfies z.ZodRawShape;
 
 export interface ConfiguredProvider {
@@ -110,6 +129,8 @@ export interface ChannelConfig {
 export interface Config {
   production: boolean;
   logLevel: LevelWithSilent;
+  /** Of rooms that differ from it. */
+  logLevels: RoomLevels;
   http: {
     host: string;
     port: number;
@@ -142,6 +163,8 @@ export interface Config {
   compliance: { salt: string | undefined; defaultPolicy: PolicyName };
   shutdownTimeoutMs: number;
   alerts: AlertSettings;
+  /** undefined: nothing is traced. */
+  tracing: TracingConfig | undefined;
   channels: ChannelConfig[];
 }
 
@@ -189,6 +212,7 @@ export function readConfig(environment: Environment, channels: readonly Channel[
   return {
     production,
     logLevel: env.LOG_LEVEL,
+    logLevels: env.LOG_LEVELS ?? {},
     http: {
       host: env.HOST,
       port: env.PORT,
@@ -224,6 +248,7 @@ export function readConfig(environment: Environment, channels: readonly Channel[
     stopWords: (env.STOP_WORDS ?? "").split(",").flatMap((word) => word.trim() || []),
     shutdownTimeoutMs: env.SHUTDOWN_TIMEOUT_MS,
     alerts: alertSettings(env),
+    tracing: tracingConfig(env),
     channels: chosen,
   };
 }

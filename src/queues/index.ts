@@ -1,4 +1,4 @@
-import { FlowProducer, Queue, type JobsOptions, type QueueOptions } from "bullmq";
+import { FlowProducer, Queue, type JobsOptions, type QueueOptions, type Telemetry } from "bullmq";
 import type { Redis } from "ioredis";
 import type { LaneDirectory, LaneKey } from "../channels/channel.ts";
 import { CHARGE_JOB, INBOUND_QUEUE, type ChargeJob, type InboundJob } from "../channels/inbound-job.ts";
@@ -21,6 +21,7 @@ export interface QueuesOptions {
   /** Before the second try; doubled each time, milliseconds. */
   backoffMs: number;
   retention: Retention;
+  telemetry: Telemetry | undefined;
   /** The lanes that a queue's messages wait in; undefined for a queue without. */
   lanesOf(queue: string): LaneDirectory | undefined;
 }
@@ -115,14 +116,15 @@ export const queueOfLane = (name: string): string => name.split(LANE_MARK)[0] ??
 /** One queue a job kind, and typed ways in. */
 export function createQueues(options: QueuesOptions): Queues {
   const { redis, prefix, names, attempts, backoffMs, retention, lanesOf } = options;
+  const telemetry = options.telemetry && { telemetry: options.telemetry };
   const defaultJobOptions: JobsOptions = {
     removeOnComplete: retention.completed,
     removeOnFail: retention.failed,
   };
   // A Redis that is away is the caller's to handle, so construction must not wait for it.
-  const queueOptions: QueueOptions = { connection: redis, prefix, defaultJobOptions };
+  const queueOptions: QueueOptions = { connection: redis, prefix, defaultJobOptions, ...telemetry };
   const queues = new Map(names.map((name) => [name, new Queue(name, queueOptions)]));
-  const flows = new FlowProducer({ connection: redis, prefix });
+  const flows = new FlowProducer({ connection: redis, prefix, ...telemetry });
   // ioredis reports each failed reconnection here; readiness reports the outage, once.
   const ignore = (): void => {};
   flows.on("error", ignore);

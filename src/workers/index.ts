@@ -1,4 +1,4 @@
-import { Worker, type Job, type WorkerOptions } from "bullmq";
+import { Worker, type Job, type Telemetry, type WorkerOptions } from "bullmq";
 import type { Redis } from "ioredis";
 import type { Logger } from "pino";
 import type { LaneHost } from "../channels/channel.ts";
@@ -8,6 +8,7 @@ import { messageOf } from "../core/errors.ts";
 import { runHuntJob, type HuntWorkerDeps } from "../hunt/hunt.worker.ts";
 import { HUNT_QUEUE } from "../hunt/hunt.jobs.ts";
 import type { Metrics } from "../core/metrics.ts";
+import type { Tracing } from "../core/tracing.ts";
 import { queueOfLane } from "../queues/index.ts";
 import type { Store } from "../store/store.ts";
 import { outcomeOf } from "./attempt.ts";
@@ -34,7 +35,10 @@ export interface WorkersOptions {
   ruling: RunJobDeps["ruling"];
   clock: Clock;
   log: Logger;
+  /** Of a queue's jobs. */
+  logOf(queue: string): Logger;
   metrics: Metrics;
+  tracing: Tracing<Telemetry>;
 }
 
 export interface Workers {
@@ -67,6 +71,7 @@ const HAND_BACK_TIMEOUT_MS = 2000;
 /** One worker a channel queue, and the hunt worker. */
 export function startWorkers(options: WorkersOptions): Workers {
   const { store, clock, redis, prefix } = options;
+  const logOf = (queue: string): Logger => options.logOf(queueOfLane(queue)).child({ queue });
   const handBack = new HandBack();
   const leaving = new HandBack();
   const shared: WorkerOptions = {
@@ -77,6 +82,7 @@ export function startWorkers(options: WorkersOptions): Workers {
     maxStalledCount: MAX_STALLED,
     drainDelay: WAIT_SECONDS,
     runRetryDelay: REDIS_RETRY_MS,
+    ...(options.tracing.telemetry && { telemetry: options.tracing.telemetry }),
   };
 
   const workers = new Set<Worker>();
@@ -86,7 +92,7 @@ export function startWorkers(options: WorkersOptions): Workers {
     concurrency: number,
     run: (job: Job<unknown>, token?: string) => Promise<unknown>,
   ): Worker => {
-    const log = options.log.child({ queue });
+    const log = logOf(queue);
     const worker = new Worker(queue, run, { ...shared, concurrency, autorun: false });
     const base = queueOfLane(queue);
     worker.on("active", () => taken.set(base, (taken.get(base) ?? 0) + 1));
@@ -99,7 +105,7 @@ export function startWorkers(options: WorkersOptions): Workers {
   };
 
   const startChannel = (queue: string, concurrency: number): Worker => {
-    const deps: RunJobDeps = { ...options, log: options.log.child({ queue }), handBack, leaving };
+    const deps: RunJobDeps = { ...options, log: logOf(queue), handBack, leaving };
     const worker = start(queue, concurrency, (job, token) => runJob(job, token, deps));
     worker.on("failed", (job, error) => {
       // BullMQ gives up a job whose worker died too often without asking us: its message has to say so.
