@@ -25,6 +25,24 @@ export const statusSchema = z.object({
   etaSeconds: z.number().int().nullable().describe("At the pace so far; null before the first message, 0 at the end"),
 });
 
+const EXAMPLE_COUNTS = { ...noCounts(), queued: 20, sent: 50, delivered: 28, skipped: 2 };
+
+/** For the documents. */
+export const STATUS_EXAMPLE: z.output<typeof statusSchema> = {
+  jobId: "7f1c9c1e-7a55-4b55-9c53-0a6d0b3f1a51",
+  huntId: "hunt_123",
+  accountId: "acc_456",
+  state: "running",
+  total: 100,
+  counts: EXAMPLE_COUNTS,
+  byChannel: { sms: EXAMPLE_COUNTS },
+  pausedAt: null,
+  cancelledAt: null,
+  startedAt: "2026-01-08T09:30:00.000Z",
+  finishedAt: null,
+  etaSeconds: 12,
+};
+
 /** The status as the API shows it, from the ledger's counts. */
 export function summarise(jobId: string, status: HuntStatus): z.output<typeof statusSchema> {
   const byChannel: Record<string, Counts> = {};

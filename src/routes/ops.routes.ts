@@ -50,6 +50,7 @@ export function opsRoutes(deps: OpsRoutesDeps): Route[] {
         200: {
           description: "It answers.",
           schema: z.object({ status: z.literal("ok"), version: z.string(), uptimeSeconds: z.number() }),
+          example: { status: "ok", version: "1.0.0", uptimeSeconds: 3600 },
         },
       },
       async handle() {
@@ -66,7 +67,11 @@ export function opsRoutes(deps: OpsRoutesDeps): Route[] {
         "Redis, the database, and each worker by its progress: one that moves nothing while jobs wait is not ready.",
       public: true,
       responses: {
-        200: { description: "Every check is well.", schema: readySchema },
+        200: {
+          description: "Every check is well.",
+          schema: readySchema,
+          example: { ready: true, checks: { redis: { ok: true }, database: { ok: true }, "worker:sms": { ok: true } } },
+        },
         503: { description: "The same shape, as plain JSON: the check that fails says why.", schema: readySchema },
       },
       async handle() {
