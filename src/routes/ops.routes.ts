@@ -87,7 +87,7 @@ export function opsRoutes(deps: OpsRoutesDeps): Route[] {
       path: "/metrics",
       tag: "Operations",
       summary: "Figures for Prometheus",
-      description: "Wants a Bearer token: the API's, or one of METRICS_TOKEN, which opens nothing else.",
+      description: "Wants a Bearer token: the API's, or one that was made for this alone.",
       ownTokens: deps.metricsTokens,
       responses: { 200: { description: "Prometheus' text format." } },
       async handle() {
