@@ -6,6 +6,7 @@ import { api } from "./api.ts";
 import { openBench, type Bench } from "./arena.ts";
 import { fairness } from "./fairness.ts";
 import { live } from "./live.ts";
+import { metrics } from "./metrics.ts";
 import { planning } from "./planning.ts";
 import { tableOf, writeResults, type Section } from "./report.ts";
 import { sending } from "./sending.ts";
@@ -21,6 +22,7 @@ const SECTIONS: Record<string, (bench: Bench) => Promise<Section>> = {
   api,
   stream,
   webhooks,
+  metrics,
   shutdown,
   live,
   whatsapp,

@@ -31,6 +31,7 @@ import type {
   NewLocation,
   NewPicture,
   NewPoll,
+  NewSmsPreview,
   NewRecording,
   NewSuppression,
   NewRecurrence,
@@ -47,6 +48,7 @@ import type {
   RecurrencePage,
   QueueStats,
   Sender,
+  SmsPreview,
   Readiness,
   Suppression,
   SuppressionPage,
@@ -122,6 +124,8 @@ export interface Client {
   uploadMedia(file: NewUpload, options?: CallOptions): Promise<Result<Upload>>;
   /** Sends one SMS. Errors: as `sendWhatsAppText`. */
   sendSms(text: NewText, options?: PostOptions): Promise<Result<AcceptedMessage>>;
+  /** Counts the segments of an SMS, each of which is charged; sends nothing. Errors: `invalid_request`. */
+  previewSms(text: NewSmsPreview, options?: CallOptions): Promise<Result<SmsPreview>>;
   /** Leaves one ringless voicemail. Errors: as `sendWhatsAppText`. */
   sendRinglessVoice(voicemail: NewVoicemail, options?: PostOptions): Promise<Result<AcceptedMessage>>;
   /** What became of a message. Errors: `not_found`. */
@@ -352,6 +356,7 @@ export function createClient(options: ClientOptions): Client {
       return call({ method: "POST", path: `/api/media?${query.toString()}`, file, signal });
     },
     sendSms: (text, options) => post("/api/phone/sms", text, options),
+    previewSms: (text, { signal } = {}) => call({ method: "POST", path: "/api/phone/sms/preview", body: text, signal }),
     sendRinglessVoice: (voicemail, options) => post("/api/phone/ringless-voice", voicemail, options),
     message: (messageId, options) => get(`/api/messages/${part(messageId)}`, options),
     messages: ({ signal, ...filter }) => get(`/api/messages${queryOf(filter)}`, { signal }),

@@ -4,6 +4,9 @@ import type { Channel, ProviderDefinition } from "./channels/channel.ts";
 import { limitsVariable } from "./compliance/limits.ts";
 import { POLICY_NAMES, type PolicyName } from "./compliance/policy.ts";
 import { EVENTS_ENV, eventsConfig, type EventsConfig } from "./events/settings.ts";
+import { ALERT_ENV, alertSettings, type AlertSettings } from "./alerts/settings.ts";
+import { LOG_LEVELS, LOG_ROOMS, type RoomLevels } from "./core/logger.ts";
+import { TRACING_ENV, tracingConfig, type TracingConfig } from "./core/telemetry-settings.ts";
 import type { Fault } from "./core/problem.ts";
 import { readRedisUrl } from "./core/redis-url.ts";
 
@@ -11,6 +14,18 @@ const wholeNumber = (minimum: number, maximum: number) => z.coerce.number().int(
 
 const queueConcurrency = (queue: string) =>
   wholeNumber(1, 1000).optional().describe(`The same, for the queue \`${queue}\`; default: \`WORKER_CONCURRENCY\``);
+
+function roomLevels(text: string, context: z.core.$RefinementCtx<string>): RoomLevels {
+  const pairs = text.split(",").map((pair) => pair.trim().split("=", 2));
+  for (const [room = "", level = ""] of pairs) {
+    const rooms: readonly string[] = LOG_ROOMS;
+    const known = rooms.includes(room) && (LOG_LEVELS as readonly string[]).includes(level);
+    if (known) continue;
+    const message = `"${room}=${level}" is not a room and its level: ${LOG_ROOMS.join(", ")}; ${LOG_LEVELS.join(", ")}`;
+    context.addIssue({ code: "custom", message });
+  }
+  return Object.fromEntries(pairs) as RoomLevels;
+}
 
 /** The service's own variables; each provider adds its fragment. Names, defaults and words are the documentation. */
 export const BASE_ENV = {
@@ -30,6 +45,10 @@ export const BASE_ENV = {
     .string()
     .min(1)
     .describe("Bearer tokens of the API and the login of `/admin`; several, separated by commas, for rotation"),
+  METRICS_TOKEN: z
+    .string()
+    .optional()
+    .describe("Bearer tokens that open `/metrics` and nothing else, for Prometheus; several, separated by commas"),
   REDIS_URL: z
     .string()
     .check((context) => {
@@ -43,10 +62,14 @@ export const BASE_ENV = {
   SUPABASE_URL: z.url({ protocol: /^https?$/ }).describe("Supabase project, without `/rest/v1`"),
   SUPABASE_SERVICE_KEY: z.string().min(1).describe("Supabase's service role key"),
   DATABASE_TIMEOUT_MS: wholeNumber(100, 120_000).default(10_000).describe("For one request to Supabase"),
-  LOG_LEVEL: z
-    .enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"])
-    .default("info")
-    .describe("What is logged, as JSON lines on standard output"),
+  LOG_LEVEL: z.enum(LOG_LEVELS).default("info").describe("What is logged, as JSON lines on standard output"),
+  LOG_LEVELS: z
+    .string()
+    .transform((text, context) => roomLevels(text, context))
+    .optional()
+    .describe(
+      `Other levels for some rooms, such as \`whatsapp=debug,store=warn\`: ${LOG_ROOMS.map((room) => `\`${room}\``).join(", ")}`,
+    ),
   MAX_BODY_BYTES: wholeNumber(1024, 1_073_741_824)
     .default(33_554_432)
     .describe("Largest request body, after inflating"),
@@ -111,6 +134,8 @@ export const BASE_ENV = {
     .default(25_000)
     .describe("From SIGTERM until running work is handed back and the process exits with 1"),
   ...EVENTS_ENV,
+  ...ALERT_ENV,
+  ...TRACING_ENV,
 } satisfies z.ZodRawShape;
 
 export interface ConfiguredProvider {
@@ -135,12 +160,16 @@ export interface Config {
   production: boolean;
   role: "all" | "api" | "worker";
   logLevel: LevelWithSilent;
+  /** Of rooms that differ from it. */
+  logLevels: RoomLevels;
   http: {
     host: string;
     port: number;
     /** Without a slash at its end. */
     publicUrl: string | undefined;
     apiSecrets: string[];
+    /** Open `/metrics` alone. */
+    metricsTokens: string[];
     maxBodyBytes: number;
     trustProxy: number;
   };
@@ -169,6 +198,9 @@ export interface Config {
   compliance: { salt: string | undefined; defaultPolicy: PolicyName };
   shutdownTimeoutMs: number;
   events: EventsConfig;
+  alerts: AlertSettings;
+  /** undefined: nothing is traced. */
+  tracing: TracingConfig | undefined;
   channels: ChannelConfig[];
 }
 
@@ -210,6 +242,10 @@ export function readConfig(environment: Environment, channels: readonly Channel[
     faults.push({ pointer: "API_SECRET", detail: "is too short for production: 16 characters or more, each" });
   }
 
+  const metricsTokens = (given["METRICS_TOKEN"] ?? "").split(",").flatMap((token) => token.trim() || []);
+  if (production && metricsTokens.some((token) => token.length < 16)) {
+    faults.push({ pointer: "METRICS_TOKEN", detail: "is too short for production: 16 characters or more, each" });
+  }
   const chosen = channels
     .map((channel) => withSettings(channel, given, faults))
     .map((channel) => chooseProvider(channel, given, production, faults));
@@ -220,11 +256,13 @@ export function readConfig(environment: Environment, channels: readonly Channel[
     production,
     role: env.ROLE,
     logLevel: env.LOG_LEVEL,
+    logLevels: env.LOG_LEVELS ?? {},
     http: {
       host: env.HOST,
       port: env.PORT,
       publicUrl: env.PUBLIC_URL?.replace(/\/+$/, ""),
       apiSecrets: secrets,
+      metricsTokens,
       maxBodyBytes: env.MAX_BODY_BYTES,
       trustProxy: env.TRUST_PROXY,
     },
@@ -261,6 +299,8 @@ export function readConfig(environment: Environment, channels: readonly Channel[
     stopWords: (env.STOP_WORDS ?? "").split(",").flatMap((word) => word.trim() || []),
     shutdownTimeoutMs: env.SHUTDOWN_TIMEOUT_MS,
     events: eventsConfig(env, given["WHATSAPP_ENCRYPTION_KEY"]),
+    alerts: alertSettings(env),
+    tracing: tracingConfig(env),
     channels: chosen,
   };
 }

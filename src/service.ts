@@ -1,7 +1,10 @@
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
+import type { Telemetry } from "bullmq";
 import type { Logger } from "pino";
 import type { LaneHost, Provider, ProviderDefinition, ProviderDeps, WebhookDeps } from "./channels/channel.ts";
+import { startAlerting } from "./alerts/alerting.ts";
+import { createAlertLedger } from "./alerts/ledger.ts";
 import { failover } from "./channels/failover.ts";
 import { mediaRoutes } from "./channels/media.routes.ts";
 import { messageJobSchema } from "./channels/message-job.ts";
@@ -26,7 +29,7 @@ import type { FetchPolicy } from "./core/addresses.ts";
 import { systemClock, type Clock } from "./core/clock.ts";
 import { UnavailableError } from "./core/errors.ts";
 import type { Inbound } from "./core/inbound.ts";
-import { createLogger } from "./core/logger.ts";
+import { createLogger, roomLogger } from "./core/logger.ts";
 import { huntRoutes } from "./hunt/hunt.routes.ts";
 import { carriesText } from "./hunt/content.ts";
 import type { PlanChannels } from "./hunt/plan.ts";
@@ -35,6 +38,7 @@ import { recurrenceRoutes } from "./hunt/recurring.routes.ts";
 import { steeringRoutes } from "./hunt/steering.routes.ts";
 import { createMetrics, type Metrics } from "./core/metrics.ts";
 import type { Route } from "./core/route.ts";
+import { NO_TRACING, type Tracing } from "./core/tracing.ts";
 import { QUEUE_NAMES } from "./modules.ts";
 import { createQueues, jobOf } from "./queues/index.ts";
 import { forgetInbound } from "./queues/forgetting.ts";
@@ -57,6 +61,7 @@ import type { ActiveChannel } from "./workers/run-job.ts";
 import { startFeeder } from "./workers/feeder.ts";
 import { IDLE } from "./workers/idle.ts";
 import { startOutbox } from "./workers/outbox.ts";
+import { stuckWorkers } from "./workers/progress.ts";
 import { startSweeper } from "./workers/sweeper.ts";
 
 /** What may be put in place of the real thing, by whoever composes the service otherwise. */
@@ -87,20 +92,41 @@ const STUCK_AFTER_MS = 30_000;
 export async function startService(config: Config, overrides: Overrides = {}): Promise<Service> {
   const clock = overrides.clock ?? systemClock;
   const log = overrides.log ?? createLogger({ level: config.logLevel });
+  const logOf = (room: string): Logger => roomLogger(log, room, config.logLevels);
   const version = overrides.version ?? "0.0.0";
 
+  const tracing = await openTracing(config.tracing, version);
+  const pingRedis = (): Promise<unknown> =>
+    // What ioredis says of a connection that is away is not for people.
+    redis.status === "ready" ? redis.ping() : Promise.reject(new Error(`the connection is ${redis.status}`));
+  const metrics = createMetrics({
+    ledger: () => store.operations.figures(),
+    breakers: () =>
+      [...channels].flatMap(
+        ([channel, { provider }]) => provider?.choice?.states().map((each) => ({ channel, ...each })) ?? [],
+      ),
+    queues: () => queues.figures(clock.now()),
+    senders: async () =>
+      (await throttle.senders()).map(({ heldUntil, ...sender }) => ({ ...sender, held: heldUntil !== undefined })),
+    pingRedis,
+    readers: () => live.readers,
+  });
+  const storeLog = logOf("store");
   const store = createSupabaseStore({
     ...config.database,
     salt: config.compliance.salt,
     limits: config.limits,
-    onRetry: (operation, error, items) => log.warn({ err: error, operation, items }, "waiting for the database"),
+    onRequest: (operation, seconds, ok) => metrics.databaseAnswered(operation, seconds, ok),
+    onBatch: (operation, items) => metrics.batchWritten(operation, items),
+    onRetry: (operation, error, items) => storeLog.warn({ err: error, operation, items }, "waiting for the database"),
     onRestored: (messages) =>
-      log.error({ messages }, "the database was restored from a backup: what it had open is unknown now"),
+      storeLog.error({ messages }, "the database was restored from a backup: what it had open is unknown now"),
   });
   const redis = connectRedis(config.redis.url, "api");
   const workerRedis = connectRedis(config.redis.url, "worker");
+  const queuesLog = logOf("queues");
   for (const connection of [redis, workerRedis]) {
-    connection.on("error", (error) => log.debug({ err: error }, "redis connection error"));
+    connection.on("error", (error) => queuesLog.debug({ err: error }, "redis connection error"));
   }
   const channels = new Map<string, ActiveChannel>();
   const queues = createQueues({
@@ -108,12 +134,13 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     prefix: config.redis.prefix,
     names: QUEUE_NAMES,
     ...config.jobs,
+    telemetry: tracing.telemetry,
     lanesOf: (queue) => [...channels.values()].find(({ channel }) => channel.queue === queue)?.provider?.lanes,
   });
 
   const isStop = createIsStop(config.stopWords);
   const takeDeps = { store, isStop, addInbound: queues.addInbound, idle: queues.idle };
-  const inbound = createInbound(store, log, isStop);
+  const inbound = createInbound(store, logOf("inbound"), isStop);
   const lanes: LaneHost = {
     open: (lane, concurrency) => workers.lanes.open(lane, concurrency),
     wake: (lane) => queues.wakeLane(lane),
@@ -128,7 +155,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     fetchPolicy: overrides.fetchPolicy,
     publicUrl: config.http.publicUrl,
   };
-  const createProvider = providers(deps, config.providerProbeMs);
+  const createProvider = providers(deps, config.providerProbeMs, logOf);
   for (const chosen of config.channels) {
     const provider = overrides.providers?.[chosen.channel.name] ?? (await createProvider(chosen));
     channels.set(chosen.channel.name, { channel: chosen.channel, provider });
@@ -138,24 +165,8 @@ export async function startService(config: Config, overrides: Overrides = {}): P
 
   const { events } = store;
   const secrets = createSecrets(config.events.encryptionKeys);
-  const live = createLive({ events, log });
+  const live = createLive({ events, log: logOf("events") });
   const throttle = createThrottle(redis, config.redis.prefix);
-  const metrics = createMetrics({
-    unknownMessages: () => store.countUnknown(),
-    breakers: () =>
-      [...channels].flatMap(
-        ([channel, { provider }]) => provider?.choice?.states().map((each) => ({ channel, ...each })) ?? [],
-      ),
-    jobs: async () => {
-      const all = await Promise.all(queues.all.map((queue) => queues.stats(queue)));
-      return all.flatMap(({ name, waiting, active, delayed, failed }) =>
-        Object.entries({ waiting, active, delayed, failed }).map(([state, count]) => ({ queue: name, state, count })),
-      );
-    },
-    readers: () => live.readers,
-    senders: async () =>
-      (await throttle.senders()).map(({ heldUntil, ...sender }) => ({ ...sender, held: heldUntil !== undefined })),
-  });
   const rules = createRules({ defaultPolicy: config.compliance.defaultPolicy, clock });
   const ruling = createRulings({ store, rules, clock });
   const stopNoticeOf = createStopNoticeOf(config.compliance);
@@ -184,7 +195,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     store,
     prefix: config.redis.prefix,
     intervalMs: config.workers.sweepMs,
-    log,
+    log: logOf("workers"),
   });
   const workers = work.startWorkers({
     redis: workerRedis,
@@ -225,8 +236,10 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       metrics,
     },
     clock,
-    log,
+    log: logOf("workers"),
+    logOf,
     metrics,
+    tracing,
   });
   const outbox = work.startOutbox({ events, queues, keepSeconds: config.events.keepSeconds, clock, log });
   const feeder = work.startFeeder({
@@ -237,10 +250,27 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     window: config.workers.window,
     taken: workers.taken,
     clock,
-    log,
+    log: logOf("workers"),
   });
-  const sweeper = work.startSweeper({ store, queues, clock, log, intervalMs: config.workers.sweepMs });
+  const sweeper = work.startSweeper({
+    store,
+    queues,
+    clock,
+    log: logOf("workers"),
+    intervalMs: config.workers.sweepMs,
+  });
   redis.on("ready", () => sweeper.hurry());
+
+  const alerting = startAlerting({
+    settings: config.alerts,
+    ledger: createAlertLedger(redis, config.redis.prefix, config.alerts.intervalMs * 2.5),
+    figures: (creditsBelow) => store.operations.figures(creditsBelow),
+    stuck: () => stuckWorkers(workers.progress, queues),
+    calls: () => metrics.calls(),
+    fetchPolicy: overrides.fetchPolicy,
+    clock,
+    log: logOf("alerts"),
+  });
 
   let stopping: Promise<boolean> | undefined;
   const isStopping = (): boolean => stopping !== undefined;
@@ -264,8 +294,8 @@ export async function startService(config: Config, overrides: Overrides = {}): P
           return limit && !(own && own.perSecond <= limit.perSecond) ? limit : own;
         },
       }),
-      ...recurrenceRoutes({ store, recurrences: queues.recurrences, channels: definitions, clock, log }),
-      ...huntRoutes({ store, enqueueHunt: queues.addHunt, channels: definitions, clock, log }),
+      ...recurrenceRoutes({ store, recurrences: queues.recurrences, channels: definitions, clock, log: logOf("hunt") }),
+      ...huntRoutes({ store, enqueueHunt: queues.addHunt, channels: definitions, clock, log: logOf("hunt") }),
       ...config.channels.map(({ channel, provider, offBecause }) =>
         singleRoute(channel, {
           store,
@@ -274,7 +304,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
           lanes: (name) => channels.get(name)?.provider?.lanes,
           rules,
           oneWay: (name) => channels.get(name)?.provider?.oneWay === true,
-          log,
+          log: logOf("routes"),
         }),
       ),
       ...mediaRoutes({ store, clock }),
@@ -310,11 +340,10 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       ...opsRoutes({
         store,
         queues,
-        pingRedis: () =>
-          // What ioredis says of a connection that is away is not for people.
-          redis.status === "ready" ? redis.ping() : Promise.reject(new Error(`the connection is ${redis.status}`)),
+        pingRedis,
         progress: workers.progress,
         metrics,
+        metricsTokens: config.http.metricsTokens,
         isStopping,
         version,
         clock,
@@ -325,7 +354,8 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     apiSecrets: config.http.apiSecrets,
     maxBodyBytes: config.http.maxBodyBytes,
     trustProxy: config.http.trustProxy || false,
-    log,
+    log: logOf("routes"),
+    tracing,
     clock,
     queues,
     limiterStore: { client: redis, keyPrefix: `${config.redis.prefix}:login` },
@@ -346,13 +376,15 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       sweeper.stop(),
       outbox.stop(),
       epoch.stop(),
+      alerting.stop(),
     ]);
     // Before the store: a request whose body is still arriving is to be accepted, not refused.
     const closed = await closeServer(server, deadline);
     for (const provider of running) await provider.close?.();
     await store.close(deadline);
-    await queues.close().catch((error: unknown) => log.warn({ err: error }, "closing the queues failed"));
+    await queues.close().catch((error: unknown) => queuesLog.warn({ err: error }, "closing the queues failed"));
     for (const connection of [redis, workerRedis]) connection.disconnect();
+    await tracing.stop();
     log.info({ drained }, drained ? "stopped" : "stopped at the deadline: running work was handed back");
     return drained && closed;
   };
@@ -368,32 +400,44 @@ function routesOf(role: Config["role"], routes: Route[]): Route[] {
   return role === "worker" ? routes.filter(({ path }) => /^\/(health|ready|metrics)$/.test(path)) : routes;
 }
 
+/** OpenTelemetry takes a tenth of a second to load: only for those who want it. */
+async function openTracing(config: Config["tracing"], version: string): Promise<Tracing<Telemetry>> {
+  if (!config) return NO_TRACING;
+  const { startOpenTelemetry } = await import("./core/open-telemetry.ts");
+  return startOpenTelemetry({ ...config, version });
+}
+
 /** Makes each provider once, however many channels it carries. */
-function providers(deps: ProviderDeps, probeAfterMs: number): (chosen: ChannelConfig) => Promise<Provider | undefined> {
-  const { log } = deps;
+function providers(
+  deps: ProviderDeps,
+  probeAfterMs: number,
+  logOf: (room: string) => Logger,
+): (chosen: ChannelConfig) => Promise<Provider | undefined> {
   const made = new Map<ProviderDefinition, Promise<Provider>>();
-  const create = ({ definition, env }: ConfiguredProvider): Promise<Provider> => {
+  const create = ({ definition, env }: ConfiguredProvider, log: Logger): Promise<Provider> => {
     const known = made.get(definition);
     const creating = known ?? definition.create(env, { ...deps, log: log.child({ provider: definition.name }) });
     made.set(definition, creating);
     return creating;
   };
-  const all = (chosen: readonly ConfiguredProvider[]): Promise<Provider[]> => Promise.all(chosen.map(create));
+  const all = (chosen: readonly ConfiguredProvider[], log: Logger): Promise<Provider[]> =>
+    Promise.all(chosen.map((each) => create(each, log)));
 
   return async ({ channel, provider, failover: several, offBecause }) => {
     const { name } = channel;
+    const log = logOf(channel.queue);
     if (!provider) {
       log.warn({ channel: name }, `channel off: ${offBecause}`);
       return undefined;
     }
     if (!several) {
       log.info({ channel: name, provider: provider.definition.name }, "channel on");
-      return create(provider);
+      return create(provider, log);
     }
     const carrier = failover({
-      order: await all(several.order),
+      order: await all(several.order, log),
       byCountry: new Map(
-        await Promise.all([...several.byCountry].map(async ([to, own]) => [to, await all(own)] as const)),
+        await Promise.all([...several.byCountry].map(async ([to, own]) => [to, await all(own, log)] as const)),
       ),
       probeAfterMs,
       onChange: (member, state) =>

@@ -3,7 +3,7 @@ import type { z } from "zod";
 import type { FetchPolicy } from "../core/addresses.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Charge, Inbound, InboundEvent } from "../core/inbound.ts";
-import type { BreakerState } from "../core/metrics.ts";
+import type { BreakerState } from "../core/gauges.ts";
 import type { Fault } from "../core/problem.ts";
 import type { Route } from "../core/route.ts";
 import type { SessionStore } from "../store/sessions.ts";
@@ -204,6 +204,11 @@ export interface ProviderDefinition<Env extends z.ZodRawShape = z.ZodRawShape, C
   readonly env: Env;
   /** `absent` when no credentials are given; every fault of a half-given group otherwise. `pointer` is the variable. */
   configured(env: z.output<z.ZodObject<Env>>): "present" | "absent" | Fault[];
+  /**
+   * Asks the vendor something harmless that wants the credentials: what is wrong, in words, or undefined. Rejects where the
+   * vendor cannot be asked. For `npm run doctor`.
+   */
+  verify?(env: z.output<z.ZodObject<Env>>): Promise<string | undefined>;
   create(env: z.output<z.ZodObject<Env>>, deps: ProviderDeps): Promise<Provider<Content>>;
   /**
    * The public routes to which the vendor reports; each verifies its caller (see `webhooks.ts`). Asked for whenever there

@@ -1,6 +1,6 @@
 import CircuitBreaker from "opossum";
 import { PermanentError, type ProviderError, RateLimitedError, TransientError } from "../core/errors.ts";
-import type { BreakerState } from "../core/metrics.ts";
+import type { BreakerState } from "../core/gauges.ts";
 import { parsePhone } from "../core/phone.ts";
 import type { Provider, ProviderChoice, SendRequest, SendResult } from "./channel.ts";
 

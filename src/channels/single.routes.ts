@@ -29,6 +29,9 @@ export interface SingleRoutesDeps {
 
 const DEFAULT_COUNTRY = "FR";
 
+/** In the documents. */
+const EXAMPLE_ID = "0198c5a2-7d5e-7b1a-9f00-3c2a8d9e4f10";
+
 /** The route that sends one message over a channel, built from what the channel says of itself. */
 export function singleRoute(
   channel: Channel,
@@ -57,6 +60,7 @@ export function singleRoute(
       202: {
         description: "Accepted and safe in the database.",
         schema: z.object({ jobId: z.uuid(), queue: z.string(), messageId: z.uuid() }),
+        example: { jobId: EXAMPLE_ID, queue: channel.queue, messageId: EXAMPLE_ID },
       },
       ...REFUSALS,
       503: {

@@ -125,6 +125,7 @@ export function suppressionRoutes({ store }: { store: Pick<Store, "account" | "c
         200: {
           description: "It is off the list.",
           schema: z.object({ accountId: z.string().nullable(), phone: z.string() }),
+          example: { accountId: "acc_456", phone: "+33612345678" },
         },
         404: { description: "It is not on the list." },
       },

@@ -90,6 +90,29 @@ export function describeError(error: unknown, depth = 0): unknown {
   return described;
 }
 
+export const LOG_LEVELS = ["fatal", "error", "warn", "info", "debug", "trace", "silent"] as const;
+
+/** What can be logged more or less of than of the rest: rooms, and with a queue's name its workers and its providers. */
+export const LOG_ROOMS = [
+  "alerts",
+  "hunt",
+  "inbound",
+  "queues",
+  "routes",
+  "sms",
+  "store",
+  "voice",
+  "whatsapp",
+  "workers",
+] as const;
+export type RoomLevels = Partial<Record<string, LevelWithSilent>>;
+
+/** The logger of a room, at its own level if it has one: also one that tells more than its parent. */
+export function roomLogger(log: Logger, room: string, levels: RoomLevels): Logger {
+  const level = levels[room];
+  return log.child({ room }, level === undefined ? {} : { level });
+}
+
 export interface LoggerOptions {
   level: LevelWithSilent;
   /** Standard output unless given. */

@@ -86,6 +86,8 @@ export interface Route {
   description?: string;
   /** No Bearer token wanted. */
   public?: boolean;
+  /** Bearer tokens that open this route alone, beside the API's; not for paths below `/api`. */
+  ownTokens?: readonly string[];
   /** Accepts `Idempotency-Key`. */
   idempotent?: boolean;
   params?: z.ZodObject;

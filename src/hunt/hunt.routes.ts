@@ -8,11 +8,11 @@ import { refusalOf, REFUSALS } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
 import type { Store } from "../store/store.ts";
 import { MESSAGE_STATUSES } from "../store/store.ts";
-import { cursorQuery, messagePageSchema, pageView } from "../store/message-view.ts";
+import { cursorQuery, MESSAGE_PAGE_EXAMPLE, messagePageSchema, pageView } from "../store/message-view.ts";
 import { huntBody, huntIdSchema, newHuntOf, refuseAccount, type HuntBody } from "./body.ts";
 import type { ChannelDirectory, Contact } from "./contacts.ts";
 import type { HuntJob } from "./hunt.jobs.ts";
-import { statusSchema, summarise } from "./hunt.status.ts";
+import { STATUS_EXAMPLE, statusSchema, summarise } from "./hunt.status.ts";
 import { CHUNK_SIZE } from "./plan.ts";
 import { createHuntStream, type ReplyTo } from "./stream.ts";
 
@@ -92,6 +92,7 @@ export function huntRoutes({ store, enqueueHunt, channels, clock, log }: HuntRou
         200: {
           description: "Contacts in the order in which they were planned. Give `nextCursor` back to go on.",
           schema: messagePageSchema,
+          example: MESSAGE_PAGE_EXAMPLE,
         },
         404: { description: "There is no such hunt." },
       },
@@ -116,7 +117,7 @@ export function huntRoutes({ store, enqueueHunt, channels, clock, log }: HuntRou
         "The counts always sum to `total`. They are the whole hunt's, whichever of its submissions is asked for.",
       params: z.object({ jobId: z.string().min(1).max(200) }),
       responses: {
-        200: { description: "The hunt's counts now.", schema: statusSchema },
+        200: { description: "The hunt's counts now.", schema: statusSchema, example: STATUS_EXAMPLE },
         404: { description: "There is no such submission." },
       },
       async handle({ params: { jobId } }) {

@@ -35,6 +35,26 @@ export const statusSchema = z.object({
     ),
 });
 
+const EXAMPLE_COUNTS = { ...noCounts(), queued: 20, sent: 50, delivered: 28, skipped: 2 };
+
+/** For the documents. */
+export const STATUS_EXAMPLE: z.output<typeof statusSchema> = {
+  jobId: "7f1c9c1e-7a55-4b55-9c53-0a6d0b3f1a51",
+  huntId: "hunt_123",
+  accountId: "acc_456",
+  state: "running",
+  total: 100,
+  counts: EXAMPLE_COUNTS,
+  byChannel: { sms: EXAMPLE_COUNTS },
+  byVariant: {},
+  pausedAt: null,
+  cancelledAt: null,
+  scheduledAt: null,
+  startedAt: "2026-01-08T09:30:00.000Z",
+  finishedAt: null,
+  etaSeconds: 12,
+};
+
 /** The status as the API shows it, from the ledger's counts. */
 export function summarise(jobId: string, status: HuntStatus): z.output<typeof statusSchema> {
   const byChannel: Record<string, Counts> = {};

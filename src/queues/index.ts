@@ -1,4 +1,4 @@
-import { FlowProducer, Queue, type JobsOptions, type QueueOptions } from "bullmq";
+import { FlowProducer, Queue, type JobsOptions, type QueueOptions, type Telemetry } from "bullmq";
 import type { Redis } from "ioredis";
 import type { LaneDirectory, LaneKey } from "../channels/channel.ts";
 import { CHARGE_JOB, INBOUND_QUEUE, type ChargeJob, type InboundJob } from "../channels/inbound-job.ts";
@@ -7,6 +7,7 @@ import { UnavailableError } from "../core/errors.ts";
 import { WEBHOOKS_QUEUE, type DeliveryJob } from "../events/events.jobs.ts";
 import { chunkJobId, HUNT_QUEUE, type HuntJob, type PlanJob } from "../hunt/hunt.jobs.ts";
 import type { PlannedMessage } from "../store/store.ts";
+import { readFigures, type QueueFigures } from "./figures.ts";
 import { removeLane, wakeLane } from "./lanes.ts";
 import { createRecurrences, type Recurrences } from "./recurrences.ts";
 import { withRedis } from "./redis.ts";
@@ -22,6 +23,7 @@ export interface QueuesOptions {
   /** Before the second try; doubled each time, milliseconds. */
   backoffMs: number;
   retention: Retention;
+  telemetry: Telemetry | undefined;
   /** The lanes that a queue's messages wait in; undefined for a queue without. */
   lanesOf(queue: string): LaneDirectory | undefined;
 }
@@ -96,6 +98,8 @@ export interface Queues {
   waiting(queue: string): Promise<number>;
   /** Its lanes included. */
   stats(queue: Queue): Promise<QueueStats>;
+  /** Of all queues at once; `now` in milliseconds since the epoch. Rejects with `UnavailableError`. */
+  figures(now: number): Promise<QueueFigures[]>;
   close(): Promise<void>;
 }
 
@@ -120,14 +124,15 @@ export const queueOfLane = (name: string): string => name.split(LANE_MARK)[0] ??
 /** One queue a job kind, and typed ways in. */
 export function createQueues(options: QueuesOptions): Queues {
   const { redis, prefix, names, attempts, backoffMs, retention, lanesOf } = options;
+  const telemetry = options.telemetry && { telemetry: options.telemetry };
   const defaultJobOptions: JobsOptions = {
     removeOnComplete: retention.completed,
     removeOnFail: retention.failed,
   };
   // A Redis that is away is the caller's to handle, so construction must not wait for it.
-  const queueOptions: QueueOptions = { connection: redis, prefix, defaultJobOptions };
+  const queueOptions: QueueOptions = { connection: redis, prefix, defaultJobOptions, ...telemetry };
   const queues = new Map(names.map((name) => [name, new Queue(name, queueOptions)]));
-  const flows = new FlowProducer({ connection: redis, prefix });
+  const flows = new FlowProducer({ connection: redis, prefix, ...telemetry });
   // ioredis reports each failed reconnection here; readiness reports the outage, once.
   const ignore = (): void => {};
   flows.on("error", ignore);
@@ -356,6 +361,14 @@ export function createQueues(options: QueuesOptions): Queues {
           paused,
         };
       }),
+
+    async figures(now) {
+      const all = [...queues.values()].map(async (queue) => {
+        const bases = [queue, ...(await lanesIn(queue.name))].map((each) => each.toKey(""));
+        return { name: queue.name, bases };
+      });
+      return readFigures(redis, await Promise.all(all), now);
+    },
 
     async close() {
       await Promise.all([flows.close(), ...[...queues.values(), ...lanes.values()].map((queue) => queue.close())]);

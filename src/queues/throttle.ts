@@ -96,16 +96,18 @@ export function createThrottle(redis: Redis, prefix: string): Throttle {
         const now = seconds * 1000 + Math.floor(micros / 1000);
         await redis.zremrangebyscore(index, "-inf", String(now - KEPT_MS));
         const members = (await redis.zrange(index, "0", "-1")).toSorted();
-        return Promise.all(
-          members.map(async (member) => {
-            const [state, places] = keysOf(member);
-            const [fields, placed] = await Promise.all([
-              redis.hgetall(state),
-              redis.zcount(places, String(now), "+inf"),
-            ]);
-            return stateOf(member, fields, placed, now);
-          }),
-        );
+        const pipeline = redis.pipeline();
+        for (const [state, places] of members.map(keysOf)) pipeline.hgetall(state).zcount(places, String(now), "+inf");
+        const answers = (await pipeline.exec()) ?? [];
+        return members.map((member, i) => {
+          const [[failed, fields], [alsoFailed, placed]] = answers.slice(2 * i, 2 * i + 2) as [
+            [Error | null, Record<string, string>],
+            [Error | null, number],
+          ];
+          const error = failed ?? alsoFailed;
+          if (error) throw error;
+          return stateOf(member, fields, placed, now);
+        });
       }),
   };
 }

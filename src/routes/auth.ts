@@ -32,6 +32,11 @@ function digest(text: string): Buffer {
   return hash("sha256", text, "buffer");
 }
 
+/** Both, for a route that further tokens open. */
+export function eitherOf(first: SecretCheck, second: SecretCheck): SecretCheck {
+  return { indexOf: (candidate) => Math.max(first.indexOf(candidate), second.indexOf(candidate)) };
+}
+
 /** Throws 401 unless `Authorization` is `Bearer` and one of the secrets. */
 export function requireBearer(secrets: SecretCheck, authorization: string | undefined): void {
   const token = authorization === undefined ? undefined : /^Bearer +(\S+)$/i.exec(authorization)?.[1];

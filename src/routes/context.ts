@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { NextFunction, Request, Response } from "express";
 import type { Logger } from "pino";
 import type { Clock } from "../core/clock.ts";
+import type { Tracing } from "../core/tracing.ts";
 
 /** What is known of a request while it is answered; kept in `response.locals`. */
 export interface RequestState {
@@ -32,12 +33,13 @@ const API_CSP = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; fo
 
 export interface ContextOptions {
   log: Logger;
+  tracing: Pick<Tracing, "request">;
   clock: Clock;
   isStopping: () => boolean;
 }
 
 /** The first of all handlers: request id, security headers, and one log line when the answer is out. */
-export function requestContext({ log, clock, isStopping }: ContextOptions) {
+export function requestContext({ log, tracing, clock, isStopping }: ContextOptions) {
   return (request: Request, response: Response, next: NextFunction): void => {
     const startedAt = clock.monotonic();
     const given = request.headers["x-request-id"];
@@ -56,8 +58,10 @@ export function requestContext({ log, clock, isStopping }: ContextOptions) {
     if (request.path.startsWith("/api")) response.setHeader("Cache-Control", "no-store");
     if (isStopping()) response.setHeader("Connection", "close");
 
+    const span = tracing.request(request.headers, next);
     response.on("close", () => {
       const { route = "unmatched", problem } = state;
+      span.end({ method: request.method, route, status: response.writableFinished ? response.statusCode : 0 });
       const line = {
         method: request.method,
         route,
@@ -70,6 +74,5 @@ export function requestContext({ log, clock, isStopping }: ContextOptions) {
       else if (PROBES.has(route)) state.log.debug(line, "request");
       else state.log.info(line, "request");
     });
-    next();
   };
 }

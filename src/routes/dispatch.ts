@@ -4,7 +4,7 @@ import type { NextFunction, Request, Response } from "express";
 import { ProblemError, invalidRequest } from "../core/problem.ts";
 import type { Fault } from "../core/problem.ts";
 import type { Idempotency, RawBody, Route } from "../core/route.ts";
-import { requireBearer } from "./auth.ts";
+import { createSecretCheck, eitherOf, requireBearer } from "./auth.ts";
 import type { SecretCheck } from "./auth.ts";
 import { hasBody, readBody } from "./body.ts";
 import { stateOf } from "./context.ts";
@@ -51,6 +51,7 @@ export function dispatch(path: string, routes: readonly Route[], options: Dispat
 function compile(route: Route, { secrets, maxBodyBytes }: DispatchOptions) {
   const wantsBody = route.body !== undefined || route.parseBody !== undefined;
   const bodyOptional = route.parseBody === undefined && route.body?.safeParse(undefined).success === true;
+  const opens = route.ownTokens?.length ? eitherOf(secrets, createSecretCheck(route.ownTokens)) : secrets;
   const knownQuery = new Set(Object.keys(route.query?.shape ?? {}));
 
   async function readBodyOf(request: Request): Promise<Buffer> {
@@ -112,7 +113,7 @@ function compile(route: Route, { secrets, maxBodyBytes }: DispatchOptions) {
 
   return async (request: Request, response: Response): Promise<void> => {
     const { requestId, log, authenticated } = stateOf(response);
-    if (!route.public && !authenticated) requireBearer(secrets, request.headers.authorization);
+    if (!route.public && !authenticated) requireBearer(opens, request.headers.authorization);
     if (route.stream && hasBody(request) && mediaTypeOf(request) === NDJSON) return runStream(request, response);
     const raw = await readBodyOf(request);
     const faults: Fault[] = [];

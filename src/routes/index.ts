@@ -2,6 +2,7 @@ import express from "express";
 import type { Express, NextFunction, Request, Response } from "express";
 import type { Logger } from "pino";
 import type { Clock } from "../core/clock.ts";
+import type { Tracing } from "../core/tracing.ts";
 import type { Route } from "../core/route.ts";
 import type { Shown } from "./bull-board.ts";
 import { adminRouter } from "./admin.ts";
@@ -24,6 +25,7 @@ export interface AppOptions {
   /** How many proxies stand in front, or `false`: whose `X-Forwarded-*` headers are believed. */
   trustProxy: number | false;
   log: Logger;
+  tracing: Pick<Tracing, "request">;
   clock: Clock;
   /** The queues that Bull Board shows. */
   queues: Shown;
@@ -61,7 +63,7 @@ export function createApp(options: AppOptions): Express {
   app.enable("case sensitive routing");
   app.set("trust proxy", trustProxy);
 
-  app.use(requestContext({ log, clock, isStopping }));
+  app.use(requestContext({ log, tracing: options.tracing, clock, isStopping }));
   const open = [...routes.filter((route) => route.public), ...(bare ? [] : docsRoutes(routes, info))];
   mount(app, open, { secrets, maxBodyBytes });
   // Before the routes behind it, so that neither an unknown path nor a wrong method tells a stranger what exists.

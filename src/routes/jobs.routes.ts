@@ -19,6 +19,32 @@ const statsSchema = z.object({
   paused: z.boolean(),
 });
 
+const STATS_EXAMPLE: z.output<typeof statsSchema> = {
+  name: "sms",
+  waiting: 12,
+  active: 3,
+  completed: 1000,
+  failed: 2,
+  delayed: 4,
+  prioritized: 0,
+  paused: false,
+};
+
+const JOB_EXAMPLE = {
+  jobId: "0198c5a2-7d5e-7b1a-9f00-3c2a8d9e4f10",
+  queue: "sms",
+  name: "sms",
+  state: "completed",
+  progress: 0,
+  attempts: 1,
+  maxAttempts: 3,
+  errors: [],
+  result: { status: "sent", providerMessageId: "SM0123456789abcdef0123456789abcdef" },
+  createdAt: "2026-01-08T09:30:00.000Z",
+  startedAt: "2026-01-08T09:30:00.100Z",
+  finishedAt: "2026-01-08T09:30:00.400Z",
+};
+
 const jobSchema = z.object({
   jobId: z.string(),
   queue: z.string(),
@@ -58,7 +84,13 @@ export function jobRoutes({ queues, store }: { queues: Queues; store: Store }): 
       path: "/api/queues/stats",
       tag: "Queues",
       summary: "All queues at a glance",
-      responses: { 200: { description: "One entry a queue.", schema: z.object({ queues: z.array(statsSchema) }) } },
+      responses: {
+        200: {
+          description: "One entry a queue.",
+          schema: z.object({ queues: z.array(statsSchema) }),
+          example: { queues: [STATS_EXAMPLE] },
+        },
+      },
       async handle() {
         return { status: 200, body: { queues: await Promise.all(queues.all.map((queue) => queues.stats(queue))) } };
       },
@@ -70,7 +102,7 @@ export function jobRoutes({ queues, store }: { queues: Queues; store: Store }): 
       summary: "One queue at a glance",
       params: inQueue,
       responses: {
-        200: { description: "Its jobs by state.", schema: statsSchema },
+        200: { description: "Its jobs by state.", schema: statsSchema, example: STATS_EXAMPLE },
         404: { description: "There is no such queue." },
       },
       async handle({ params }) {
@@ -86,7 +118,7 @@ export function jobRoutes({ queues, store }: { queues: Queues; store: Store }): 
         "A message's job has the message's id; a hunt's job is in the queue `hunt`. Finished jobs are kept for a while.",
       params: inJob,
       responses: {
-        200: { description: "The job now.", schema: jobSchema },
+        200: { description: "The job now.", schema: jobSchema, example: JOB_EXAMPLE },
         404: { description: "There is no such queue or job." },
       },
       async handle({ params }) {
@@ -108,6 +140,7 @@ export function jobRoutes({ queues, store }: { queues: Queues; store: Store }): 
         202: {
           description: "Queued again.",
           schema: z.object({ jobId: z.string(), queue: z.string(), messageId: z.string() }),
+          example: { jobId: JOB_EXAMPLE.jobId, queue: "sms", messageId: JOB_EXAMPLE.jobId },
         },
         404: { description: "There is no such queue or job." },
         409: {

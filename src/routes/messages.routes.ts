@@ -4,7 +4,15 @@ import { refusalOf } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
 import { shortText } from "../core/text.ts";
 import type { Queues } from "../queues/index.ts";
-import { cursorQuery, messagePageSchema, messageSchema, messageView, pageView } from "../store/message-view.ts";
+import {
+  cursorQuery,
+  MESSAGE_EXAMPLE,
+  MESSAGE_PAGE_EXAMPLE,
+  messagePageSchema,
+  messageSchema,
+  messageView,
+  pageView,
+} from "../store/message-view.ts";
 import type { Store } from "../store/store.ts";
 import { requeue } from "./requeue.ts";
 
@@ -33,7 +41,11 @@ export function messageRoutes({ queues, store }: { queues: Queues; store: Store 
         ...cursorQuery,
       }),
       responses: {
-        200: { description: "In the order of planning. Give `nextCursor` back to go on.", schema: messagePageSchema },
+        200: {
+          description: "In the order of planning. Give `nextCursor` back to go on.",
+          schema: messagePageSchema,
+          example: MESSAGE_PAGE_EXAMPLE,
+        },
       },
       async handle({ query: { status, accountId, cursor, limit } }) {
         return { status: 200, body: pageView(await store.messages({ status, accountId, cursor, limit })) };
@@ -47,7 +59,7 @@ export function messageRoutes({ queues, store }: { queues: Queues; store: Store 
       summary: "What became of a message",
       params: inMessage,
       responses: {
-        200: { description: "The message now.", schema: messageSchema },
+        200: { description: "The message now.", schema: messageSchema, example: MESSAGE_EXAMPLE },
         404: { description: "There is no such message." },
       },
       async handle({ params: { messageId } }) {
@@ -68,7 +80,11 @@ export function messageRoutes({ queues, store }: { queues: Queues; store: Store 
       body: z.object({ as: z.enum(["sent", "not_sent", "resend"]) }),
       bodyExample: { as: "sent" },
       responses: {
-        200: { description: "Settled.", schema: z.object({ messageId: z.string(), as: z.string() }) },
+        200: {
+          description: "Settled.",
+          schema: z.object({ messageId: z.string(), as: z.string() }),
+          example: { messageId: MESSAGE_EXAMPLE.messageId, as: "sent" },
+        },
         404: { description: "There is no such message." },
         409: {
           description: "There is nothing to settle.",

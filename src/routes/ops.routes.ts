@@ -5,7 +5,7 @@ import type { Metrics } from "../core/metrics.ts";
 import { route, type Route } from "../core/route.ts";
 import type { Queues } from "../queues/index.ts";
 import type { Store } from "../store/store.ts";
-import type { Progress } from "../workers/progress.ts";
+import { pulseOf, type Progress } from "../workers/progress.ts";
 
 export interface OpsRoutesDeps {
   store: Pick<Store, "ping">;
@@ -13,6 +13,8 @@ export interface OpsRoutesDeps {
   pingRedis(): Promise<unknown>;
   progress: readonly Progress[];
   metrics: Metrics;
+  /** Good for `/metrics` alone, beside the API's. */
+  metricsTokens: readonly string[];
   isStopping(): boolean;
   version: string;
   clock: Clock;
@@ -48,6 +50,7 @@ export function opsRoutes(deps: OpsRoutesDeps): Route[] {
         200: {
           description: "It answers.",
           schema: z.object({ status: z.literal("ok"), version: z.string(), uptimeSeconds: z.number() }),
+          example: { status: "ok", version: "1.0.0", uptimeSeconds: 3600 },
         },
       },
       async handle() {
@@ -64,7 +67,11 @@ export function opsRoutes(deps: OpsRoutesDeps): Route[] {
         "Redis, the database, and each worker by its progress: one that moves nothing while jobs wait is not ready.",
       public: true,
       responses: {
-        200: { description: "Every check is well.", schema: readySchema },
+        200: {
+          description: "Every check is well.",
+          schema: readySchema,
+          example: { ready: true, checks: { redis: { ok: true }, database: { ok: true }, "worker:sms": { ok: true } } },
+        },
         503: { description: "The same shape, as plain JSON: the check that fails says why.", schema: readySchema },
       },
       async handle() {
@@ -80,7 +87,8 @@ export function opsRoutes(deps: OpsRoutesDeps): Route[] {
       path: "/metrics",
       tag: "Operations",
       summary: "Figures for Prometheus",
-      description: "Wants the Bearer token, like everything that tells about the business.",
+      description: "Wants a Bearer token: the API's, or one that was made for this alone.",
+      ownTokens: deps.metricsTokens,
       responses: { 200: { description: "Prometheus' text format." } },
       async handle() {
         const { contentType, text } = await deps.metrics.page();
@@ -105,13 +113,11 @@ async function runChecks({
     progress.map(async (worker): Promise<[string, Check]> => {
       const name = `worker:${worker.queue}`;
       if (!redis.ok) return [name, { ok: false, detail: "Its progress cannot be seen without Redis." }];
-      const queue = queues.get(worker.queue);
-      const stats = queue && (await queues.stats(queue).catch(() => undefined));
-      if (!stats) return [name, { ok: false, detail: "Its queue cannot be read." }];
-      const stuckForMs = stats.paused ? undefined : worker.stuckForMs(stats.waiting);
-      if (stuckForMs === undefined || stuckForMs < stuckAfterMs) return [name, { ok: true }];
-      const seconds = Math.round(stuckForMs / 1000);
-      return [name, { ok: false, detail: `${stats.waiting} jobs wait and none has moved for ${seconds} s.` }];
+      const pulse = await pulseOf(worker, queues).catch(() => undefined);
+      if (!pulse) return [name, { ok: false, detail: "Its queue cannot be read." }];
+      if (pulse.stuckMs === undefined || pulse.stuckMs < stuckAfterMs) return [name, { ok: true }];
+      const seconds = Math.round(pulse.stuckMs / 1000);
+      return [name, { ok: false, detail: `${pulse.waiting} jobs wait and none has moved for ${seconds} s.` }];
     }),
   );
   return { redis, database, ...Object.fromEntries(workers) };

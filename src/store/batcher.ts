@@ -21,6 +21,8 @@ export interface BatcherOptions<Item, Result> {
   /** Whether a refusal is about one of the items, and their batch to be taken apart; default: each but `UnavailableError`. */
   isAboutItem?(error: unknown): boolean;
   onRetry?(error: unknown, items: number): void;
+  /** Told of each batch that is handed to `flush` for the first time. */
+  onFlush?(items: number): void;
 }
 
 /**
@@ -74,6 +76,7 @@ export class Batcher<Item, Result> {
     while (this.#waiting.length > 0 && this.#running < this.#options.maxConcurrent) {
       const batch = this.#waiting.splice(0, this.#options.maxSize);
       this.#running += 1;
+      this.#options.onFlush?.(batch.length);
       void this.#write(batch).finally(() => {
         this.#running -= 1;
         this.#start();

@@ -28,13 +28,17 @@ export interface DatabaseOptions {
   serviceKey: string;
   /** For one request, milliseconds. */
   timeoutMs: number;
+  /** Told of each request's end, and of how long it took. */
+  onRequest?(operation: string, seconds: number, ok: boolean): void;
 }
 
 /** The one place that talks to Supabase: runs a request and sorts its failures into "later" and "never". */
 export class Database {
   readonly client: SupabaseClient;
+  readonly #onRequest: DatabaseOptions["onRequest"];
 
-  constructor({ url, serviceKey, timeoutMs }: DatabaseOptions) {
+  constructor({ url, serviceKey, timeoutMs, onRequest }: DatabaseOptions) {
+    this.#onRequest = onRequest;
     this.client = createClient(url, serviceKey, {
       // supabase-js would ask again for seven seconds, while a caller waits for a plain answer.
       db: { retry: false },
@@ -63,6 +67,18 @@ export class Database {
 
   /** Awaits any other request. Rejects with `UnavailableError` or `DatabaseError`. */
   async run<T>(operation: string, request: PromiseLike<Answer<T>>): Promise<T> {
+    const began = performance.now();
+    let ok = false;
+    try {
+      const data = await this.#answerOf(operation, request);
+      ok = true;
+      return data;
+    } finally {
+      this.#onRequest?.(operation, (performance.now() - began) / 1000, ok);
+    }
+  }
+
+  async #answerOf<T>(operation: string, request: PromiseLike<Answer<T>>): Promise<T> {
     let answer: Answer<T>;
     try {
       answer = await request;

@@ -52,6 +52,34 @@ export const cursorQuery = {
 
 export const messagePageSchema = z.object({ messages: z.array(messageSchema), nextCursor: z.string().nullable() });
 
+/** For the documents. */
+export const MESSAGE_EXAMPLE: z.output<typeof messageSchema> = {
+  messageId: "0198c5a2-7d5e-7b1a-9f00-3c2a8d9e4f10",
+  accountId: "acc_456",
+  huntId: "hunt_123",
+  adId: "ad_789",
+  channel: "sms",
+  recipientPhone: "+33612345678",
+  senderPhone: null,
+  variant: null,
+  status: "delivered",
+  reason: null,
+  code: null,
+  detail: null,
+  provider: "twilio",
+  providerMessageId: "SM0123456789abcdef0123456789abcdef",
+  segments: 1,
+  price: 0.0798,
+  currency: "USD",
+  attempts: 1,
+  createdAt: "2026-01-08T09:30:00.000Z",
+  sentAt: "2026-01-08T09:30:01.000Z",
+  deliveredAt: "2026-01-08T09:30:04.000Z",
+  readAt: null,
+  updatedAt: "2026-01-08T09:30:04.000Z",
+};
+export const MESSAGE_PAGE_EXAMPLE = { messages: [MESSAGE_EXAMPLE], nextCursor: null };
+
 export function pageView({ messages, nextCursor }: MessagePage): z.output<typeof messagePageSchema> {
   return { messages: messages.map(messageView), nextCursor: nextCursor ?? null };
 }

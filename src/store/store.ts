@@ -8,6 +8,7 @@ import type { PreviewStore } from "./previews.ts";
 import type { RecurrenceStore } from "./recurrences.ts";
 import type { TemplateStore } from "./templates.ts";
 import type { ComplianceStore } from "./compliance.ts";
+import type { OperationsStore } from "./operations.ts";
 import type { SessionStore } from "./sessions.ts";
 
 export const MESSAGE_STATUSES = [
@@ -278,6 +279,7 @@ export interface Store {
   readonly previews: PreviewStore;
   readonly recurrences: RecurrenceStore;
   readonly events: EventStore;
+  readonly operations: OperationsStore;
   ping(): Promise<void>;
   /** undefined when there is no such account. */
   account(id: string): Promise<Account | undefined>;
@@ -344,7 +346,6 @@ export interface Store {
     cursor: string | undefined;
     limit: number;
   }): Promise<MessagePage>;
-  countUnknown(): Promise<number>;
   /** Settles what nobody could tell: a person says what became of it. */
   resolveMessage<R>(
     id: string,

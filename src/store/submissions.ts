@@ -16,7 +16,7 @@ const STAGED_CONTACTS = 5000;
 /** Submissions of hunts: their contacts in place, then accepted with those of other callers in one call. */
 export function createSubmissions(
   database: Database,
-  callers: { maxConcurrent: number; maxWaitMs: number; waitForDatabase: boolean },
+  callers: { maxConcurrent: number; maxWaitMs: number; waitForDatabase: boolean; onFlush?(items: number): void },
 ): Submissions {
   const batcher = new Batcher<object, Acceptance<never>>({
     flush: (items) => database.rpc("accept_hunts", { p_items: items }),

@@ -13,6 +13,7 @@ import { createPreviewStore } from "./previews.ts";
 import { createRecurrenceStore } from "./recurrences.ts";
 import { createSubmissions } from "./submissions.ts";
 import { createTemplateStore } from "./templates.ts";
+import { createOperationsStore } from "./operations.ts";
 import {
   pageOfMessages,
   toOpenMessage,
@@ -45,6 +46,8 @@ export interface SupabaseStoreOptions extends DatabaseOptions {
   onRetry?(operation: string, error: unknown, items: number): void;
   /** Told when the database turned out to be a restored backup: so many messages became `unknown`. */
   onRestored?(messages: number): void;
+  /** Told of the size of each batch that is written. */
+  onBatch?(operation: string, items: number): void;
 }
 
 /** Around a provider's call: as many as one request carries well, two requests so that one fills while one runs. */
@@ -57,7 +60,9 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
   const database = new Database(options);
   const rpc = database.rpc.bind(database);
   const toMessageRow = messageRows(options.salt);
+  const sized = (operation: string) => ({ onFlush: (items: number) => options.onBatch?.(operation, items) });
   const waitFor = (operation: string) => ({
+    ...sized(operation),
     waitForDatabase: true,
     onRetry: (error: unknown, items: number) => options.onRetry?.(operation, error, items),
   });
@@ -65,8 +70,9 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
   const accepts = new Batcher<object, Acceptance<never>>({
     flush: (items) => rpc("accept_messages", { p_items: items }),
     ...CALLERS,
+    ...sized("accept_messages"),
   });
-  const submissions = createSubmissions(database, CALLERS);
+  const submissions = createSubmissions(database, { ...CALLERS, ...sized("accept_hunts") });
   const accounts = new Batcher<string, Account | undefined>({
     async flush(ids) {
       const query = database.client
@@ -124,6 +130,7 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
   const takenReceipts = new Batcher<Receipt, void>({
     flush: writeReceipts,
     ...MESSAGES,
+    ...sized("record_receipts"),
     waitForDatabase: false,
   });
   const receipts = new Batcher<Receipt, void>({
@@ -160,6 +167,7 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     previews: createPreviewStore(database, options.salt),
     recurrences: createRecurrenceStore(database),
     events,
+    operations: createOperationsStore(database),
 
     async ping() {
       await rpc("ping");
@@ -223,15 +231,6 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
       rpc<RetryAnswer<R>>("retry_message", { p_id: id, p_idempotency: idempotency ?? null, p_response: response }),
 
     messages: (filter) => pageOfMessages(database, filter),
-
-    async countUnknown() {
-      const query = database.client
-        .from("messages")
-        .select("id", { count: "exact", head: true })
-        .is("needs_attention", true)
-        .eq("status", "unknown");
-      return database.count("unknown messages", query);
-    },
 
     resolveMessage: <R>(id: string, as: string, response: R, idempotency: Idempotency | undefined) =>
       rpc<ResolveAnswer<R>>("resolve_message", {

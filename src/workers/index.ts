@@ -1,4 +1,4 @@
-import { Worker, type Job, type WorkerOptions } from "bullmq";
+import { Worker, type Job, type Telemetry, type WorkerOptions } from "bullmq";
 import type { Redis } from "ioredis";
 import type { Logger } from "pino";
 import type { LaneHost } from "../channels/channel.ts";
@@ -9,6 +9,7 @@ import { WEBHOOKS_QUEUE } from "../events/events.jobs.ts";
 import { runHuntJob, type HuntWorkerDeps } from "../hunt/hunt.worker.ts";
 import { HUNT_QUEUE } from "../hunt/hunt.jobs.ts";
 import type { Metrics } from "../core/metrics.ts";
+import type { Tracing } from "../core/tracing.ts";
 import { queueOfLane } from "../queues/index.ts";
 import type { Store } from "../store/store.ts";
 import { outcomeOf } from "./attempt.ts";
@@ -39,7 +40,10 @@ export interface WorkersOptions {
   ruling: RunJobDeps["ruling"];
   clock: Clock;
   log: Logger;
+  /** Of a queue's jobs. */
+  logOf(queue: string): Logger;
   metrics: Metrics;
+  tracing: Tracing<Telemetry>;
 }
 
 export interface Workers {
@@ -72,6 +76,7 @@ const HAND_BACK_TIMEOUT_MS = 2000;
 /** One worker a channel queue, and the hunt worker. */
 export function startWorkers(options: WorkersOptions): Workers {
   const { store, clock, redis, prefix } = options;
+  const logOf = (queue: string): Logger => options.logOf(queueOfLane(queue)).child({ queue });
   const handBack = new HandBack();
   const leaving = new HandBack();
   const shared: WorkerOptions = {
@@ -82,6 +87,7 @@ export function startWorkers(options: WorkersOptions): Workers {
     maxStalledCount: MAX_STALLED,
     drainDelay: WAIT_SECONDS,
     runRetryDelay: REDIS_RETRY_MS,
+    ...(options.tracing.telemetry && { telemetry: options.tracing.telemetry }),
   };
 
   const workers = new Set<Worker>();
@@ -91,10 +97,12 @@ export function startWorkers(options: WorkersOptions): Workers {
     concurrency: number,
     run: (job: Job<unknown>, token?: string) => Promise<unknown>,
   ): Worker => {
-    const log = options.log.child({ queue });
+    const log = logOf(queue);
     const worker = new Worker(queue, run, { ...shared, concurrency, autorun: false });
     const base = queueOfLane(queue);
     worker.on("active", () => taken.set(base, (taken.get(base) ?? 0) + 1));
+    worker.on("completed", (_job, result) => options.metrics.jobEnded({ queue: base, result: statusOf(result) }));
+    worker.on("failed", () => options.metrics.jobEnded({ queue: base, result: "failed" }));
     worker.on("error", (error) => log.warn({ err: error }, "worker error"));
     worker.on("failed", (job, error) => log.info({ jobId: job?.id, reason: messageOf(error) }, "job failed"));
     workers.add(worker);
@@ -102,7 +110,7 @@ export function startWorkers(options: WorkersOptions): Workers {
   };
 
   const startChannel = (queue: string, concurrency: number): Worker => {
-    const deps: RunJobDeps = { ...options, log: options.log.child({ queue }), handBack, leaving };
+    const deps: RunJobDeps = { ...options, log: logOf(queue), handBack, leaving };
     const worker = start(queue, concurrency, (job, token) => runJob(job, token, deps));
     worker.on("failed", (job, error) => {
       // BullMQ gives up a job whose worker died too often without asking us: its message has to say so.
@@ -166,6 +174,12 @@ export function startWorkers(options: WorkersOptions): Workers {
       return false;
     },
   };
+}
+
+/** Of a message's job what became of the message; others are just done. */
+function statusOf(result: unknown): string {
+  const status = (result as { status?: unknown } | null)?.status;
+  return typeof status === "string" ? status : "done";
 }
 
 function aborted(signal: AbortSignal): Promise<false> {

@@ -1,5 +1,6 @@
 import type { Worker } from "bullmq";
 import type { Clock } from "../core/clock.ts";
+import type { Queues } from "../queues/index.ts";
 
 /**
  * Whether a worker gets on with its work, seen from outside: while jobs wait and it takes none and ends none, it is
@@ -30,4 +31,32 @@ export function watchProgress(worker: Worker, clock: Clock): Progress {
       return clock.monotonic() - movedAt;
     },
   };
+}
+
+/** Since when a worker of this process has moved nothing although jobs wait; undefined: all is well. */
+export interface Pulse {
+  queue: string;
+  waiting: number;
+  stuckMs: number | undefined;
+}
+
+/**
+ * Of a worker's own queue alone: what waits in the lane of a sender that is away says nothing of it. Rejects with
+ * `UnavailableError`.
+ */
+export async function pulseOf(worker: Progress, queues: Pick<Queues, "get" | "waiting">): Promise<Pulse> {
+  const { queue } = worker;
+  const [waiting, paused] = await Promise.all([queues.waiting(queue), queues.get(queue)?.isPaused()]);
+  return { queue, waiting, stuckMs: worker.stuckForMs(paused ? 0 : waiting) };
+}
+
+/** Those that have not moved for any time at all. */
+export async function stuckWorkers(
+  workers: readonly Progress[],
+  queues: Pick<Queues, "get" | "waiting">,
+): Promise<{ queue: string; waiting: number; seconds: number }[]> {
+  const all = await Promise.all(workers.map((worker) => pulseOf(worker, queues)));
+  return all.flatMap(({ queue, waiting, stuckMs }) =>
+    stuckMs === undefined ? [] : [{ queue, waiting, seconds: stuckMs / 1000 }],
+  );
 }

@@ -5,6 +5,7 @@ import type { Channel, Provider, ProviderChoice, SendRequest } from "../channels
 import { movesOn, SHORT_WAIT_MS } from "../channels/failover.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Metrics } from "../core/metrics.ts";
+import type { Tracing } from "../core/tracing.ts";
 import type { Ruling } from "../core/rules.ts";
 import { ProviderError, UnavailableError } from "../core/errors.ts";
 import { messageJobSchema, type MessageJob } from "../channels/message-job.ts";
@@ -27,6 +28,7 @@ export interface RunJobDeps {
   clock: Clock;
   log: Logger;
   metrics: Metrics;
+  tracing: Pick<Tracing, "call">;
   /** Aborts when the service must stop now: unsent work goes back, a call under way is left to be reconciled. */
   handBack: HandBack;
   /** Aborts when the service begins to stop: what waits for its turn to begin goes back. */
@@ -199,16 +201,18 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
         const maxAttempts = nextInLine ? Infinity : (job.opts.attempts ?? 1);
         const tries = { attempt: job.attemptsMade + 1, maxAttempts, calls: answer.attempts };
         const called = clock.monotonic();
-        const attempt = await attemptOnce(
-          provider,
-          requestOf(data, lane, answer.recipient, attemptId, answer.attempts),
-          tries,
-          handBack,
+        const request = requestOf(data, lane, answer.recipient, attemptId, answer.attempts);
+        const carried = provider;
+        const attempt = await deps.tracing.call(
+          { channel: data.channel, provider: provider.name },
+          () => attemptOnce(carried, request, tries, handBack),
+          ({ outcome }) => outcome.result,
         );
         const seconds = (clock.monotonic() - called) / 1000;
         metrics.attemptEnded(
           { channel: data.channel, provider: provider.name, result: attempt.outcome.result },
           seconds,
+          attempt.next === "done" ? undefined : attempt.error,
         );
         if (attempt.next === "reconcile" && !(attempt.error instanceof ProviderError)) {
           log.error({ err: attempt.error, jobId: job.id }, "a provider threw what it must not throw");

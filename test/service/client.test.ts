@@ -556,6 +556,47 @@ test("the client's types are those of the server's schemas", () => {
 /** What a type's keys are; tsc refuses one too many or too few. */
 type KeysOf<T> = Record<keyof T, true>;
 
+/** The routes that a client has called, each of its methods with arguments of several kinds. */
+async function routesOfTheClient(): Promise<string[]> {
+  const called = new Set<string>();
+  const url = await serve((request, response) => {
+    called.add(`${request.method} ${request.url?.split("?")[0]}`);
+    answer(response, 404, { code: "not_found", status: 404, title: "None", detail: "None." });
+  });
+  const file = { contentType: "text/csv", data: new Uint8Array(1), contacts: [] };
+  const arguments_ = [
+    ["x", "x"],
+    ["x", {}],
+    [file, file],
+    ["x", "pause"],
+    ["x", "resume"],
+    ["x", "cancel"],
+  ];
+  const recorded = createClient({ baseUrl: url, apiSecret: SECRET });
+  for (const method of Object.values(recorded) as ((...args: unknown[]) => unknown)[]) {
+    for (const args of arguments_) {
+      const result = await (async () => method(...args))().catch(() => undefined);
+      // Iterators ask when they are asked. Arguments that make no sense for a method are no matter here.
+      const { next } = (result ?? {}) as { next?: () => Promise<unknown> };
+      await next?.call(result)?.catch(() => undefined);
+    }
+  }
+  return [...called];
+}
+
+test("each route of the document → is one that the client calls", async () => {
+  const { paths } = (await service.get("/openapi.json")).body as { paths: Record<string, Record<string, unknown>> };
+  const called = await routesOfTheClient();
+  const missed = Object.entries(paths).flatMap(([path, methods]) =>
+    Object.keys(methods).flatMap((name) => {
+      const pattern = new RegExp(`^${name.toUpperCase()} ${path.replaceAll(/\{\w+\}/g, "[^/]+")}$`);
+      return called.some((each) => pattern.test(each)) ? [] : [`${name} ${path}`];
+    }),
+  );
+  // What Prometheus calls, and vendors, is not for a web app; the picture's content is in `whatsAppSession`.
+  expect(missed.filter((each) => !/ \/(metrics|webhooks\/.*)$|qr\.png$/.test(each))).toEqual([]);
+});
+
 test("the client's types have exactly the fields that the server documents", () => {
   // Only the declarations are looked at: no handler runs.
   const none = {} as never;

@@ -226,6 +226,17 @@ test("each example of an answer → fits its own schema", () => {
   expect(seen).toBeGreaterThan(0);
 });
 
+test("each answer of an operation that has a body → has an example, and so has what it takes", () => {
+  const missing = operationsOf(document).flatMap(({ method, path, requestBody, responses }) => {
+    const taken = Object.entries(requestBody?.content ?? {}).filter(([type]) => type === "application/json");
+    const given = Object.entries(responses).filter(([status]) => status.startsWith("2"));
+    return [...taken.map(([, content]) => content), ...given.flatMap(([, { content = {} }]) => Object.values(content))]
+      .filter(({ schema, example }) => schema !== undefined && example === undefined)
+      .map(() => `${method} ${path}`);
+  });
+  expect(missing.filter((each) => !each.includes("/webhooks/"))).toEqual([]);
+});
+
 /** Where `new ProblemError` stands, and the codes that it names. */
 function problemsOfTheSource(): { places: number; codes: string[] } {
   let places = 0;

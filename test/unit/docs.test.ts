@@ -26,10 +26,10 @@ test("the required variables of .env.example are enough to start", () => {
 
 test("each command that a document names exists", () => {
   const { scripts } = JSON.parse(read("package.json")) as { scripts: Record<string, string> };
-  const named = ["README.md", "ARCHITECTURE.md", "docs/delivery.md"].flatMap((name) =>
-    [...read(name).matchAll(/npm (?:run )?(demo|dev|services|build|check|bench|docs|chaos|soak|start|test)\b/g)].map(
-      ([, script]) => script as string,
-    ),
+  const named = ["README.md", "ARCHITECTURE.md", "docs/delivery.md", "docs/operations.md"].flatMap((name) =>
+    [
+      ...read(name).matchAll(/npm (?:run )?(demo|dev|services|build|check|bench|docs|doctor|chaos|soak|start|test)\b/g),
+    ].map(([, script]) => script as string),
   );
   expect(named.length).toBeGreaterThan(5);
   for (const script of named) expect(scripts, script).toHaveProperty(script);
@@ -44,6 +44,8 @@ test("each relative link of the documents leads somewhere", () => {
     "docs/compliance.md",
     "docs/hunts.md",
     "docs/events.md",
+    "docs/operations.md",
+    "docs/runbooks.md",
   ]) {
     const base = new URL(`../../${name}`, import.meta.url);
     for (const [, target] of read(name).matchAll(/\]\((?!http)([^)#]+)\)/g)) {

@@ -84,7 +84,11 @@ export function sessionRoutes({ sessions, provider, clock }: ChannelRouteDeps): 
       bodyExample: { accountId: "acc_456", phone: "+33612345678", method: "qr" },
       responses: {
         200: { description: "The number is paired and works.", schema: sessionSchema, example: EXAMPLE },
-        202: { description: "Pairing.", schema: sessionSchema },
+        202: {
+          description: "Pairing.",
+          schema: sessionSchema,
+          example: { ...EXAMPLE, state: "pairing", pairedAt: null },
+        },
         409: {
           description: "The number cannot be paired now.",
           codes: {
@@ -134,7 +138,11 @@ export function sessionRoutes({ sessions, provider, clock }: ChannelRouteDeps): 
       summary: "All WhatsApp sessions",
       query: z.object({ accountId: shortText(200).optional() }),
       responses: {
-        200: { description: "In the order of creation.", schema: z.object({ sessions: z.array(sessionSchema) }) },
+        200: {
+          description: "In the order of creation.",
+          schema: z.object({ sessions: z.array(sessionSchema) }),
+          example: { sessions: [EXAMPLE] },
+        },
       },
       async handle({ query: { accountId } }) {
         const all = await sessions.sessions({ accountId });
@@ -215,7 +223,10 @@ export function sessionRoutes({ sessions, provider, clock }: ChannelRouteDeps): 
         "Unlinks the device on the phone, wipes its keys and forgets the session. Messages that wait for it leave from " +
         "another number of the account, or fail.",
       params: one,
-      responses: { 202: { description: "It is on its way out.", schema: z.object({ id: z.uuid() }) }, ...missing },
+      responses: {
+        202: { description: "It is on its way out.", schema: z.object({ id: z.uuid() }), example: { id: EXAMPLE.id } },
+        ...missing,
+      },
       async handle({ params: { sessionId } }) {
         await find(sessionId);
         await sessions.dismiss(sessionId);

@@ -71,6 +71,7 @@ export class FakeTwilio implements AsyncDisposable {
   #next: TwilioAnswer[] = [];
   #otherwise: TwilioAnswer = { kind: "accept" };
   url = "";
+  accountStatus: "active" | "suspended" | "closed" = "active";
   /** Called with each message that is taken, before its sender is answered. */
   onAccept: (message: FakeTwilioMessage) => void | Promise<void> = () => {};
   /** From the address that a webhook was given to the one where it is reached: what a reverse proxy does. */
@@ -208,6 +209,9 @@ export class FakeTwilio implements AsyncDisposable {
     const credentials = Buffer.from(`${this.accountSid}:${this.authToken}`).toString("base64");
     if (request.headers.authorization !== `Basic ${credentials}`) {
       return refuse(response, { kind: "error", status: 401, code: 20003, message: "Authenticate" });
+    }
+    if (request.path === `/2010-04-01/Accounts/${this.accountSid}.json`) {
+      return json(response, 200, { sid: this.accountSid, status: this.accountStatus, type: "Full" });
     }
     const one = this.accepted.find(
       ({ sid }) => request.path === `/2010-04-01/Accounts/${this.accountSid}/Messages/${sid}.json`,

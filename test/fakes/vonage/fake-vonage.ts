@@ -197,6 +197,11 @@ export class FakeVonage implements AsyncDisposable {
         // Reports takes no token of an application.
         if (authorization !== basic) return unauthorized(response);
         return this.#list(request, response);
+      case `GET /accounts/${FakeVonage.API_KEY}/secrets`:
+        if (authorization !== basic) return unauthorized(response);
+        return json(response, 200, {
+          _embedded: { secrets: [{ id: "ad6dc56f", created_at: "2026-03-02T16:34:49Z" }] },
+        });
       default:
         return refuse(response, { kind: "error", status: 404, type: `${ERRORS}#not-found` });
     }

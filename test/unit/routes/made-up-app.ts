@@ -5,6 +5,7 @@ import type { Express } from "express";
 import { z } from "zod";
 import type { Clock } from "../../../src/core/clock.ts";
 import { UnavailableError } from "../../../src/core/errors.ts";
+import { NO_TRACING } from "../../../src/core/tracing.ts";
 import { createLogger } from "../../../src/core/logger.ts";
 import { keepOutput, keepPrivate } from "../../helpers/output.ts";
 import { notFound } from "../../../src/core/problem.ts";
@@ -120,6 +121,7 @@ export function madeUpApp(overrides: Partial<AppOptions> = {}) {
     maxBodyBytes: MAX_BODY_BYTES,
     trustProxy: false,
     log,
+    tracing: NO_TRACING,
     clock,
     queues: { all: [], lanes: async () => [] },
     isStopping: () => false,

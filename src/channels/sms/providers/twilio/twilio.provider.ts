@@ -2,6 +2,7 @@ import { z } from "zod";
 import type { Fault } from "../../../../core/problem.ts";
 import type { ProviderDefinition } from "../../../channel.ts";
 import { ACCOUNT_SID, accountEnv } from "../../../twilio/env.ts";
+import { verifyAccount } from "../../../twilio/verify.ts";
 import type { SmsContent } from "../../content.ts";
 import { TwilioProvider } from "./client.ts";
 import { paceOf, rateEnv, rateFaults } from "../rate.ts";
@@ -77,6 +78,7 @@ export const twilioProvider: ProviderDefinition<Env, SmsContent> = {
   name: NAME,
   env,
   configured,
+  verify: verifyAccount,
   /** The SDK is loaded only here: its import takes some 90 ms that a worker without Twilio need not spend. */
   async create(values, { clock, publicUrl, inbound }) {
     const { default: sdk } = await import("twilio");

@@ -2,6 +2,7 @@ import { createPrivateKey } from "node:crypto";
 import { z } from "zod";
 import type { Fault } from "../../../../core/problem.ts";
 import type { ProviderDefinition } from "../../../channel.ts";
+import { verifyByAsking } from "../../../providers/verify.ts";
 import type { SmsContent } from "../../content.ts";
 import { VonageProvider } from "./client.ts";
 import { paceOf, rateEnv, rateFaults } from "../rate.ts";
@@ -93,6 +94,11 @@ export const vonageProvider: ProviderDefinition<Env, SmsContent> = {
   name: NAME,
   env,
   configured,
+  /** Lists the ids of the account's secrets: https://developer.vonage.com/en/api/account#retrieveAPISecrets */
+  verify({ VONAGE_API_KEY: user = "", VONAGE_API_SECRET: password = "", VONAGE_API_BASE_URL: base }) {
+    const url = `${base.replace(/\/+$/, "")}/accounts/${encodeURIComponent(user)}/secrets`;
+    return verifyByAsking({ url, user, password });
+  },
   /** The SDK is loaded only here: a worker without Vonage need not spend the time. */
   async create(values, { clock, log, publicUrl }) {
     const reported = publicUrl !== undefined && values.VONAGE_SIGNATURE_SECRET !== undefined;

@@ -2,6 +2,7 @@ import { z } from "zod";
 import type { Fault } from "../../../../core/problem.ts";
 import type { ProviderDefinition } from "../../../channel.ts";
 import { ACCOUNT_SID, accountEnv } from "../../../twilio/env.ts";
+import { verifyAccount } from "../../../twilio/verify.ts";
 import type { VoiceContent } from "../../content.ts";
 import { createRecordingCheck } from "../../recording.ts";
 import { TwilioVoiceProvider } from "./client.ts";
@@ -75,6 +76,7 @@ export const twilioVoiceProvider: ProviderDefinition<Env, VoiceContent> = {
   name: NAME,
   env,
   configured,
+  verify: verifyAccount,
   /** The SDK is loaded only here: its import takes some 90 ms that a worker without Twilio need not spend. */
   async create(values, { clock, fetchPolicy, publicUrl }) {
     const { default: sdk } = await import("twilio");

@@ -59,6 +59,21 @@ export const voicePartnerProvider: ProviderDefinition<Env, VoiceContent> = {
   name: NAME,
   env,
   configured,
+  /** Lists the account's recordings; a wrong key is answered with 200 and no list. */
+  async verify({
+    VOICEPARTNER_API_KEY: key = "",
+    VOICEPARTNER_API_BASE_URL: baseUrl,
+    VOICEPARTNER_TIMEOUT_MS: timeoutMs,
+  }) {
+    const api = new Api({ baseUrl, timeoutMs });
+    try {
+      const { status, body } = await api.get(`/audios/${encodeURIComponent(key)}`);
+      const isList = Array.isArray((body as { datas?: unknown } | undefined)?.datas);
+      return isList ? undefined : `refuses the key (status ${status})`;
+    } finally {
+      api.close();
+    }
+  },
   async create(values, { clock, log, fetchPolicy, publicUrl }) {
     const apiKey = values.VOICEPARTNER_API_KEY ?? "";
     const timeoutMs = values.VOICEPARTNER_TIMEOUT_MS;

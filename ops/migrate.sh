@@ -1,0 +1,24 @@
+#!/bin/sh
+# For compose.yaml: prepares a plain Postgres as a Supabase project is, and applies the migrations that it lacks, by name,
+# each in one transaction with its record. PGHOST, PGUSER and PGPASSWORD say where; PGPASSWORD is authenticator's as well.
+set -eu
+run() { psql --no-psqlrc --quiet --tuples-only --no-align --set ON_ERROR_STOP=1 "$@"; }
+
+{
+  echo "begin; select set_config('stack.password', :'password', true) \\g /dev/null"
+  cat "${ROLES:-/roles.sql}"
+  echo "commit;"
+} | run --set "password=$PGPASSWORD"
+
+for file in "${MIGRATIONS:-/migrations}"/*.sql; do
+  name=$(basename "$file" .sql)
+  version=${name%%_*}
+  known=$(echo "select 1 from supabase_migrations.schema_migrations where version = :'version'" | run --set "version=$version")
+  if [ "$known" = 1 ]; then continue; fi
+  echo "applying $name"
+  {
+    echo "begin;"
+    cat "$file"
+    printf "\n;insert into supabase_migrations.schema_migrations (version, name) values (:'version', :'name');\ncommit;\n"
+  } | run --set "version=$version" --set "name=${name#*_}"
+done

@@ -1,0 +1,178 @@
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { conditions, type Observed } from "../../src/alerts/conditions.ts";
+import { phone, settles } from "../helpers/hunts.ts";
+import { accept, scriptedProvider } from "../helpers/scripted.ts";
+import { openWorld, type TestService, type World } from "../helpers/service.ts";
+
+const INTERVAL_MS = 100;
+
+let world: World;
+let accountId: string;
+let first: TestService;
+/** What was told, and how the next tellings are answered: with 200 when there is no other status left. */
+const told: string[] = [];
+const statuses: number[] = [];
+const receiver = createServer((request, response) => {
+  let body = "";
+  request.on("data", (chunk) => (body += String(chunk)));
+  request.on("end", () => {
+    const status = statuses.shift() ?? 200;
+    if (status === 200) told.push((JSON.parse(body) as { text: string }).text);
+    response.writeHead(status, { location: "/elsewhere" }).end("ok");
+  });
+});
+/** Voicemails are taken when it resolves. */
+const release = Promise.withResolvers<void>();
+
+beforeAll(async () => {
+  receiver.listen(0, "127.0.0.1");
+  await new Promise((resolve) => receiver.once("listening", resolve));
+  world = await openWorld();
+  accountId = await world.account();
+  const environment = {
+    ALERT_WEBHOOK_URL: `http://127.0.0.1:${(receiver.address() as AddressInfo).port}/services/T1/B2/a-token`,
+    ALERT_INTERVAL_MS: String(INTERVAL_MS),
+    ALERT_CREDITS_BELOW: "50",
+    ALERT_STUCK_SECONDS: "1",
+    WORKER_CONCURRENCY: "1",
+  };
+  const overrides = {
+    fetchPolicy: { allowPrivate: true, ports: "any" } as const,
+    providers: {
+      ringless_voice: scriptedProvider(async (request, signal) => {
+        await release.promise;
+        return accept(request, signal);
+      }),
+    },
+  };
+  first = await world.start(environment, overrides);
+  await world.start(environment, overrides);
+});
+afterAll(async () => {
+  await world[Symbol.asyncDispose]();
+  receiver.close();
+});
+beforeEach(() => void told.splice(0));
+
+/** Both processes have seen it several times since now. */
+async function seenAgain(id: string): Promise<void> {
+  const at = async () => Number(await world.redis.zscore(`${world.prefix}:alerts:seen`, id));
+  const now = await at();
+  expect(now).toBeGreaterThan(0);
+  await expect.poll(at).toBeGreaterThan(now + 5 * INTERVAL_MS);
+}
+
+const nobodyKnows = ":red_circle: Messages of which nobody can tell whether they were sent: 1. A person has to decide.";
+
+test("what two processes see → is told once, after a refusal again, and that it is over once", async () => {
+  // Neither is it told by another process meanwhile, nor is a redirect followed.
+  statuses.push(500, 302);
+  const { body } = await first.post("/api/phone/sms", { recipientPhone: "+33612340004", message: "Bonjour" });
+  await settles(first, body.messageId, "unknown");
+  await expect.poll(() => told).toEqual([nobodyKnows]);
+  expect(statuses).toEqual([]);
+  await seenAgain("unknown");
+  expect(told).toEqual([nobodyKnows]);
+
+  statuses.push(500);
+  await first.post(`/api/messages/${body.messageId}/resolve`, { as: "sent" });
+  await expect.poll(() => told).toHaveLength(2);
+  expect(told[1]).toBe(nobodyKnows.replace(":red_circle:", ":large_green_circle: Over:"));
+  await expect.poll(() => world.redis.exists(`${world.prefix}:alerts:seen`)).toBe(0);
+  expect(told).toHaveLength(2);
+  expect(await world.redis.keys(`${world.prefix}:alerts:*`)).toEqual([]);
+});
+
+test("numbers that are banned, away or held, and credits that are low → each is told, without anybody's number", async () => {
+  await world.credits(accountId, "sms", 49);
+  await world.credits(accountId, "whatsapp_text", 50);
+  const { rows } = await world.sql.query<{ id: string }>(
+    `insert into whatsapp_sessions (account_id, phone, method, state, since, paired_at, cold_paused_until) values
+       ($1, '+33639980111', 'qr', 'banned', now(), now(), null),
+       ($1, '+33639980112', 'qr', 'backing-off', now() - interval '1 hour', now(), null),
+       ($1, '+33639980113', 'qr', 'backing-off', now(), now(), null),
+       ($1, '+33639980114', 'qr', 'open', now(), now(), now() + interval '1 hour') returning id`,
+    [accountId],
+  );
+  const whose = rows.map(({ id }) => `WhatsApp number ${id} of account ${accountId}`);
+  await expect.poll(() => told).toHaveLength(4);
+  expect(told).toEqual(
+    expect.arrayContaining([
+      `:red_circle: ${whose[0]} is banned: its messages wait.`,
+      expect.stringMatching(`:red_circle: ${whose[1]} has not been online for 36\\d\\d s.`),
+      `:red_circle: ${whose[3]} may not write to new people for now (463).`,
+      `:red_circle: Account ${accountId} has 49 credits left for sms.`,
+    ]),
+  );
+  await world.sql.query("delete from whatsapp_sessions");
+  await world.sql.query("update credits set balance = 50");
+  await expect.poll(() => told.filter((text) => text.startsWith(":large_green_circle:"))).toHaveLength(4);
+  expect(told.join()).not.toContain("3363998");
+});
+
+test("work that waits and moves not → is told, and that it is over when it moves", async () => {
+  for (let i = 0; i < 4; i++) {
+    const body = { recipientPhone: phone(i), audioUrl: "https://example.com/a.mp3" };
+    expect(await first.post("/api/phone/ringless-voice", body)).toMatchObject({ status: 202 });
+  }
+  await expect.poll(() => told).toHaveLength(1);
+  expect(told[0]).toMatch(
+    /^:red_circle: No progress: [12] jobs wait in voice, and a worker has moved none for [12] s\.$/,
+  );
+  release.resolve();
+  await expect.poll(() => told).toHaveLength(2);
+  expect(told[1]).toMatch(/^:large_green_circle: Over: No progress/);
+});
+
+test("without the database → nothing that it knows is over; the address is in no log", async () => {
+  await world.sql.query(
+    "insert into whatsapp_sessions (account_id, phone, method, state, paired_at) values ($1, '+33639980115', 'qr', 'banned', now())",
+    [accountId],
+  );
+  await expect.poll(() => told).toHaveLength(1);
+  await world.sql.query("revoke execute on function figures(bigint) from service_role");
+  const [id = ""] = await world.redis.zrange(`${world.prefix}:alerts:seen`, "0", "-1");
+  await seenAgain(id);
+  expect(told).toHaveLength(1);
+  await world.sql.query("grant execute on function figures(bigint) to service_role");
+  await world.sql.query("delete from whatsapp_sessions");
+  await expect.poll(() => told).toHaveLength(2);
+  expect(first.logs.some(({ alert }) => alert === "unknown")).toBe(true);
+  expect(JSON.stringify(first.logs)).not.toMatch(/a-token|services\/T1/);
+});
+
+const LIMITS = {
+  stuckSeconds: 120,
+  failureRatio: 0.5,
+  failureMinimum: 20,
+  unknown: 1,
+  sessionSeconds: 300,
+  creditsBelow: 0,
+};
+const QUIET = {
+  unknown: 0,
+  flows: {},
+  sessions: {},
+  troubled: [],
+  low: [{ accountId: "a", channel: "sms", balance: -1 }],
+};
+
+test.each<[string, Partial<Observed>, string[]]>([
+  ["half of enough calls have failed", { calls: [call(10, 20)] }, ["failures:sms:twilio"]],
+  ["less than half", { calls: [call(9, 20)] }, []],
+  ["all of too few", { calls: [call(19, 19)] }, []],
+  ["stuck for long enough", { stuck: [{ queue: "sms", waiting: 1, seconds: 120 }] }, ["stuck:sms"]],
+  ["stuck for a moment", { stuck: [{ queue: "sms", waiting: 1, seconds: 119 }] }, []],
+  ["nothing known of the database", { ledger: undefined, calls: [call(20, 20)] }, ["failures:sms:twilio"]],
+  ["one of unknown fate", { ledger: { ...QUIET, unknown: 1 } }, ["unknown"]],
+  ["low credits of which nobody wants to hear", {}, []],
+])("%s → %j", (_, observed, ids) => {
+  const found = conditions({ ledger: QUIET, stuck: [], calls: [], ...observed }, LIMITS);
+  expect(found.map(({ id }) => id)).toEqual(ids);
+});
+
+function call(failed: number, all: number): Observed["calls"][number] {
+  return { channel: "sms", provider: "twilio", failed, all };
+}
