@@ -186,7 +186,7 @@ function byMeaning(
     case "variables":
       return fc.constantFrom<unknown>({}, { name: "Zoé" }, { name: null }, { "a b": 1 }, { name: { a: 1 } });
     case "queue":
-      return fc.constantFrom("hunt", "sms", "whatsapp", "voice", "scraping");
+      return fc.constantFrom("hunt", "sms", "whatsapp", "voice", "scraping", "none");
     case "adId":
       return fc.nat({ max: 50 }).map((n) => `ad_${n}`);
     case "phone":
@@ -252,7 +252,8 @@ function byMeaning(
         [{}],
       );
     case "cursor":
-      return fc.nat().map(String);
+      // Of most lists a number, of failed jobs a moment and an id, of hunts an id.
+      return fc.oneof(fc.nat().map(String), fc.constant("1700000000000-5"), fc.constantFrom(...hunts));
     default:
       return undefined;
   }
