@@ -23,6 +23,7 @@ ENV NODE_ENV=production
 WORKDIR /app
 COPY --from=dependencies /app/node_modules node_modules
 COPY --from=build /app/dist dist
+COPY console console
 COPY package.json ./
 # What `node dist/doctor.js` compares the database with.
 COPY supabase/migrations supabase/migrations

@@ -92,6 +92,7 @@ function announce(url: string, secret: string, stack: Stack): void {
     ["Health", `${url}/health`],
     ["Docs", `${url}/docs`],
     ["OpenAPI", `${url}/openapi.json`],
+    ["Console", `${url}/admin`],
     ["Queues", `${url}/admin/queues`],
     ["Account", "demo"],
     ["Database", `psql ${stack.databaseUrl}`],

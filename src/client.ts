@@ -15,10 +15,16 @@ import type {
   Channel,
   Credits,
   Erased,
+  FailedJobPage,
+  FailedJobsOptions,
   FilePage,
   Health,
   HuntPreview,
+  HuntPage,
+  HuntsOptions,
   HuntStatus,
+  HuntTimeline,
+  HuntWithReasons,
   ImportedSuppressions,
   Job,
   LiveEvent,
@@ -47,6 +53,7 @@ import type {
   Recurrence,
   RecurrencePage,
   QueueStats,
+  RetriedJobs,
   Sender,
   SmsPreview,
   Readiness,
@@ -98,6 +105,12 @@ export interface Client {
   ): Promise<Result<AcceptedHunt>>;
   /** How far the hunt of a submission is. Errors: `not_found`. */
   huntStatus(jobId: string, options?: CallOptions): Promise<Result<HuntStatus>>;
+  /** All hunts, the newest first. Errors: `invalid_request`. */
+  hunts(options?: HuntsOptions): Promise<Result<HuntPage>>;
+  /** One hunt, and why its messages were skipped or failed. Errors: `not_found`. */
+  hunt(huntId: string, options?: CallOptions): Promise<Result<HuntWithReasons>>;
+  /** A hunt over time, at 2 to 500 moments; default 60. Errors: `not_found`. */
+  huntTimeline(huntId: string, options?: CallOptions & { points?: number | undefined }): Promise<Result<HuntTimeline>>;
   /**
    * Looks at a hunt until its state is `finished`, or `cancelled` with nothing planned or being sent any more. Receipts may
    * still come after it. Errors: `not_found`, `aborted`.
@@ -225,6 +238,12 @@ export interface Client {
   job(queue: string, jobId: string, options?: CallOptions): Promise<Result<Job>>;
   /** Tries a failed message again, where it provably was not sent. Errors: `not_found`, `not_retryable`. */
   retryJob(queue: string, jobId: string, options?: PostOptions): Promise<Result<AcceptedMessage>>;
+  /** Failed jobs of a queue, the last to fail first, and which can be tried again. Errors: `not_found`. */
+  failedJobs(queue: string, options?: FailedJobsOptions): Promise<Result<FailedJobPage>>;
+  /** Tries those of a page of failed jobs again that provably were not sent. Errors: `not_found`. */
+  retryFailedJobs(queue: string, options?: FailedJobsOptions): Promise<Result<RetriedJobs>>;
+  /** The same as `retryJob`. */
+  retryFailedJob(queue: string, jobId: string, options?: PostOptions): Promise<Result<AcceptedMessage>>;
   /** One queue, or without a name all of them. Errors: `not_found`. */
   queueStats(queue: string, options?: CallOptions): Promise<Result<QueueStats>>;
   queueStats(options?: CallOptions): Promise<Result<{ queues: QueueStats[] }>>;
@@ -315,6 +334,10 @@ export function createClient(options: ClientOptions): Client {
       ),
     huntStatus,
     huntMessages,
+    hunts: ({ signal, ...filter } = {}) => get(`/api/hunts${queryOf(filter)}`, { signal }),
+    hunt: (huntId, options) => get(`/api/hunts/${part(huntId)}`, options),
+    huntTimeline: (huntId, { signal, ...filter } = {}) =>
+      get(`/api/hunts/${part(huntId)}/timeline${queryOf(filter)}`, { signal }),
     async waitForHunt(jobId, { pollMs = 1000, patienceMs = 60_000, signal, onStatus } = {}) {
       let failingSince: number | undefined;
       for (;;) {
@@ -403,6 +426,12 @@ export function createClient(options: ClientOptions): Client {
     steerHunt: (huntId, action, options) => post(`/api/hunt/${part(huntId)}/${action}`, undefined, options),
     job: (queue, jobId, options) => get(`/api/jobs/${part(queue)}/${part(jobId)}`, options),
     retryJob: (queue, jobId, options) => post(`/api/jobs/${part(queue)}/${part(jobId)}/retry`, undefined, options),
+    failedJobs: (queue, { signal, ...filter } = {}) =>
+      get(`/api/queues/${part(queue)}/failed${queryOf(filter)}`, { signal }),
+    retryFailedJobs: (queue, { signal, ...filter } = {}) =>
+      post(`/api/queues/${part(queue)}/failed/retry${queryOf(filter)}`, undefined, { signal }),
+    retryFailedJob: (queue, jobId, options) =>
+      post(`/api/queues/${part(queue)}/failed/${part(jobId)}/retry`, undefined, options),
     queueStats: ((queue?: string | CallOptions, options?: CallOptions) =>
       typeof queue === "string"
         ? get(`/api/queues/${part(queue)}/stats`, options)

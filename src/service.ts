@@ -35,6 +35,7 @@ import { carriesText } from "./hunt/content.ts";
 import type { PlanChannels } from "./hunt/plan.ts";
 import { previewRoutes } from "./hunt/preview.routes.ts";
 import { recurrenceRoutes } from "./hunt/recurring.routes.ts";
+import { huntsRoutes } from "./hunt/hunts.routes.ts";
 import { steeringRoutes } from "./hunt/steering.routes.ts";
 import { createMetrics, type Metrics } from "./core/metrics.ts";
 import type { Route } from "./core/route.ts";
@@ -46,6 +47,7 @@ import { removeJobs } from "./queues/removal.ts";
 import { connectRedis } from "./queues/redis.ts";
 import { createThrottle } from "./queues/throttle.ts";
 import { createApp } from "./routes/index.ts";
+import { failedRoutes } from "./routes/failed.routes.ts";
 import { jobRoutes } from "./routes/jobs.routes.ts";
 import { messageRoutes } from "./routes/messages.routes.ts";
 import { opsRoutes } from "./routes/ops.routes.ts";
@@ -296,6 +298,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       }),
       ...recurrenceRoutes({ store, recurrences: queues.recurrences, channels: definitions, clock, log: logOf("hunt") }),
       ...huntRoutes({ store, enqueueHunt: queues.addHunt, channels: definitions, clock, log: logOf("hunt") }),
+      ...huntsRoutes({ hunts: store.hunts }),
       ...config.channels.map(({ channel, provider, offBecause }) =>
         singleRoute(channel, {
           store,
@@ -336,6 +339,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       ...liveRoutes({ events, accounts: store.accounts, live }),
       ...messageRoutes({ queues, store }),
       ...jobRoutes({ queues, store }),
+      ...failedRoutes({ queues, store, redis }),
       ...senderRoutes({ throttle }),
       ...opsRoutes({
         store,

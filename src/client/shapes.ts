@@ -656,6 +656,87 @@ export interface QueueStats {
   paused: boolean;
 }
 
+/** A hunt in the list of all of them. Times are ISO 8601, in UTC. */
+export interface Hunt extends Omit<HuntStatus, "byChannel" | "byVariant"> {
+  /** Its last submission. */
+  jobId: string;
+  priority: "high" | "normal" | "low";
+  createdAt: string;
+  /** Nothing is sent after it. */
+  expiresAt: string;
+}
+
+export interface HuntPage {
+  hunts: Hunt[];
+  nextCursor: string | null;
+}
+
+export interface HuntWithReasons extends Hunt {
+  /** Why messages were skipped, or with what code they failed: the hundred most frequent. */
+  reasons: { status: MessageStatus; reason: string; count: number }[];
+}
+
+/** How many of a hunt's messages were in which state, at moments of equal distance. */
+export interface HuntTimeline {
+  huntId: string;
+  from: string;
+  /** Now; or of a hunt that has settled, when the last thing happened. */
+  to: string;
+  /** The oldest first. What is being sent counts as queued. */
+  points: { at: string; counts: Record<MessageStatus, number> }[];
+}
+
+export interface HuntsOptions extends CallOptions {
+  accountId?: string | undefined;
+  /** A `nextCursor`; default: from the newest. */
+  cursor?: string | undefined;
+  /** 1 to 100; default 20. */
+  limit?: number | undefined;
+}
+
+/** A failed job of a queue, and whether its message can be tried again. */
+export interface FailedJob {
+  jobId: string;
+  queue: string;
+  name: string;
+  /** Null: it is not a message's job. */
+  messageId: string | null;
+  accountId: string | null;
+  huntId: string | null;
+  channel: string | null;
+  /** Tries that have ended. */
+  attempts: number;
+  failedAt: string | null;
+  code: string | null;
+  /** Why it failed, in words. */
+  why: string;
+  /** Trying it again is safe, and possible now. */
+  retryable: boolean;
+  /** Why it cannot be tried again, in words. */
+  whyNot: string | null;
+}
+
+export interface FailedJobPage {
+  jobs: FailedJob[];
+  nextCursor: string | null;
+}
+
+export interface FailedJobsOptions extends CallOptions {
+  /** A `nextCursor`; default: from the last to fail. */
+  cursor?: string | undefined;
+  /** Of a page 1 to 200, default 50; of what is tried again 1 to 1000, default 500. */
+  limit?: number | undefined;
+}
+
+/** What trying failed messages again came to. */
+export interface RetriedJobs {
+  /** Queued again. */
+  retried: number;
+  refused: { whyNot: string; count: number }[];
+  /** Give it as `cursor` to go on with the others. */
+  nextCursor: string | null;
+}
+
 /** How fast a sender sends now, as learned from its provider. */
 export interface Sender {
   provider: string;
@@ -861,6 +942,8 @@ export interface PostOptions extends CallOptions {
 export interface MessagesOptions extends CallOptions {
   /** Only messages of this status. */
   status?: MessageStatus | undefined;
+  /** Only those skipped for this reason, or failed with this code. */
+  reason?: string | undefined;
 }
 
 /** What a person says became of a message. */

@@ -6,6 +6,7 @@ import { UnavailableError } from "../core/errors.ts";
 import { notFound } from "../core/problem.ts";
 import { refusalOf, REFUSALS } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
+import { shortText } from "../core/text.ts";
 import type { Store } from "../store/store.ts";
 import { MESSAGE_STATUSES } from "../store/store.ts";
 import { cursorQuery, MESSAGE_PAGE_EXAMPLE, messagePageSchema, pageView } from "../store/message-view.ts";
@@ -86,6 +87,7 @@ export function huntRoutes({ store, enqueueHunt, channels, clock, log }: HuntRou
       params: z.object({ huntId: huntIdSchema }),
       query: z.object({
         status: z.enum(MESSAGE_STATUSES).optional(),
+        reason: shortText(200).optional().describe("Only those skipped for this reason, or failed with this code"),
         ...cursorQuery,
       }),
       responses: {
@@ -99,6 +101,7 @@ export function huntRoutes({ store, enqueueHunt, channels, clock, log }: HuntRou
       async handle({ params, query }) {
         const page = await store.huntMessages(params.huntId, {
           status: query.status,
+          code: query.reason,
           cursor: query.cursor,
           limit: query.limit,
         });

@@ -108,6 +108,6 @@ function eta({ now, endsAt }: HuntStatus): number | null {
   return endsAt === null ? null : Math.max(0, Math.ceil((Date.parse(endsAt) - Date.parse(now)) / 1000));
 }
 
-function noCounts(): Counts {
+export function noCounts(): Counts {
   return Object.fromEntries(MESSAGE_STATUSES.map((status) => [status, 0])) as Counts;
 }

@@ -71,6 +71,8 @@ export interface Queues {
   wakeLane(lane: string): Promise<void>;
   /** Takes a lane that nobody works out of Redis; what waits in it goes where it belongs now. Rejects as `addMessages`. */
   removeLane(lane: string): Promise<void>;
+  /** A queue and its lanes. */
+  withLanes(queue: Queue): Promise<Queue[]>;
   /** Of a queue and its lanes the one that holds a job; the queue itself when none does. */
   holding(queue: Queue, jobId: string): Promise<Queue>;
   /** Adding a message that has a job already changes nothing. Rejects with `UnavailableError`. */
@@ -156,6 +158,8 @@ export function createQueues(options: QueuesOptions): Queues {
   };
   const lanesIn = async (name: string): Promise<Queue[]> => ((await lanesOf(name)?.all()) ?? []).map(queueOf);
 
+  const withLanes = async (queue: Queue): Promise<Queue[]> => [queue, ...(await lanesIn(queue.name))];
+
   async function inLanes<T extends Placed>(messages: readonly T[]): Promise<Map<string, T[]>> {
     const placed = new Map<string, T[]>();
     for (const message of messages) {
@@ -168,7 +172,7 @@ export function createQueues(options: QueuesOptions): Queues {
   }
 
   async function countsOf(queue: Queue): Promise<Record<string, number>> {
-    const all = await Promise.all([queue, ...(await lanesIn(queue.name))].map((each) => each.getJobCounts()));
+    const all = await Promise.all((await withLanes(queue)).map((each) => each.getJobCounts()));
     const sum: Record<string, number> = {};
     for (const counts of all) for (const [state, n] of Object.entries(counts)) sum[state] = (sum[state] ?? 0) + n;
     return sum;
@@ -208,9 +212,10 @@ export function createQueues(options: QueuesOptions): Queues {
     get,
     lanes: async () => (await Promise.all(names.map(lanesIn))).flat(),
     inLanes,
+    withLanes,
 
     async holding(queue, jobId) {
-      for (const each of [queue, ...(await lanesIn(queue.name))]) {
+      for (const each of await withLanes(queue)) {
         if ((await withRedis("looking for a job", () => redis.exists(each.toKey(jobId)))) > 0) return each;
       }
       return queue;

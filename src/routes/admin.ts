@@ -2,10 +2,13 @@ import { Router } from "express";
 import type { NextFunction, Request, Response } from "express";
 import type { Logger } from "pino";
 import type { Clock } from "../core/clock.ts";
+import type { Route } from "../core/route.ts";
 import { SESSION_COOKIE, cookieOf, createSessions, sessionCookie } from "./admin-session.ts";
 import type { SecretCheck } from "./auth.ts";
 import { readBody } from "./body.ts";
 import { boardGuard, createBoard, type Shown } from "./bull-board.ts";
+import { mountConsoleApi } from "./console-api.ts";
+import { createConsoleFiles, type ConsoleFile } from "./console-files.ts";
 import { stateOf } from "./context.ts";
 import { loginPage, logoutPage } from "./login-page.ts";
 import { createLoginThrottle } from "./login-throttle.ts";
@@ -15,6 +18,7 @@ import { httpProblem } from "./problems.ts";
 import { send } from "./respond.ts";
 
 const LOGIN = "/admin/login";
+const CONSOLE = "/admin";
 const BOARD = "/admin/queues";
 const MAX_FORM_BYTES = 4_096;
 
@@ -23,13 +27,19 @@ export interface AdminOptions {
   /** Over the same secrets, in the same order. */
   secrets: SecretCheck;
   queues: Shown;
+  /** Those of the API; the console may use some of them. */
+  routes: readonly Route[];
+  maxBodyBytes: number;
+  /** Refuses new work while the service stops. */
+  refuse(request: Request, response: Response, next: NextFunction): void;
   clock: Clock;
   log: Logger;
   limiterStore?: LimiterStore | undefined;
 }
 
-/** The operator's pages: a login for browsers, and Bull Board behind it. */
-export function adminRouter({ apiSecrets, secrets, queues, clock, log, limiterStore }: AdminOptions): Router {
+/** The operator's pages: a login for browsers, the console and Bull Board behind it. */
+export function adminRouter(options: AdminOptions): Router {
+  const { apiSecrets, secrets, queues, routes, maxBodyBytes, refuse, clock, log, limiterStore } = options;
   const sessions = createSessions(apiSecrets, clock);
   const throttle = createLoginThrottle(limiterStore, log);
   const router = Router({ caseSensitive: true });
@@ -41,7 +51,7 @@ export function adminRouter({ apiSecrets, secrets, queues, clock, log, limiterSt
 
   router.use(pageHeaders, refuseCrossSite);
   router.get("/login", (request, response) => {
-    if (isLoggedIn(request)) redirect(response, BOARD);
+    if (isLoggedIn(request)) redirect(response, CONSOLE);
     else sendPage(response, 200, loginPage());
   });
 
@@ -66,7 +76,7 @@ export function adminRouter({ apiSecrets, secrets, queues, clock, log, limiterSt
     }
     throttle.forgive(address);
     stateOf(response).log.info("logged in");
-    redirect(response, BOARD, { "Set-Cookie": sessionCookie(sessions.issue(secretIndex), request.secure) });
+    redirect(response, CONSOLE, { "Set-Cookie": sessionCookie(sessions.issue(secretIndex), request.secure) });
   });
 
   router.get("/logout", (_request, response) => sendPage(response, 200, logoutPage()));
@@ -79,7 +89,15 @@ export function adminRouter({ apiSecrets, secrets, queues, clock, log, limiterSt
     if (!wantsHtml(request)) throw httpProblem("login_required", `Log in at ${LOGIN}.`);
     redirect(response, LOGIN);
   });
-  router.get("/", (_request, response) => redirect(response, BOARD));
+  const files = createConsoleFiles();
+  router.get("/", (_request, response) => sendPage(response, 200, files.page()));
+  router.get("/console/:file", (request, response, next) => {
+    const file = files.file(request.params.file);
+    if (file) sendFile(request, response, file);
+    else next();
+  });
+  router.use("/api", refuse);
+  mountConsoleApi(router, routes, { secrets, maxBodyBytes });
   router.use("/queues", boardGuard, createBoard({ queues, basePath: BOARD }));
   return router;
 }
@@ -119,6 +137,15 @@ async function readSecret(request: Request): Promise<string> {
 
 function wantsHtml(request: Request): boolean {
   return request.headers.accept?.includes("text/html") === true;
+}
+
+/** Asked for anew each time, and then mostly with an answer of a few bytes: a new release counts at once. */
+function sendFile(request: Request, response: Response, file: ConsoleFile): void {
+  const headers = { "Cache-Control": "private, no-cache", ETag: file.etag, Vary: "Accept-Encoding" };
+  if (request.headers["if-none-match"] === file.etag) return send(response, 304, undefined, headers);
+  const zipped = request.acceptsEncodings("gzip") === "gzip";
+  const encoding = zipped ? { "Content-Encoding": "gzip" } : {};
+  send(response, 200, zipped ? file.gzip : file.plain, { ...headers, ...encoding, "Content-Type": file.type });
 }
 
 function redirect(response: Response, location: string, headers: Record<string, string> = {}): void {

@@ -44,6 +44,7 @@ export function createBoard({ queues, basePath }: BullBoardOptions): Router {
         boardTitle: "Auto-Prospect",
         hideDocsLink: true,
         miscLinks: [
+          { text: "Console", url: "/admin" },
           { text: "API", url: "/docs" },
           { text: "Log out", url: "/admin/logout" },
         ],

@@ -67,13 +67,17 @@ export function createApp(options: AppOptions): Express {
   const open = [...routes.filter((route) => route.public), ...(bare ? [] : docsRoutes(routes, info))];
   mount(app, open, { secrets, maxBodyBytes });
   // Before the routes behind it, so that neither an unknown path nor a wrong method tells a stranger what exists.
-  app.use("/api", bearerGate(secrets), refuseWhile(isStopping));
+  const refuse = refuseWhile(isStopping);
+  app.use("/api", bearerGate(secrets), refuse);
   mount(
     app,
     routes.filter((route) => !route.public),
     { secrets, maxBodyBytes },
   );
-  if (!bare) app.use("/admin", adminRouter({ apiSecrets, secrets, queues, clock, log, limiterStore }));
+  if (!bare) {
+    const admin = { apiSecrets, secrets, queues, routes, maxBodyBytes, refuse, clock, log, limiterStore };
+    app.use("/admin", adminRouter(admin));
+  }
   app.use(noSuchRoute);
   app.use(errorHandler);
   return app;

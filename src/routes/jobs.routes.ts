@@ -1,12 +1,11 @@
 import type { Job } from "bullmq";
 import { z } from "zod";
-import { notFound, ProblemError } from "../core/problem.ts";
-import { refusalOf } from "../core/refusals.ts";
+import { notFound } from "../core/problem.ts";
 import { route, type Route } from "../core/route.ts";
 import type { Queues } from "../queues/index.ts";
 import { withRedis } from "../queues/redis.ts";
 import type { Store } from "../store/store.ts";
-import { requeue } from "./requeue.ts";
+import { jobOf, RETRY_RESPONSES, retryJob } from "./retry.ts";
 
 const statsSchema = z.object({
   name: z.string(),
@@ -67,14 +66,6 @@ export function jobRoutes({ queues, store }: { queues: Queues; store: Store }): 
     if (!queue) throw notFound("queue", name);
     return queue;
   };
-  const jobOf = async (queueName: string, jobId: string): Promise<Job> => {
-    const queue = await queues.holding(queueOf(queueName), jobId);
-    // BullMQ keeps keys of the queue ("meta", "events") beside those of its jobs; only a job is in a state.
-    const state = await withRedis("a job's state", () => queue.getJobState(jobId));
-    const job = state === "unknown" ? undefined : await withRedis("a job", () => queue.getJob(jobId));
-    if (!job) throw notFound(`job in queue ${queueName}`, jobId);
-    return job;
-  };
   const inQueue = z.object({ queue: z.string().min(1).max(100) });
   const inJob = inQueue.extend({ jobId: z.string().min(1).max(200) });
 
@@ -122,7 +113,7 @@ export function jobRoutes({ queues, store }: { queues: Queues; store: Store }): 
         404: { description: "There is no such queue or job." },
       },
       async handle({ params }) {
-        const job = await jobOf(params.queue, params.jobId);
+        const job = await jobOf(queues, params.queue, params.jobId);
         const state = await withRedis("a job's state", () => job.getState());
         return { status: 200, body: jobView(params.queue, job, state) };
       },
@@ -136,57 +127,10 @@ export function jobRoutes({ queues, store }: { queues: Queues; store: Store }): 
         "Only where the provider has proven that it did not accept the message, so that nobody is contacted twice.",
       idempotent: true,
       params: inJob,
-      responses: {
-        202: {
-          description: "Queued again.",
-          schema: z.object({ jobId: z.string(), queue: z.string(), messageId: z.string() }),
-          example: { jobId: JOB_EXAMPLE.jobId, queue: "sms", messageId: JOB_EXAMPLE.jobId },
-        },
-        404: { description: "There is no such queue or job." },
-        409: {
-          description: "It is not tried again.",
-          codes: {
-            not_retryable: "It has not failed, it may have been sent, or there is no credit left: see `detail`.",
-          },
-        },
-      },
-      async handle({ params, idempotency }) {
-        queueOf(params.queue);
-        const response = { jobId: params.jobId, queue: params.queue, messageId: params.jobId };
-        if (!z.uuid().safeParse(params.jobId).success) {
-          await jobOf(params.queue, params.jobId);
-          throw notRetryable("This job is not a message's job.");
-        }
-        const message = await store.message(params.jobId);
-        if (!message || message.queue !== params.queue) {
-          await jobOf(params.queue, params.jobId);
-          throw notRetryable("The ledger does not know this job's message, so it cannot tell whether sending is safe.");
-        }
-        const answer = await store.retryMessage(params.jobId, response, idempotency);
-        switch (answer.result) {
-          case "accepted":
-            await requeue(queues, params.queue, message.messageId);
-            return { status: 202, body: answer.response };
-          case "replay":
-            return { status: 202, body: answer.response };
-          case "conflict":
-            throw refusalOf("conflict", "");
-          case "missing":
-            throw notFound(`job in queue ${params.queue}`, params.jobId);
-          case "not_failed":
-            throw notRetryable(`The message is ${answer.status}: only a failed one can be tried again.`);
-          case "not_safe":
-            throw notRetryable("The provider accepted the message before it failed: trying again could send it twice.");
-          case "no_credit":
-            throw notRetryable("The account has no credit left on this channel.");
-        }
-      },
+      responses: RETRY_RESPONSES,
+      handle: ({ params, idempotency }) => retryJob({ queues, store }, params, idempotency),
     }),
   ];
-}
-
-function notRetryable(detail: string): ProblemError {
-  return new ProblemError({ status: 409, code: "not_retryable", title: "This cannot be tried again", detail });
 }
 
 function jobView(queue: string, job: Job, state: string): z.output<typeof jobSchema> {
@@ -207,6 +151,6 @@ function jobView(queue: string, job: Job, state: string): z.output<typeof jobSch
   };
 }
 
-function firstLine(text: string): string {
+export function firstLine(text: string): string {
   return text.split("\n", 1)[0] ?? "";
 }

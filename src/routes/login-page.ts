@@ -35,7 +35,7 @@ export function logoutPage(): Page {
 <h1>Auto-Prospect</h1>
 <form method="post" action="/admin/logout">
 <button type="submit">Log out</button>
-<a href="/admin/queues">Back to the queues</a>
+<a href="/admin">Back to the console</a>
 </form>
 </main>`,
   });

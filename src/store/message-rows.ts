@@ -76,6 +76,8 @@ interface Filter {
   huntId?: string;
   accountId?: string | undefined;
   status: MessageStatus | undefined;
+  /** Why it was skipped, or with what it failed. */
+  code?: string | undefined;
   cursor: string | undefined;
   limit: number;
 }
@@ -86,12 +88,13 @@ const MAX_ROWS = 1000;
 /** One page of messages in the order of planning. The cursor is the last row's `seq`, opaque to callers. */
 export async function pageOfMessages(
   database: Database,
-  { huntId, accountId, status, cursor, limit }: Filter,
+  { huntId, accountId, status, code, cursor, limit }: Filter,
 ): Promise<MessagePage> {
   let query = database.client.from("messages").select(MESSAGE_COLUMNS);
   if (huntId) query = query.eq("hunt_id", huntId);
   if (accountId) query = query.eq("account_id", accountId);
   if (status) query = query.eq("status", status);
+  if (code) query = query.eq("code", code);
   // Across hunts there is an index of these only.
   if (!huntId) query = query.is("needs_attention", true);
   if (cursor) query = query.gt("seq", Number(cursor));

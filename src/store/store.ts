@@ -9,6 +9,8 @@ import type { RecurrenceStore } from "./recurrences.ts";
 import type { TemplateStore } from "./templates.ts";
 import type { ComplianceStore } from "./compliance.ts";
 import type { OperationsStore } from "./operations.ts";
+import type { DeadLetterStore } from "./dead-letters.ts";
+import type { HuntStore } from "./hunts.ts";
 import type { SessionStore } from "./sessions.ts";
 
 export const MESSAGE_STATUSES = [
@@ -280,6 +282,8 @@ export interface Store {
   readonly recurrences: RecurrenceStore;
   readonly events: EventStore;
   readonly operations: OperationsStore;
+  readonly hunts: HuntStore;
+  readonly deadLetters: DeadLetterStore;
   ping(): Promise<void>;
   /** undefined when there is no such account. */
   account(id: string): Promise<Account | undefined>;
@@ -332,7 +336,7 @@ export interface Store {
   huntExists(huntId: string): Promise<boolean>;
   huntMessages(
     huntId: string,
-    filter: { status: MessageStatus | undefined; cursor: string | undefined; limit: number },
+    filter: { status: MessageStatus | undefined; code?: string | undefined; cursor: string | undefined; limit: number },
   ): Promise<MessagePage>;
   message(id: string): Promise<StoredMessage | undefined>;
   /** What is to be said; undefined when there is none, or when its person has said stop or its account is suspended. */

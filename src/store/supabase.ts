@@ -8,12 +8,14 @@ import { createAccountStore } from "./supabase-accounts.ts";
 import { createComplianceStore } from "./supabase-compliance.ts";
 import { createSessionStore } from "./supabase-sessions.ts";
 import { createEventStore } from "./supabase-events.ts";
+import { createDeadLetterStore } from "./dead-letters.ts";
 import { createFlowStore } from "./flows.ts";
 import { createPreviewStore } from "./previews.ts";
 import { createRecurrenceStore } from "./recurrences.ts";
 import { createSubmissions } from "./submissions.ts";
 import { createTemplateStore } from "./templates.ts";
 import { createOperationsStore } from "./operations.ts";
+import { createHuntStore } from "./hunts.ts";
 import {
   pageOfMessages,
   toOpenMessage,
@@ -157,6 +159,7 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
   const batchers = [accepts, submissions.batcher, accounts, begins, outcomes, receipts, takenReceipts, replies];
   const sessions = createSessionStore(database);
   const compliance = createComplianceStore(database, options.salt);
+  const hunts = createHuntStore(database, options.limits ?? []);
 
   return {
     sessions,
@@ -168,6 +171,8 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     recurrences: createRecurrenceStore(database),
     events,
     operations: createOperationsStore(database),
+    hunts,
+    deadLetters: createDeadLetterStore(database),
 
     async ping() {
       await rpc("ping");
@@ -212,10 +217,7 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
       );
     },
 
-    async huntExists(huntId) {
-      const query = database.client.from("hunts").select("id").eq("id", huntId).maybeSingle();
-      return (await database.run("hunt", query)) !== null;
-    },
+    huntExists: (huntId) => hunts.exists(huntId),
 
     huntMessages: (huntId, filter) => pageOfMessages(database, { huntId, ...filter }),
 

@@ -203,7 +203,7 @@ function byMeaning(name: string, known: Known): fc.Arbitrary<unknown> | undefine
     case "variables":
       return fc.constantFrom<unknown>({}, { name: "Zoé" }, { name: null }, { "a b": 1 }, { name: { a: 1 } });
     case "queue":
-      return fc.constantFrom("hunt", "sms", "whatsapp", "voice", "webhooks", "scraping");
+      return fc.constantFrom("hunt", "sms", "whatsapp", "voice", "webhooks", "scraping", "none");
     case "adId":
       return fc.nat({ max: 50 }).map((n) => `ad_${n}`);
     case "phone":
@@ -269,7 +269,8 @@ function byMeaning(name: string, known: Known): fc.Arbitrary<unknown> | undefine
         [{}],
       );
     case "cursor":
-      return fc.nat().map(String);
+      // Of most lists a number, of failed jobs a moment and an id, of hunts an id.
+      return fc.oneof(fc.nat().map(String), fc.constant("1700000000000-5"), fc.constantFrom(...hunts));
     default:
       return undefined;
   }

@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import type { TestProject } from "vitest/node";
 import { createTemplate, type TestStack } from "../../dev/stack/databases.ts";
 import { startStack } from "../../dev/stack/index.ts";
+import { ensureChromium } from "./chromium.ts";
 
 declare module "vitest" {
   export interface ProvidedContext {
@@ -19,6 +20,7 @@ const ENTRY = fileURLToPath(new URL("../../src/index.ts", import.meta.url));
 
 /** One Redis and one Postgres for the whole run; each test file takes a database and a key prefix of its own. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  await ensureChromium((line) => process.stderr.write(`${line}\n`));
   const output = mkdtempSync(join(tmpdir(), "auto-prospect-output-"));
   project.provide("output", output);
   const compiled = join(output, "compiled");

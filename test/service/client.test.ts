@@ -19,6 +19,7 @@ import type { Route } from "../../src/core/route.ts";
 import type { contactSchema } from "../../src/hunt/contacts.ts";
 import { steeringRoutes } from "../../src/hunt/steering.routes.ts";
 import { huntRoutes } from "../../src/hunt/hunt.routes.ts";
+import { huntsRoutes } from "../../src/hunt/hunts.routes.ts";
 import type { statusSchema } from "../../src/hunt/hunt.status.ts";
 import { previewRoutes } from "../../src/hunt/preview.routes.ts";
 import type { previewSchema } from "../../src/hunt/preview.schema.ts";
@@ -26,6 +27,7 @@ import { recurrenceRoutes } from "../../src/hunt/recurring.routes.ts";
 import { CHANNELS } from "../../src/modules.ts";
 import { jobRoutes } from "../../src/routes/jobs.routes.ts";
 import { opsRoutes } from "../../src/routes/ops.routes.ts";
+import { failedRoutes } from "../../src/routes/failed.routes.ts";
 import { senderRoutes } from "../../src/routes/senders.routes.ts";
 import type { messageSchema } from "../../src/store/message-view.ts";
 import { templateRoutes } from "../../src/templates/templates.routes.ts";
@@ -289,6 +291,19 @@ test("a message that was provably not sent is tried again, a delivered one is no
     code: "not_retryable",
     retryable: false,
   });
+});
+
+test("hunts are listed, one is looked at, now and over time; what failed is tried again", async () => {
+  const hunts = valueOf(await client.hunts({ limit: 1 }));
+  const [first] = hunts.hunts;
+  const huntId = first!.huntId;
+  expect(valueOf(await client.hunt(huntId))).toMatchObject({ huntId, reasons: expect.any(Array) });
+  expect(valueOf(await client.huntTimeline(huntId, { points: 5 })).points).toHaveLength(5);
+  expect(await client.hunt("none")).toMatchObject({ ok: false, error: { code: "not_found" } });
+  expect(valueOf(await client.failedJobs("scraping"))).toEqual({ jobs: [], nextCursor: null });
+  expect(valueOf(await client.retryFailedJobs("scraping"))).toEqual({ retried: 0, refused: [], nextCursor: null });
+  const missing = await client.retryFailedJob("scraping", "none");
+  expect(missing).toMatchObject({ ok: false, error: { code: "not_found" } });
 });
 
 test("queues are counted one by one and all at once", async () => {
@@ -616,6 +631,8 @@ test("the client's types have exactly the fields that the server documents", () 
     ...jobRoutes({ queues: none, store: none }),
     ...endpointRoutes({ events: none, secrets: none, fetchPolicy: undefined }),
     ...deliveryRoutes({ events: none, wake: none }),
+    ...failedRoutes({ queues: none, store: none, redis: none }),
+    ...huntsRoutes({ hunts: none }),
     ...senderRoutes({ throttle: none }),
     ...opsRoutes({ clock: { now: () => 0, monotonic: () => 0 } } as never),
   ];
@@ -793,6 +810,50 @@ test("the client's types have exactly the fields that the server documents", () 
     startedAt: true,
     finishedAt: true,
   } satisfies KeysOf<api.Job>);
+  answers("/api/hunts", 200, { hunts: true, nextCursor: true } satisfies KeysOf<api.HuntPage>);
+  answers("/api/hunts/:huntId", 200, {
+    jobId: true,
+    huntId: true,
+    accountId: true,
+    state: true,
+    total: true,
+    counts: true,
+    pausedAt: true,
+    cancelledAt: true,
+    scheduledAt: true,
+    startedAt: true,
+    finishedAt: true,
+    etaSeconds: true,
+    priority: true,
+    createdAt: true,
+    expiresAt: true,
+    reasons: true,
+  } satisfies KeysOf<api.HuntWithReasons>);
+  const timeline: KeysOf<api.HuntTimeline> = { huntId: true, from: true, to: true, points: true };
+  answers("/api/hunts/:huntId/timeline", 200, timeline);
+  answers("/api/queues/:queue/failed/retry", 200, {
+    retried: true,
+    refused: true,
+    nextCursor: true,
+  } satisfies KeysOf<api.RetriedJobs>);
+  const { jobs } = (routeAt("/api/queues/:queue/failed").responses[200]!.schema as z.ZodObject).shape;
+  expect(fieldsOf((jobs as z.ZodArray<z.ZodObject>).element)).toEqual(
+    Object.keys({
+      jobId: true,
+      queue: true,
+      name: true,
+      messageId: true,
+      accountId: true,
+      huntId: true,
+      channel: true,
+      attempts: true,
+      failedAt: true,
+      code: true,
+      why: true,
+      retryable: true,
+      whyNot: true,
+    } satisfies KeysOf<api.FailedJob>).toSorted(),
+  );
   answers("/api/queues/:queue/stats", 200, {
     name: true,
     waiting: true,

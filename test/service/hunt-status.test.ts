@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { finished, huntId, messagesOf, phone, run, statusOf, submit } from "../helpers/hunts.ts";
 import { contact, openWorld, type Answer, type TestService, type World } from "../helpers/service.ts";
 
@@ -176,4 +176,90 @@ test("a hunt whose id is a word of our own paths → its messages are found, or 
   if (answer.status === 400) return;
   await finished(service, answer.body.jobId);
   expect(await service.get("/api/hunt/status/messages")).toMatchObject({ status: 200, body: { messages: [{}] } });
+});
+
+describe("hunts as a whole", () => {
+  const STEP_MS = 60_000;
+
+  /** A hunt of an hour ago whose messages went their ways in known minutes. */
+  async function pastHunt(): Promise<string> {
+    const id = huntId();
+    const accountId = await world.account();
+    const from = Date.now() - 3_600_000;
+    const at = (minute: number | null) => (minute === null ? null : new Date(from + minute * STEP_MS));
+    await world.sql.query("insert into hunts (id, account_id, created_at) values ($1, $2, $3)", [id, accountId, at(0)]);
+    await world.sql.query(
+      "insert into hunt_submissions (job_id, hunt_id, contacts, planned_at) values (gen_random_uuid(), $1, 5, now())",
+      [id],
+    );
+    const ways: [string, string | null, number | null, number | null, number | null, number | null][] = [
+      // status, code, sent, delivered, read, settled
+      ["read", null, 1.5, 2.5, 3.5, 1.5],
+      // The vendor's clock is late: it says delivered before it was sent.
+      ["delivered", null, 2.5, 0.5, null, 2.5],
+      ["failed", "twilio_30003", null, null, null, 1.5],
+      ["skipped", "duplicate", null, null, null, 0],
+      ["sent", null, 9.9, null, null, 9.9],
+    ];
+    for (const [status, code, sent, delivered, read, settled] of ways) {
+      await world.sql.query(
+        `insert into messages (id, account_id, hunt_id, ad_id, channel, queue, recipient, content, status, code, created_at,
+           sent_at, delivered_at, read_at, settled_at, attempts)
+         values (gen_random_uuid(), $1, $2, gen_random_uuid(), 'sms', 'sms', '+33612345678', '{}', $3, $4, $5, $6, $7, $8, $9, 1)`,
+        [accountId, id, status, code, at(0), at(sent), at(delivered), at(read), at(settled)],
+      );
+    }
+    return id;
+  }
+
+  test("over time → each message is in one state at each moment, from its planning to its end", async () => {
+    const id = await pastHunt();
+    const { status, body } = await service.get(`/api/hunts/${id}/timeline?points=10`);
+    expect(status).toBe(200);
+    expect(body.points.map(({ counts }: Answer["body"]) => sum(counts))).toEqual(Array(10).fill(5));
+    const shown = body.points.map(({ counts }: Answer["body"]) =>
+      Object.fromEntries(Object.entries(counts).filter(([, n]) => n !== 0)),
+    );
+    expect(shown[0]).toEqual({ queued: 4, skipped: 1 });
+    expect(shown[1]).toEqual({ queued: 2, sent: 1, failed: 1, skipped: 1 });
+    expect(shown[2]).toEqual({ queued: 1, delivered: 2, failed: 1, skipped: 1 });
+    expect(shown[3]).toEqual({ queued: 1, delivered: 1, read: 1, failed: 1, skipped: 1 });
+    expect(shown[9]).toEqual({ sent: 1, delivered: 1, read: 1, failed: 1, skipped: 1 });
+    expect(Date.parse(body.to) - Date.parse(body.from)).toBe(9.9 * STEP_MS);
+    expect((await service.get("/api/hunts/none/timeline")).status).toBe(404);
+  });
+
+  test("one hunt → its counts and reasons; its messages of one reason → only those", async () => {
+    const id = await pastHunt();
+    const { body } = await service.get(`/api/hunts/${id}`);
+    expect(body).toMatchObject({ huntId: id, state: "finished", total: 5, counts: { read: 1, failed: 1, queued: 0 } });
+    expect(body.reasons).toEqual([
+      { status: "skipped", reason: "duplicate", count: 1 },
+      { status: "failed", reason: "twilio_30003", count: 1 },
+    ]);
+    const { body: page } = await service.get(`/api/hunt/${id}/messages?reason=duplicate`);
+    expect(page.messages).toMatchObject([{ status: "skipped", reason: "duplicate" }]);
+    expect((await service.get("/api/hunts/none")).status).toBe(404);
+  });
+
+  test("all hunts of an account → the newest first, each once over all pages, as its own status says", async () => {
+    const accountId = await world.account();
+    const made: string[] = [];
+    for (let i = 0; i < 5; i++) {
+      const hunt = await run(service, { accountId, contacts: [contact({ recipientPhone: phone(800 + i) })] });
+      made.unshift(hunt.huntId);
+    }
+    const seen: Answer["body"][] = [];
+    let cursor = "";
+    do {
+      const { body } = await service.get(`/api/hunts?accountId=${accountId}&limit=2${cursor && `&cursor=${cursor}`}`);
+      seen.push(...body.hunts);
+      cursor = body.nextCursor ?? "";
+    } while (cursor !== "" && seen.length < 20);
+    expect(seen.map((hunt) => hunt.huntId)).toEqual(made);
+    const { byChannel: _, byVariant: __, counts, ...status } = await statusOf(service, seen[0].jobId);
+    expect(seen[0]).toMatchObject(status);
+    expect(sum(seen[0].counts)).toBe(sum(counts));
+    expect((await service.get("/api/hunts?cursor=none")).status).toBe(400);
+  });
 });

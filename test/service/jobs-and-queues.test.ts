@@ -215,6 +215,109 @@ describe("POST …/retry", () => {
   });
 });
 
+describe("failed jobs of a queue", () => {
+  const failedOf = async (query = "") => (await service.get(`/api/queues/sms/failed${query}`)).body;
+
+  test("each → why it failed, and whether it can be tried again, and if not why, the last first", async () => {
+    const safe = await ended("failed", () => refusal("line_down"));
+    const doubtful = await ended("failed", () => refusal());
+    await world.sql.query("update messages set retryable = false where id = $1", [doubtful.id]);
+    const gone = await ended("failed", () => refusal());
+    await world.sql.query("delete from messages where id = $1", [gone.id]);
+    await world.queue("sms").add("sms", { nonsense: true }, { jobId: "of an intruder" });
+    await expect.poll(async () => (await failedOf("?limit=1")).jobs[0]?.jobId).toBe("of an intruder");
+    const page = await failedOf("?limit=4");
+    expect(page.jobs.map(({ jobId }: { jobId: string }) => jobId)).toEqual([
+      "of an intruder",
+      gone.id,
+      doubtful.id,
+      safe.id,
+    ]);
+    const [intruder, missing, notSafe, good] = page.jobs;
+    expect(intruder).toMatchObject({
+      messageId: null,
+      retryable: false,
+      whyNot: expect.stringContaining("not a message"),
+    });
+    expect(missing).toMatchObject({
+      messageId: gone.id,
+      retryable: false,
+      whyNot: expect.stringContaining("does not know"),
+    });
+    expect(notSafe).toMatchObject({ retryable: false, whyNot: expect.stringContaining("could send it twice") });
+    expect(good).toMatchObject({
+      queue: "sms",
+      channel: "sms",
+      attempts: 1,
+      code: "line_down",
+      why: "The provider refuses this message.",
+      retryable: true,
+      whyNot: null,
+    });
+    expect(JSON.stringify(page)).not.toMatch(/\+336|Bonjour/);
+  });
+
+  test("in pages, also where many failed in one millisecond → each once", async () => {
+    const all = (await failedOf("?limit=200")).jobs.map(({ jobId }: { jobId: string }) => jobId);
+    expect(all.length).toBeGreaterThan(4);
+    const scores = all.flatMap((id: string, i: number) => [1000 + Math.floor(i / 3), id]);
+    await world.redis.zadd(world.queue("sms").toKey("failed"), ...scores);
+    const seen: string[] = [];
+    let cursor = "";
+    do {
+      const page = await failedOf(`?limit=2${cursor && `&cursor=${encodeURIComponent(cursor)}`}`);
+      seen.push(...page.jobs.map(({ jobId }: { jobId: string }) => jobId));
+      cursor = page.nextCursor ?? "";
+    } while (cursor !== "" && seen.length < 100);
+    expect(seen.toSorted()).toEqual(all.toSorted());
+    expect((await service.get("/api/queues/sms/failed?cursor=nonsense")).status).toBe(400);
+    expect((await service.get("/api/queues/none/failed")).status).toBe(404);
+  });
+
+  test("all at once, five times at the same time → the safe ones are sent once more, the others not at all", async () => {
+    const accountId = await world.account();
+    await world.credits(accountId, "sms", 2);
+    const safe = [await ended("failed", () => refusal()), await ended("failed", () => notSent())];
+    const doubtful = await ended("failed", () => refusal());
+    await world.sql.query("update messages set retryable = false where id = $1", [doubtful.id]);
+    const poor = await ended("failed", () => refusal());
+    await world.sql.query("update messages set account_id = $2, credit = 'released' where id = $1", [
+      poor.id,
+      accountId,
+    ]);
+    await world.sql.query("update credits set balance = 0 where account_id = $1", [accountId]);
+    const calls = new Map([...safe, doubtful, poor].map(({ to }) => [to, provider.callsTo(to)]));
+    for (const { to } of [...safe, doubtful, poor]) errors.delete(to);
+    const answers = await Promise.all(
+      Array.from({ length: 5 }, () => service.post("/api/queues/sms/failed/retry", undefined)),
+    );
+    expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200, 200]);
+    for (const { id } of safe) await settles(service, id, "sent");
+    for (const { to } of safe) expect(provider.callsTo(to)).toBe(calls.get(to)! + 1);
+    for (const { id, to } of [doubtful, poor]) {
+      expect((await messageOf(service, id)).status).toBe("failed");
+      expect(provider.callsTo(to)).toBe(calls.get(to));
+    }
+    const { body } = await service.post("/api/queues/sms/failed/retry", undefined);
+    expect(body.nextCursor).toBeNull();
+    expect(body.refused).toContainEqual({ whyNot: expect.stringContaining("no credit left"), count: 1 });
+    expect(body.refused).toContainEqual({
+      whyNot: expect.stringContaining("could send it twice"),
+      count: expect.any(Number),
+    });
+  });
+
+  test("one → the same as by its job", async () => {
+    const { id, to } = await ended("failed", () => refusal());
+    errors.delete(to);
+    const path = `/api/queues/sms/failed/${id}/retry`;
+    expect(await service.post(path, undefined)).toMatchObject({ status: 202, body: { messageId: id } });
+    await settles(service, id, "sent");
+    expect(await service.post(path, undefined)).toMatchObject({ status: 409, body: { code: "not_retryable" } });
+    expect(provider.callsTo(to)).toBe(2);
+  });
+});
+
 describe("GET /api/queues", () => {
   const SHAPE = { waiting: 0, active: 0, completed: 0, failed: 0, delayed: 0, prioritized: 0, paused: false };
 

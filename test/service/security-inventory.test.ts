@@ -1,5 +1,6 @@
 import { METHODS } from "node:http";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { CONSOLE_ROUTES } from "../../src/routes/console-api.ts";
 import type { OpenApiDocument } from "../../src/routes/openapi.ts";
 import { exchange, rawRequest } from "../helpers/fuzz-raw.ts";
 import { operationsOf } from "../helpers/fuzz-schema.ts";
@@ -11,7 +12,15 @@ const BEARER = { authorization: `Bearer ${SECRET}` };
 /** They describe everything but themselves. */
 const OWN_PAGES = ["/docs", "/openapi.json"];
 /** Of the operator's pages; whatever lies below is Bull Board's, behind the login. */
-const OPERATOR = ["GET /", "GET /login", "GET /logout", "POST /login", "POST /logout"];
+const OPERATOR = [
+  "GET /",
+  "GET /console/:file",
+  "GET /login",
+  "GET /logout",
+  "POST /login",
+  "POST /logout",
+  ...CONSOLE_ROUTES.map((route) => route.replace(/^\w+/, (method) => method.toUpperCase())),
+].toSorted();
 const BOARD = "/admin/queues";
 /** Node hands a CONNECT to whoever listens for it; nobody does. */
 const SENDABLE = METHODS.filter((method) => method !== "CONNECT");
