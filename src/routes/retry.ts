@@ -11,8 +11,14 @@ import { requeue } from "./requeue.ts";
 
 export const retriedSchema = z.object({ jobId: z.string(), queue: z.string(), messageId: z.string() });
 
+const ID = "1b4e28ba-2fa1-41d2-883f-0016d3cca427";
+
 export const RETRY_RESPONSES = {
-  202: { description: "Queued again.", schema: retriedSchema },
+  202: {
+    description: "Queued again.",
+    schema: retriedSchema,
+    example: { jobId: ID, queue: "sms", messageId: ID },
+  },
   404: { description: "There is no such queue or job." },
   409: {
     description: "It is not tried again.",
