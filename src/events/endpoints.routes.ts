@@ -173,7 +173,11 @@ export function endpointRoutes({ events, secrets, fetchPolicy }: EndpointRoutesD
       description: "With its deliveries: what was on its way is not delivered any more.",
       params: endpointParams,
       responses: {
-        200: { description: "It is gone.", schema: z.object({ endpointId: z.uuid() }) },
+        200: {
+          description: "It is gone.",
+          schema: z.object({ endpointId: z.uuid() }),
+          example: { endpointId: ENDPOINT_EXAMPLE.endpointId },
+        },
         404: NONE,
       },
       async handle({ params: { endpointId } }) {

@@ -44,6 +44,22 @@ const recurrenceSchema = z.object({
 });
 
 const ID = "7f1c9c1e-7a55-4b55-9c53-0a6d0b3f1a51";
+/** For the documents. */
+const RECURRENCE_EXAMPLE: z.output<typeof recurrenceSchema> = {
+  recurrenceId: ID,
+  accountId: "acc_456",
+  name: "Every Monday",
+  cron: "0 9 * * 1",
+  timeZone: "Europe/Paris",
+  until: null,
+  count: null,
+  contacts: 2,
+  runs: 1,
+  lastRunAt: "2026-01-05T08:00:00.000Z",
+  nextRunAt: "2026-01-12T08:00:00.000Z",
+  pausedAt: null,
+  createdAt: "2026-01-02T09:30:00.000Z",
+};
 const NONE = { description: "The account has no such recurrence." };
 /** Chunks that are staged in one call. */
 const STAGED_CHUNKS = 10;
@@ -84,7 +100,14 @@ export function recurrenceRoutes({ store, recurrences, channels, clock, log }: R
       description,
       params,
       query,
-      responses: { 200: { description: "It is so now, and may be said again.", schema: recurrenceSchema }, 404: NONE },
+      responses: {
+        200: {
+          description: "It is so now, and may be said again.",
+          schema: recurrenceSchema,
+          example: RECURRENCE_EXAMPLE,
+        },
+        404: NONE,
+      },
       async handle({ params: { recurrenceId }, query: { accountId } }) {
         const recurrence = await store.recurrences.pause(accountId, recurrenceId, action === "pause");
         if (!recurrence) throw notFound("recurrence", recurrenceId);
@@ -157,6 +180,7 @@ export function recurrenceRoutes({ store, recurrences, channels, clock, log }: R
         200: {
           description: "Also those that are over. Give `nextCursor` back to go on.",
           schema: z.object({ recurrences: z.array(recurrenceSchema), nextCursor: z.string().nullable() }),
+          example: { recurrences: [RECURRENCE_EXAMPLE], nextCursor: null },
         },
       },
       async handle({ query: { accountId, cursor, limit } }) {
@@ -172,7 +196,10 @@ export function recurrenceRoutes({ store, recurrences, channels, clock, log }: R
       summary: "A recurring hunt",
       params,
       query,
-      responses: { 200: { description: "As it is now.", schema: recurrenceSchema }, 404: NONE },
+      responses: {
+        200: { description: "As it is now.", schema: recurrenceSchema, example: RECURRENCE_EXAMPLE },
+        404: NONE,
+      },
       async handle({ params: { recurrenceId }, query: { accountId } }) {
         const recurrence = await store.recurrences.read(accountId, recurrenceId);
         if (!recurrence) throw notFound("recurrence", recurrenceId);

@@ -40,6 +40,15 @@ const EXAMPLE = {
   channel: "sms",
   text: "Bonjour {{ name }}, votre bien à {{ city }} est-il libre ?",
 };
+/** For the documents. */
+const TEMPLATE_EXAMPLE = {
+  templateId: ID,
+  ...EXAMPLE,
+  version: 1,
+  createdAt: "2026-01-08T09:30:00.000Z",
+  updatedAt: "2026-01-08T09:30:00.000Z",
+  archivedAt: null,
+};
 const NONE = { description: "The account has no such template." };
 
 /** Texts of an account's own, for its hunts. A version never changes: what a hunt was accepted with, it says. */
@@ -100,6 +109,7 @@ export function templateRoutes({ templates, channels }: TemplateRoutesDeps): Rou
         200: {
           description: "Those that are not archived. Give `nextCursor` back to go on.",
           schema: z.object({ templates: z.array(templateSchema), nextCursor: z.string().nullable() }),
+          example: { templates: [TEMPLATE_EXAMPLE], nextCursor: null },
         },
       },
       async handle({ query: { accountId, cursor, limit } }) {
@@ -115,7 +125,17 @@ export function templateRoutes({ templates, channels }: TemplateRoutesDeps): Rou
       summary: "A template with its versions",
       params,
       query,
-      responses: { 200: { description: "The template.", schema: oneSchema }, 404: NONE },
+      responses: {
+        200: {
+          description: "The template.",
+          schema: oneSchema,
+          example: {
+            ...TEMPLATE_EXAMPLE,
+            versions: [{ version: 1, text: EXAMPLE.text, createdAt: TEMPLATE_EXAMPLE.createdAt }],
+          },
+        },
+        404: NONE,
+      },
       async handle({ params: { templateId }, query: { accountId } }) {
         const template = await templates.read(accountId, templateId);
         if (!template) throw notFound("template", templateId);

@@ -586,6 +586,8 @@ async function routesOfTheClient(): Promise<string[]> {
     ["x", "pause"],
     ["x", "resume"],
     ["x", "cancel"],
+    ["x", "x", "pause"],
+    ["x", "x", "resume"],
   ];
   const recorded = createClient({ baseUrl: url, apiSecret: SECRET });
   for (const method of Object.values(recorded) as ((...args: unknown[]) => unknown)[]) {
