@@ -12,7 +12,7 @@ const shared = {
   hookTimeout: 60_000,
   expect: { poll: { timeout: 15_000, interval: 100 } },
   // Two cores: most files wait most of the time.
-  maxWorkers: 5,
+  maxWorkers: 4,
   // What a worker has loaded and compiled for one file serves the next.
   isolate: false,
 };

@@ -428,5 +428,7 @@ test("in a process of its own the fake is driven over HTTP", async () => {
     stanzas: 2,
     faults: [],
   });
-  expect(await post("/disconnect", { phone: SESSION, code: 503 })).toMatchObject({ error: /not connected/ });
+  // It knows a moment later than the client that the connection is gone.
+  const again = () => post("/disconnect", { phone: SESSION, code: 503 });
+  await expect.poll(again).toMatchObject({ error: /not connected/ });
 });
