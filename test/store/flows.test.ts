@@ -347,16 +347,16 @@ async function submitAgain(id: string, off: readonly string[]): Promise<unknown>
 }
 
 test.each([
-  { off: [], then: ["whatsapp_text"], channel: "whatsapp_text" },
-  { off: ["whatsapp_text"], then: [], channel: "sms" },
+  { off: [], later: ["whatsapp_text"], channel: "whatsapp_text" },
+  { off: ["whatsapp_text"], later: [], channel: "sms" },
 ])("who got $channel, submitted again when they would get another channel → gets nothing more", async (it) => {
   const id = randomUUID();
   const planned = async () =>
     (await database.sql.query("select channel, status from messages where hunt_id = $1 order by seq", [id])).rows;
   expect(await submitAgain(id, it.off)).toBeUndefined();
-  for (const off of [it.off, it.then]) expect(await submitAgain(id, off)).toBe("planned");
+  for (const off of [it.off, it.later]) expect(await submitAgain(id, off)).toBe("planned");
   await database.sql.query("update messages set status = 'sent' where status = 'queued'");
-  for (const off of [it.off, it.then]) expect(await submitAgain(id, off)).toBe("planned");
+  for (const off of [it.off, it.later]) expect(await submitAgain(id, off)).toBe("planned");
   expect(await planned()).toEqual([{ channel: it.channel, status: "sent" }]);
 });
 
@@ -432,14 +432,14 @@ test.each(MOVERS)("%s that moves on, while that person is erased → both come t
   const moves = await movable(mover, randomUUID());
   await database.sql.query(`update messages set next = next || '{"recipient_hash": "hash"}'`);
   await inTransactions(3, async (planner, eraser, worker) => {
-    await planner!.run("select insert_messages('[]')");
-    const erased = await eraser!.waits(`select erase_person('${PHONE}', 'hash', '[]')`);
-    const moved = await worker!.waits(moves);
-    await planner!.run("commit");
+    await planner.run("select insert_messages('[]')");
+    const erased = await eraser.waits(`select erase_person('${PHONE}', 'hash', '[]')`);
+    const moved = await worker.waits(moves);
+    await planner.run("commit");
     await erased.done();
-    await eraser!.run("commit");
+    await eraser.run("commit");
     await moved.done();
-    await worker!.run("commit");
+    await worker.run("commit");
   });
   expect((await texts()).filter((became) => became !== "suppressed")).toEqual([]);
   await database.sql.query("truncate suppressions, erasures");
@@ -450,11 +450,11 @@ test.each(MOVERS)("two of one person move on at once, by %s → one text", async
   const first = await movable(mover, id);
   const second = await movable(mover, id, "whatsapp_image");
   await inTransactions(2, async (one, other) => {
-    await one!.run(first);
-    const moved = await other!.waits(second);
-    await one!.run("commit");
+    await one.run(first);
+    const moved = await other.waits(second);
+    await one.run("commit");
     await moved.done();
-    await other!.run("commit");
+    await other.run("commit");
   });
   expect(await texts()).toEqual(["queued", "duplicate"]);
 });
@@ -464,15 +464,15 @@ test("moving on, planning and an erasure at once → none waits for another in a
   const moves = await movable("record_outcomes", id);
   const jobId = await accept(id, "normal");
   await inTransactions(4, async (holder, worker, eraser, planner) => {
-    await holder!.run("select 1 from messages for update");
-    const moved = await worker!.waits(moves);
-    const erased = await eraser!.waits("select erase_person('+33600000000', 'other', '[]')");
-    const planned = await planner!.waits(`select plan_chunk('${jobId}', 0, '${id}', '[]')`);
-    await holder!.run("commit");
+    await holder.run("select 1 from messages for update");
+    const moved = await worker.waits(moves);
+    const erased = await eraser.waits("select erase_person('+33600000000', 'other', '[]')");
+    const planned = await planner.waits(`select plan_chunk('${jobId}', 0, '${id}', '[]')`);
+    await holder.run("commit");
     await moved.done();
-    await worker!.run("commit");
+    await worker.run("commit");
     await erased.done();
-    await eraser!.run("commit");
+    await eraser.run("commit");
     await planned.done();
   });
   expect(await texts()).toEqual(["queued"]);
@@ -487,12 +487,12 @@ test("moving on takes the credits of both channels in one order", async () => {
   const settle = (channel: string) =>
     `select settle_credits('[{"account_id": "acc", "channel": "${channel}", "spent": 0, "released": 0}]')`;
   await inTransactions(2, async (other, worker) => {
-    await other!.run(settle("sms"));
-    const moved = await worker!.waits(moves);
-    await other!.run(settle("whatsapp_text"));
-    await other!.run("commit");
+    await other.run(settle("sms"));
+    const moved = await worker.waits(moves);
+    await other.run(settle("whatsapp_text"));
+    await other.run("commit");
     await moved.done();
-    await worker!.run("commit");
+    await worker.run("commit");
   });
   const { rows } = await database.sql.query("delete from credits returning channel, balance::int, reserved::int");
   expect(rows.toSorted((a, b) => (a.channel < b.channel ? -1 : 1))).toEqual([
