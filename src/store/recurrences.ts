@@ -66,13 +66,14 @@ interface Row {
   contacts: number;
   runs: number;
   last_run_at: string | null;
+  begun_at: string | null;
   since: string;
   paused_at: string | null;
   created_at: string;
 }
 
 const COLUMNS =
-  "id, account_id, name, pattern, time_zone, until, count, contacts, runs, last_run_at, since, paused_at, created_at";
+  "id, account_id, name, pattern, time_zone, until, count, contacts, runs, last_run_at, begun_at, since, paused_at, created_at";
 
 export function createRecurrenceStore(database: Database): RecurrenceStore {
   const table = () => database.client.from("recurrences");
@@ -131,7 +132,7 @@ const toRecurrence = (row: Row): StoredRecurrence => ({
   contacts: row.contacts,
   runs: row.runs,
   lastRunAt: row.last_run_at && new Date(row.last_run_at).toISOString(),
-  since: new Date(row.since).toISOString(),
+  since: new Date(Math.max(Date.parse(row.since), row.begun_at ? Date.parse(row.begun_at) : 0)).toISOString(),
   pausedAt: row.paused_at && new Date(row.paused_at).toISOString(),
   createdAt: new Date(row.created_at).toISOString(),
 });
