@@ -33,17 +33,19 @@ export function planChunk(
       // The sender of one channel is none of another.
       plan({ ...contact, channel: name, senderPhone: name === channel ? senderPhone : undefined }, terms),
     );
+    const siblings = planned.length > 1 ? { siblings: planned.map(({ id }) => id) } : {};
     // What cannot be said to somebody is not tried elsewhere: whoever lacks a variable is skipped.
     const first = planned.find(({ skip }) => skip === undefined || skip === MISSING);
     // When it can be sent over none, the first says why.
-    if (first === undefined || first.skip !== undefined) return first ?? planned[0]!;
-    return planned
+    if (first === undefined || first.skip !== undefined) return { ...(first ?? planned[0]!), ...siblings };
+    const message = planned
       .filter(({ skip }) => skip === undefined)
-      .reduceRight((further, message) => ({
-        ...message,
+      .reduceRight((further, each) => ({
+        ...each,
         // Caps are counted when its turn comes: right before it is sent.
         next: { ...further, caps: undefined, afterSeconds },
       }));
+    return { ...message, ...siblings };
   });
 }
 

@@ -24,7 +24,7 @@ export function createPreviewStore(database: Database, salt: string | undefined)
     },
     judge: (messages) =>
       database.rpc("preview_messages", {
-        p_rows: messages.map(({ id, accountId, huntId, channel, recipient, caps }) => ({
+        p_rows: messages.map(({ id, accountId, huntId, channel, recipient, caps, siblings }) => ({
           id,
           account_id: accountId,
           hunt_id: huntId,
@@ -32,6 +32,7 @@ export function createPreviewStore(database: Database, salt: string | undefined)
           recipient,
           ...(salt === undefined ? {} : { recipient_hash: phoneHash(recipient, salt) }),
           caps,
+          siblings,
         })),
       }),
   };

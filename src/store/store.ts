@@ -54,6 +54,8 @@ export interface PlannedMessage {
   category?: "marketing" | undefined;
   /** How often the person may be written to. */
   caps?: readonly Cap[] | undefined;
+  /** The contact's messages on all of its channels, its own too: it is left out when the hunt has one that was not skipped. */
+  siblings?: readonly string[] | undefined;
   /** Takes its place when this one turns out not to reach the person. */
   next?: PlannedMessage | undefined;
   /** Of a `next`: also when the one before is not delivered so soon after it was sent. */

@@ -207,6 +207,63 @@ begin
 end
 $$;
 
+-- Right after these messages are locked, and before anything is done with credits: the locks of whatever some of them (p_moving)
+-- may move on to. Who locks several things does so in this order: the erasures' lock, messages, hunts, credits.
+create function lock_moves(p_ids uuid[], p_moving uuid[]) returns void
+language plpgsql
+set search_path = public
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+begin
+  -- As plan_chunk: a number that two move on to, or that is just being planned, is seen.
+  perform pg_advisory_xact_lock(x.hunt) from (
+    select distinct hashtextextended(m.hunt_id, 0) as hunt from messages m
+    where m.id = any (p_moving) and m.hunt_id is not null
+    order by 1
+  ) x;
+  perform 1 from credits c
+  where (c.account_id, c.channel) in (
+    select m.account_id, m.channel from messages m where m.id = any (p_ids)
+    union
+    select m.next ->> 'account_id', m.next ->> 'channel' from messages m where m.id = any (p_moving)
+  )
+  order by c.account_id, c.channel
+  for update;
+end
+$$;
+
+-- As before, with the erasures' lock first, see lock_moves.
+create or replace function plan_chunk(p_job_id uuid, p_no integer, p_hunt_id text, p_rows jsonb) returns setof uuid
+language plpgsql
+set search_path = public
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_suspect boolean;
+begin
+  perform pg_advisory_xact_lock_shared(20261122, 4);
+  perform pg_advisory_xact_lock(hashtextextended(p_hunt_id, 0));
+  -- Until the end of this transaction: adopt_epoch, which doubts everything, waits for it and sees its rows.
+  select suspect into v_suspect from hunt_submissions where job_id = p_job_id for share;
+  if not exists (select 1 from hunt_chunks where job_id = p_job_id and no = p_no and planned_at is not null) then
+    perform insert_messages(p_rows);
+    if v_suspect then
+      perform doubt(r.id) from jsonb_to_recordset(p_rows) as r (id uuid);
+    end if;
+    update hunt_chunks set planned_at = now() where job_id = p_job_id and no = p_no;
+  end if;
+  return query
+    select m.id from jsonb_to_recordset(p_rows) as r (id uuid)
+    -- offset 0: by the key, not through the index of everything that is open.
+    cross join lateral (select m.id, m.status from messages m where m.id = r.id offset 0) m
+    where m.status in ('queued', 'sending');
+end
+$$;
+
 create function set_fallback() returns trigger
 language plpgsql
 set search_path = ''
@@ -234,6 +291,7 @@ declare
   v_ids uuid[];
   v_n integer;
 begin
+  perform pg_advisory_xact_lock_shared(20261122, 4);
   with due as (
     delete from fallbacks f where f.message_id in (
       select d.message_id from fallbacks d where d.due_at <= now() order by d.due_at limit p_limit for update skip locked
@@ -245,6 +303,7 @@ begin
     select m.id from messages m where m.id = any (v_ids) and m.status = 'sent' order by m.id for update
   ) x;
   if v_ids is not null then
+    perform lock_moves('{}', v_ids);
     perform move_on(v_ids);
   end if;
   return v_n;
@@ -264,11 +323,30 @@ declare
   v_applied jsonb;
   v_credits jsonb;
   v_receipts jsonb;
+  v_ids uuid[];
   v_moving uuid[];
 begin
-  perform 1 from messages m
-  where m.id in (select r.id from jsonb_to_recordset(p_items) as r (id uuid))
-  order by m.id for update;
+  -- Whoever moves on writes messages: see insert_messages, and lock_moves for the order.
+  perform pg_advisory_xact_lock_shared(20261122, 4);
+  select array_agg(x.id), array_agg(x.id) filter (where x.goes_on) into v_ids, v_moving from (
+    select m.id, m.next is not null as goes_on from messages m
+    where m.id in (select r.id from jsonb_to_recordset(p_items) as r (id uuid))
+    order by m.id for update
+  ) x;
+  if v_moving is not null then
+    select array_agg(r.id) into v_moving
+    from jsonb_to_recordset(p_items) as r (id uuid, result text, refused boolean, provider text, provider_message_id text)
+    where r.id = any (v_moving) and (
+      r.result = 'skipped' or (r.result = 'failed' and r.refused)
+      or (r.result = 'sent' and exists (
+        select 1 from pending_receipts p
+        where p.provider = r.provider and p.provider_message_id = r.provider_message_id and p.status = 'failed'
+      ))
+    );
+    if v_moving is not null then
+      perform lock_moves(v_ids, v_moving);
+    end if;
+  end if;
 
   with items as (
     select * from jsonb_to_recordset(p_items) as r (
@@ -402,16 +480,32 @@ as $$
 declare
   v_accepted jsonb;
   v_credits jsonb;
+  v_ids uuid[];
   v_moving uuid[];
 begin
-  perform 1 from messages m
-  where m.id in (
-    select o.id from jsonb_to_recordset(p_items) as r (provider text, provider_message_id text)
-    join messages o on o.provider = r.provider and o.provider_message_id = r.provider_message_id
-    union
-    select r.message_id from jsonb_to_recordset(p_items) as r (message_id uuid)
-  )
-  order by m.id for update;
+  -- As in record_outcomes.
+  perform pg_advisory_xact_lock_shared(20261122, 4);
+  select array_agg(x.id), array_agg(x.id) filter (where x.goes_on) into v_ids, v_moving from (
+    select m.id, m.next is not null as goes_on from messages m
+    where m.id in (
+      select o.id from jsonb_to_recordset(p_items) as r (provider text, provider_message_id text)
+      join messages o on o.provider = r.provider and o.provider_message_id = r.provider_message_id
+      union
+      select r.message_id from jsonb_to_recordset(p_items) as r (message_id uuid)
+    )
+    order by m.id for update
+  ) x;
+  if v_moving is not null then
+    select array_agg(m.id) into v_moving from messages m
+    where m.id = any (v_moving) and exists (
+      select 1 from jsonb_to_recordset(p_items) as r (provider text, provider_message_id text, message_id uuid, status text)
+      where r.status = 'failed'
+        and (r.message_id = m.id or (r.provider = m.provider and r.provider_message_id = m.provider_message_id))
+    );
+    if v_moving is not null then
+      perform lock_moves(v_ids, v_moving);
+    end if;
+  end if;
 
   select jsonb_agg(distinct jsonb_build_object(
     'id', m.id, 'attempt_id', m.attempt_id, 'result', 'sent',
@@ -524,6 +618,8 @@ begin
   if not found then
     return null;
   end if;
+  -- For whatever moves on under several locks, see lock_moves.
+  perform pg_advisory_xact_lock(20261122, 4);
   update hunt_submissions set suspect = true where planned_at is null;
   select count(doubt(m.id))::integer into v_doubted from messages m
   where m.settled_at is null and m.status in ('queued', 'sending');
@@ -710,8 +806,8 @@ end
 $$;
 
 -- What planning would find about these messages, without writing anything: [{"id", "account_id", "hunt_id", "channel",
--- "recipient", "recipient_hash", "caps"}] → for each in its order null or {"reason", "detail"}. planned: the hunt has it; erased:
--- so was the person.
+-- "recipient", "recipient_hash", "caps", "siblings"}] → for each in its order null or {"reason", "detail"}. planned: the hunt has
+-- it, or its contact on another channel; erased: so was the person.
 create function preview_messages(p_rows jsonb) returns jsonb
 language sql stable
 set search_path = public
@@ -727,7 +823,8 @@ as $$
   ), '[]')
   from (
     select r.*, case
-      when exists (select 1 from messages m where m.id = r.id) then 'planned'
+      when exists (select 1 from messages m where m.id = r.id)
+        or exists (select 1 from messages m where m.id = any (r.siblings) and m.status <> 'skipped') then 'planned'
       when exists (select 1 from suppressions s where s.phone = r.recipient_hash) then 'erased'
       when exists (
         select 1 from suppressions s
@@ -741,8 +838,8 @@ as $$
         then 'frequency_cap'
     end as reason
     from rows from (jsonb_to_recordset(p_rows) as (
-      id uuid, account_id text, hunt_id text, channel text, recipient text, recipient_hash text, caps jsonb
-    )) with ordinality as r (id, account_id, hunt_id, channel, recipient, recipient_hash, caps, n)
+      id uuid, account_id text, hunt_id text, channel text, recipient text, recipient_hash text, caps jsonb, siblings uuid[]
+    )) with ordinality as r (id, account_id, hunt_id, channel, recipient, recipient_hash, caps, siblings, n)
   ) j
 $$;
 
@@ -753,7 +850,7 @@ begin
   for f in
     select p.oid::regprocedure from pg_proc p
     where p.pronamespace = 'public'::regnamespace
-      and p.proname in ('move_on', 'set_fallback', 'continue_fallbacks', 'put_template', 'preview_messages')
+      and p.proname in ('move_on', 'lock_moves', 'set_fallback', 'continue_fallbacks', 'put_template', 'preview_messages')
   loop
     execute format('revoke all on function %s from public, anon, authenticated', f);
     execute format('grant execute on function %s to service_role', f);

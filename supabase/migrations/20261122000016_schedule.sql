@@ -43,7 +43,7 @@ alter table limit_counters enable row level security;
 revoke all on limit_counters from public, anon, authenticated;
 grant all on limit_counters to service_role;
 
--- As before, with when and where.
+-- As before, with when and where; siblings: the contact's messages on all of its channels, of which it gets one.
 create or replace function insert_messages(p_rows jsonb) returns void
 language plpgsql
 set search_path = public
@@ -69,12 +69,14 @@ begin
     from rows from (jsonb_to_recordset(p_rows) as (
       id uuid, account_id text, hunt_id text, ad_id text, copy integer, channel text, queue text, recipient text,
       sender text, content jsonb, priority integer, expires_at timestamptz, skip text, detail text, next jsonb, recipient_hash text,
-      category text, caps jsonb, variant text, send_at timestamptz, zone text
+      category text, caps jsonb, variant text, send_at timestamptz, zone text, siblings uuid[]
     )) with ordinality as r (
       id, account_id, hunt_id, ad_id, copy, channel, queue, recipient,
-      sender, content, priority, expires_at, skip, detail, next, recipient_hash, category, caps, variant, send_at, zone, n
+      sender, content, priority, expires_at, skip, detail, next, recipient_hash, category, caps, variant, send_at, zone, siblings, n
     )
     where not exists (select 1 from messages m where m.id = r.id)
+      -- Submitted again it may begin with another channel. Who was only skipped has not been reached.
+      and not exists (select 1 from messages m where m.id = any (r.siblings) and m.status <> 'skipped')
   ),
   known as (
     select i.*, exists (select 1 from suppressions s where s.phone = i.recipient_hash) as erased,

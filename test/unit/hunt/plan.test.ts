@@ -66,6 +66,16 @@ describe("a message's id", () => {
   });
 });
 
+test("over several channels → names the messages of all of them, whichever it begins with and when it is skipped, too", () => {
+  const both = { ...CONTACT, channel: "whatsapp_text", next: ["sms"] };
+  const siblings = [messageId("hunt", both), messageId("hunt", CONTACT)];
+  expect(plan([both])).toMatchObject([{ channel: "whatsapp_text", siblings, next: { channel: "sms" } }]);
+  expect(plan([{ ...both, recipientPhone: "x" }])).toMatchObject([{ skip: "invalid_number", siblings }]);
+  expect(plan([both], {}, false)).toMatchObject([{ skip: "channel_off", siblings }]);
+  expect(plan([both])[0]?.next).not.toHaveProperty("siblings");
+  expect(plan([CONTACT])[0]).not.toHaveProperty("siblings");
+});
+
 describe("who is skipped", () => {
   test.each([
     ["a number that cannot be dialled", { recipientPhone: "call me" }, true, "invalid_number"],
