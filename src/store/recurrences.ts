@@ -43,12 +43,18 @@ export interface RecurrenceStore {
     idempotency: Idempotency | undefined,
   ): Promise<Acceptance<R>>;
   read(accountId: string, id: string): Promise<StoredRecurrence | undefined>;
+  /** Of whichever account. */
+  find(id: string): Promise<StoredRecurrence | undefined>;
   /** By id, after the id that `cursor` is. */
   list(accountId: string, cursor: string | undefined, limit: number): Promise<StoredRecurrence[]>;
   /** Those of all accounts that are not paused, by id, after the id that `cursor` is. */
   active(cursor: string | undefined, limit: number): Promise<StoredRecurrence[]>;
-  /** Resuming makes up for nothing. Answers it as it is now. */
-  pause(accountId: string, id: string, paused: boolean): Promise<StoredRecurrence | undefined>;
+  /** Resuming makes up for nothing. Answers it as it is now, and whether it was otherwise before. */
+  pause(
+    accountId: string,
+    id: string,
+    paused: boolean,
+  ): Promise<{ recurrence: StoredRecurrence; changed: boolean } | undefined>;
   /** Whether there was one. */
   delete(accountId: string, id: string): Promise<boolean>;
   /** Submits the hunt of a time (ISO 8601), once; undefined where there is none to be run (any more). */
@@ -90,6 +96,10 @@ export function createRecurrenceStore(database: Database): RecurrenceStore {
       const row = await database.run("recurrence", query);
       return row ? toRecurrence(row) : undefined;
     },
+    async find(id) {
+      const row = await database.run("recurrence", table().select(COLUMNS).eq("id", id).maybeSingle<Row>());
+      return row ? toRecurrence(row) : undefined;
+    },
     async list(accountId, cursor, limit) {
       const all = table().select(COLUMNS).eq("account_id", accountId);
       const query = (cursor === undefined ? all : all.gt("id", cursor)).order("id").limit(limit);
@@ -108,8 +118,9 @@ export function createRecurrenceStore(database: Database): RecurrenceStore {
       const open = table().update(change).eq("id", id).eq("account_id", accountId);
       // What is so already keeps its time.
       const query = paused ? open.is("paused_at", null) : open.not("paused_at", "is", null);
-      await database.run("recurrence", query.select("id"));
-      return this.read(accountId, id);
+      const rows = await database.run<unknown[]>("recurrence", query.select("id"));
+      const recurrence = await this.read(accountId, id);
+      return recurrence && { recurrence, changed: rows.length > 0 };
     },
     delete: (accountId, id) => database.rpc("delete_recurrence", { p_id: id, p_account_id: accountId }),
     run: async (id, at, jobId) =>
