@@ -94,7 +94,7 @@ export function Suppressions() {
       el(
         Empty,
         { title: isFiltered ? "Not on the list" : "Nobody is on the list" },
-        isFiltered ? "This number may be contacted." : "Whoever writes STOP comes here by himself.",
+        isFiltered ? null : "Whoever writes STOP comes here by himself.",
       ),
     data &&
       data.suppressions.length > 0 &&

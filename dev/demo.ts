@@ -57,7 +57,7 @@ async function demo(screen: Screen, stopping: AbortSignal): Promise<void> {
   screen.line(`  Done in ${secondsSinceStart().toFixed(1)} s; everything that was started is stopped.`);
   screen.line();
   screen.line("  To look around: npm run demo -- --keep");
-  screen.line("  leaves it running, with Bull Board (/admin/queues), the API docs (/docs) and /health.");
+  screen.line("  leaves it running, with the console (/admin), Bull Board, the API docs (/docs) and /health.");
   if (json) process.stdout.write(`${result}\n`);
 }
 

@@ -234,7 +234,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       fetchPolicy: overrides.fetchPolicy,
       wake: () => outbox.wake(),
       clock,
-      log,
+      log: logOf("events"),
       metrics,
     },
     clock,
@@ -243,7 +243,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     metrics,
     tracing,
   });
-  const outbox = work.startOutbox({ events, queues, keepSeconds: config.events.keepSeconds, clock, log });
+  const outbox = work.startOutbox({ events, queues, keepSeconds: config.events.keepSeconds, clock, log: logOf("events") });
   const feeder = work.startFeeder({
     store,
     queues,

@@ -106,7 +106,8 @@ export function printAddresses(
   at: { url: string; apiSecret: string; databaseUrl: string; logFile: string; accountId: string },
 ): void {
   const rows = [
-    ["Bull Board", `${at.url}/admin/queues   the secret to enter: ${at.apiSecret}`],
+    ["Console", `${at.url}/admin   the secret to enter: ${at.apiSecret}`],
+    ["Bull Board", `${at.url}/admin/queues`],
     ["API docs", `${at.url}/docs`],
     ["Health", `${at.url}/health   and /ready`],
     ["Database", `psql ${at.databaseUrl}`],

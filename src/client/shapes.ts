@@ -575,7 +575,7 @@ export interface NewSuppression {
 }
 
 export interface SuppressionsOptions extends CallOptions {
-  /** Only what this account has on the list itself. */
+  /** Only what this account has on the list itself; with `phone` also what holds for every account. */
   accountId?: string | undefined;
   /** `true`: only what holds for every account. */
   everybody?: boolean | undefined;

@@ -17,8 +17,8 @@ const limit = z
       .describe(
         "From this sender, as contacts name it in `senderPhone`; `*`: each by itself, also whoever the provider takes where none is named; absent: all senders together",
       ),
-    perSecond: z.number().positive().max(100_000).optional().describe("Evenly apart"),
-    perMinute: z.number().positive().max(6_000_000).optional().describe("Evenly apart"),
+    perSecond: z.number().min(0.0001).max(100_000).optional().describe("Evenly apart"),
+    perMinute: z.number().min(0.001).max(6_000_000).optional().describe("Evenly apart"),
     perDay: z.int().positive().max(1_000_000_000).optional(),
     timeZone: z.string().refine(isTimeZone, NO_TIME_ZONE).optional().describe("Whose day it is, IANA; default UTC"),
   })

@@ -52,6 +52,9 @@ export async function guardedPost(url: string, options: GuardedPostOptions): Pro
   }
 }
 
+const isSuccess = ({ statusCode = 0 }: IncomingMessage): boolean => statusCode >= 200 && statusCode < 300;
+
+/** Of a success what has come is enough, where the rest stays away: it has been taken, and must not be posted again. */
 async function beginningOf(response: IncomingMessage, hop: Hop, maxBytes: number): Promise<string> {
   const { watch, server } = hop;
   const chunks: Buffer[] = [];
@@ -67,7 +70,7 @@ async function beginningOf(response: IncomingMessage, hop: Hop, maxBytes: number
   try {
     await once(response, "close", { signal: watch.signal });
   } catch (error) {
-    throw watch.signal.aborted ? watch.signal.reason : failure(error, hop);
+    if (!isSuccess(response)) throw watch.signal.aborted ? watch.signal.reason : failure(error, hop);
   } finally {
     response.destroy();
   }

@@ -95,6 +95,7 @@ export const LOG_LEVELS = ["fatal", "error", "warn", "info", "debug", "trace", "
 /** What can be logged more or less of than of the rest: rooms, and with a queue's name its workers and its providers. */
 export const LOG_ROOMS = [
   "alerts",
+  "events",
   "hunt",
   "inbound",
   "queues",

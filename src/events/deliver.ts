@@ -8,7 +8,7 @@ import type { BegunDelivery, DeliveryAttempt, DeliveryOutcome } from "../store/e
 import { retryInMs } from "./backoff.ts";
 import { masked } from "./masked.ts";
 import type { Secrets } from "./secrets.ts";
-import { bodyOf } from "./types.ts";
+import { bodyOf, isPersonal } from "./types.ts";
 
 export interface DeliverDeps {
   secrets: Secrets;
@@ -39,7 +39,8 @@ export async function deliver(delivery: BegunDelivery, deps: DeliverDeps): Promi
     status,
     durationMs: Math.round(clock.monotonic() - startedAt),
     error: failed ? answer : null,
-    answer: failed || answer.text === "" ? null : masked(answer.text),
+    // What is personal may come back in an answer, and nothing erases it there.
+    answer: failed || answer.text === "" || isPersonal(delivery.event.type) ? null : masked(answer.text),
   };
   const asked = failed ? undefined : answer.retryAfter;
   const retry = delivered || gone ? undefined : retryInMs(delivery.attempts + 1, deps.backoffMs, asked, clock.now());

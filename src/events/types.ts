@@ -27,6 +27,11 @@ export const EVENT_TYPES = {
   "suppression.added": "A number of the account's own list: it must not be contacted any more",
 } as const;
 
+/** Those that hold what a person wrote, or a number: read when they leave, so that an erasure holds. */
+const PERSONAL: readonly string[] = ["message.reply", "suppression.added"] satisfies (keyof typeof EVENT_TYPES)[];
+
+export const isPersonal = (type: string): boolean => PERSONAL.includes(type);
+
 const TYPES = Object.keys(EVENT_TYPES);
 const GROUPS = [...new Set(TYPES.map((type) => `${type.split(".")[0]}.*`))];
 

@@ -12,6 +12,7 @@ import {
   type PlanJob,
   type RecurJob,
 } from "./hunt.jobs.ts";
+import { isRun } from "./recurring.ts";
 import { withTimes } from "./timing.ts";
 import { planChunk, type PlanChannels } from "./plan.ts";
 
@@ -58,6 +59,10 @@ async function runRecurrence(
   { store, enqueueHunt }: HuntWorkerDeps,
 ): Promise<undefined> {
   if (at === undefined) throw new UnrecoverableError("The job does not say for when it is.");
+  const recurrence = await store.recurrences.find(recurrenceId);
+  if (!recurrence) return;
+  // Whoever has changed Redis does not have people contacted more often.
+  if (!isRun(recurrence, at)) throw new UnrecoverableError("The recurrence has no run at this time.");
   const jobId = randomUUID();
   const run = await store.recurrences.run(recurrenceId, new Date(at).toISOString(), jobId);
   if (run) await enqueueHunt({ jobId, ...run });

@@ -109,10 +109,12 @@ export function recurrenceRoutes({ store, recurrences, channels, clock, log }: R
         404: NONE,
       },
       async handle({ params: { recurrenceId }, query: { accountId } }) {
-        const recurrence = await store.recurrences.pause(accountId, recurrenceId, action === "pause");
-        if (!recurrence) throw notFound("recurrence", recurrenceId);
-        const telling = action === "pause" ? recurrences.unschedule(recurrenceId) : recurrences.schedule(recurrence);
-        await tell(telling, recurrenceId);
+        const paused = await store.recurrences.pause(accountId, recurrenceId, action === "pause");
+        if (!paused) throw notFound("recurrence", recurrenceId);
+        const { recurrence, changed } = paused;
+        if (action === "pause") await tell(recurrences.unschedule(recurrenceId), recurrenceId);
+        // A run whose time has come and that still waits for a worker would be thrown away.
+        else if (changed) await tell(recurrences.schedule(recurrence), recurrenceId);
         return { status: 200, body: view(recurrence) };
       },
     });

@@ -12,6 +12,9 @@ export function nextRun({ pattern, timeZone }: When, after: number): number | un
   return getNextMillis(after, { pattern, tz: timeZone });
 }
 
+/** Whether an instant, milliseconds since the epoch, is one of its runs. */
+export const isRun = (when: When, at: number): boolean => nextRun(when, at - 1) === at;
+
 /** The next run of a recurrence as it is now, milliseconds since the epoch; undefined: it is paused, or over. */
 export function nextRunOf(recurrence: StoredRecurrence, now: number): number | undefined {
   const { pausedAt, until, count, runs } = recurrence;

@@ -15,10 +15,11 @@ const BOARD_CSP =
   "font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'";
 
 /**
- * Adding a job, editing its data or running it anew goes round the ledger and what the job remembers of its attempts;
- * data that was shown masked would even be written back masked.
+ * All that operators may change there: queues are held and let go. Whatever else the board can do, or learns to do, goes round
+ * the ledger: a job that is added, edited or run anew, a recurrence that runs now or by another pattern contacts people again.
  */
-const REFUSED = /^\/api\/queues\/[^/]+\/(?:add|retry\/[^/]+|[^/]+\/(?:update-data|retry))\/?$/i;
+const ALLOWED = /^\/api\/queues\/(?:[^/]+\/)?(?:pause|resume)\/?$/i;
+const LOOKING = new Set(["GET", "HEAD", "OPTIONS"]);
 
 /** The queues of the registry, and the lanes that there are now. */
 export interface Shown {
@@ -85,7 +86,7 @@ function mask(value: unknown): unknown {
 /** Stands before the board: its policy, and what it must not do. */
 export function boardGuard(request: Request, response: Response, next: NextFunction): void {
   response.setHeader("Content-Security-Policy", BOARD_CSP);
-  if (request.method !== "GET" && REFUSED.test(request.path)) {
+  if (!LOOKING.has(request.method) && !(request.method === "PUT" && ALLOWED.test(request.path))) {
     throw httpProblem(
       "refused_here",
       "Bull Board only looks at jobs and holds queues here. Use POST /api/jobs/:queue/:jobId/retry: it makes sure that nothing is sent twice.",

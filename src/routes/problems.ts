@@ -44,7 +44,7 @@ export const HTTP_PROBLEMS = {
     status: 403,
     title: "Not allowed in Bull Board",
     meaning:
-      "It could send a message twice. Retry over the API, which first makes sure that the message did not leave.",
+      "It could send a message twice. Queues may be paused and resumed there; retry over the API, which first makes sure that the message did not leave.",
   },
   not_found: {
     status: 404,

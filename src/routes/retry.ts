@@ -22,7 +22,7 @@ export const RETRY_RESPONSES = {
   404: { description: "There is no such queue or job." },
   409: {
     description: "It is not tried again.",
-    codes: { not_retryable: "It has not failed, it may have been sent, or there is no credit left: see `detail`." },
+    codes: { not_retryable: "It has not failed, it may have been sent, its hunt is over, or there is no credit left: see `detail`." },
   },
 };
 
@@ -37,6 +37,8 @@ export function whyNot(result: RetryResult, status: MessageStatus | undefined): 
       return `The message is ${status}: only a failed one can be tried again.`;
     case "not_safe":
       return "The provider accepted the message before it failed: trying again could send it twice.";
+    case "hunt_over":
+      return "Its hunt was cancelled, or its time is over: it would not be sent any more.";
     case "no_credit":
       return "The account has no credit left on this channel.";
   }

@@ -2,7 +2,7 @@ import type { Database } from "./database.ts";
 import type { MessageStatus } from "./store.ts";
 
 /** What trying a message again came to, or would: only `accepted` ones are sent again. */
-export type RetryResult = "accepted" | "missing" | "not_failed" | "not_safe" | "no_credit";
+export type RetryResult = "accepted" | "missing" | "not_failed" | "not_safe" | "hunt_over" | "no_credit";
 
 /** The message of a failed job, as the ledger has it. */
 export interface DeadLetter {

@@ -43,12 +43,18 @@ export interface RecurrenceStore {
     idempotency: Idempotency | undefined,
   ): Promise<Acceptance<R>>;
   read(accountId: string, id: string): Promise<StoredRecurrence | undefined>;
+  /** Of whichever account. */
+  find(id: string): Promise<StoredRecurrence | undefined>;
   /** By id, after the id that `cursor` is. */
   list(accountId: string, cursor: string | undefined, limit: number): Promise<StoredRecurrence[]>;
   /** Those of all accounts that are not paused, by id, after the id that `cursor` is. */
   active(cursor: string | undefined, limit: number): Promise<StoredRecurrence[]>;
-  /** Resuming makes up for nothing. Answers it as it is now. */
-  pause(accountId: string, id: string, paused: boolean): Promise<StoredRecurrence | undefined>;
+  /** Resuming makes up for nothing. Answers it as it is now, and whether it was otherwise before. */
+  pause(
+    accountId: string,
+    id: string,
+    paused: boolean,
+  ): Promise<{ recurrence: StoredRecurrence; changed: boolean } | undefined>;
   /** Whether there was one. */
   delete(accountId: string, id: string): Promise<boolean>;
   /** Submits the hunt of a time (ISO 8601), once; undefined where there is none to be run (any more). */
@@ -66,13 +72,14 @@ interface Row {
   contacts: number;
   runs: number;
   last_run_at: string | null;
+  begun_at: string | null;
   since: string;
   paused_at: string | null;
   created_at: string;
 }
 
 const COLUMNS =
-  "id, account_id, name, pattern, time_zone, until, count, contacts, runs, last_run_at, since, paused_at, created_at";
+  "id, account_id, name, pattern, time_zone, until, count, contacts, runs, last_run_at, begun_at, since, paused_at, created_at";
 
 export function createRecurrenceStore(database: Database): RecurrenceStore {
   const table = () => database.client.from("recurrences");
@@ -87,6 +94,10 @@ export function createRecurrenceStore(database: Database): RecurrenceStore {
     async read(accountId, id) {
       const query = table().select(COLUMNS).eq("id", id).eq("account_id", accountId).maybeSingle<Row>();
       const row = await database.run("recurrence", query);
+      return row ? toRecurrence(row) : undefined;
+    },
+    async find(id) {
+      const row = await database.run("recurrence", table().select(COLUMNS).eq("id", id).maybeSingle<Row>());
       return row ? toRecurrence(row) : undefined;
     },
     async list(accountId, cursor, limit) {
@@ -107,8 +118,9 @@ export function createRecurrenceStore(database: Database): RecurrenceStore {
       const open = table().update(change).eq("id", id).eq("account_id", accountId);
       // What is so already keeps its time.
       const query = paused ? open.is("paused_at", null) : open.not("paused_at", "is", null);
-      await database.run("recurrence", query.select("id"));
-      return this.read(accountId, id);
+      const rows = await database.run<unknown[]>("recurrence", query.select("id"));
+      const recurrence = await this.read(accountId, id);
+      return recurrence && { recurrence, changed: rows.length > 0 };
     },
     delete: (accountId, id) => database.rpc("delete_recurrence", { p_id: id, p_account_id: accountId }),
     run: async (id, at, jobId) =>
@@ -131,7 +143,7 @@ const toRecurrence = (row: Row): StoredRecurrence => ({
   contacts: row.contacts,
   runs: row.runs,
   lastRunAt: row.last_run_at && new Date(row.last_run_at).toISOString(),
-  since: new Date(row.since).toISOString(),
+  since: new Date(Math.max(Date.parse(row.since), row.begun_at ? Date.parse(row.begun_at) : 0)).toISOString(),
   pausedAt: row.paused_at && new Date(row.paused_at).toISOString(),
   createdAt: new Date(row.created_at).toISOString(),
 });

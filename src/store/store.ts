@@ -230,7 +230,7 @@ export interface MessagePage {
 
 export type RetryAnswer<Response> =
   | { result: "accepted" | "replay"; response: Response }
-  | { result: "conflict" | "missing" | "not_failed" | "not_safe" | "no_credit"; status?: MessageStatus };
+  | { result: "conflict" | "missing" | "not_failed" | "not_safe" | "hunt_over" | "no_credit"; status?: MessageStatus };
 
 export type ResolveAnswer<Response> =
   | { result: "accepted" | "replay"; response: Response }

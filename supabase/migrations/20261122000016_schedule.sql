@@ -167,7 +167,9 @@ begin
     group by i.hunt_id, i.queue, coalesce(i.sender, ''), i.send_at, i.zone, h.priority
     order by 1, 2, 3, 4, 5
     on conflict (hunt_id, queue, sender, send_at, zone) do update set
-      last_seq = greatest(f.last_seq, excluded.last_seq), spaced_at = '-infinity'
+      last_seq = greatest(f.last_seq, excluded.last_seq),
+      -- Those that were spread over the time left are spread anew, beginning now.
+      spaced_at = '-infinity', next_at = '-infinity', due_at = least(f.due_at, excluded.due_at)
   )
   insert into leads (account_id, ad_id, phone, hunt_id)
   select account_id, ad_id, nullif(recipient, 'erased'), hunt_id from inserted where account_id is not null and ad_id is not null
@@ -299,7 +301,8 @@ as $$
   ) m
   cross join lateral (
     select m.status = 'queued' and (
-      exists (select 1 from hunts h where h.id = m.hunt_id and h.paused_at is not null and h.expires_at > now())
+      m.send_at > now()
+      or exists (select 1 from hunts h where h.id = m.hunt_id and h.paused_at is not null and h.expires_at > now())
       or exists (
         select 1 from flows f
         where f.hunt_id = m.hunt_id and f.queue = m.queue and f.sender = coalesce(m.sender, '')
@@ -395,7 +398,8 @@ begin
   if v_n < p_limit then
     with done as (
       update hunts h set cancelling = false
-      where h.cancelling and not exists (
+      -- What was being planned, or moving on, when it was cancelled may only now become visible.
+      where h.cancelling and h.cancelled_at < now() - interval '5 minutes' and not exists (
         select 1 from messages m where m.hunt_id = h.id and m.settled_at is null and m.status in ('queued', 'sending')
       )
       returning h.id
@@ -455,7 +459,7 @@ end
 $$;
 
 -- The windows that end after p_at, the next nine days' at least, by a zone's own calendar.
-create function windows_of(p_windows jsonb, p_zone text, p_at timestamptz, p_days integer default 9)
+create function windows_of(p_windows jsonb, p_zone text, p_at timestamptz, p_days integer default 16)
 returns table (opens timestamptz, closes timestamptz)
 language sql stable
 set search_path = public
@@ -501,13 +505,33 @@ language sql stable
 set search_path = public
 as $$
   select case when r.channel is null then '' else p_queue end || '/' || case when r.sender is null then '*' else '=' || p_sender end,
-    max(greatest(1 / r."perSecond", 60 / r."perMinute", 0)), min(r."perDay"), min(known_zone(coalesce(r."timeZone", 'UTC')))
+    -- No slower than what an interval can hold, whatever was written here.
+    max(greatest(
+      1 / case when r."perSecond" is not null then greatest(r."perSecond", 1e-4) end,
+      60 / case when r."perMinute" is not null then greatest(r."perMinute", 1e-3) end,
+      0
+    )), min(r."perDay"), min(known_zone(coalesce(r."timeZone", 'UTC')))
   from jsonb_to_recordset(p_limits) as r (
     channel text, sender text, "perSecond" double precision, "perMinute" double precision, "perDay" integer, "timeZone" text
   )
   where (r.channel is null or r.channel in ('*', p_queue)) and (r.sender is null or r.sender in ('*', p_sender))
   group by 1
 $$;
+
+-- Other limits count for what waits as well, also for what was not to be looked at before tomorrow.
+create function limits_changed() returns trigger
+language plpgsql
+set search_path = public
+as $$
+begin
+  update flows f set due_at = greatest(f.send_at, now())
+  from hunts h
+  where h.id = f.hunt_id and h.account_id = new.id and f.fed_seq < f.last_seq and f.due_at > now();
+  return null;
+end
+$$;
+create trigger accounts_limits after update of limits on accounts
+  for each row when (new.limits is distinct from old.limits) execute function limits_changed();
 
 -- Over how much open time from then on a hunt is spread, seconds: until its end, or to the end of the window.
 create function open_left(p_windows jsonb, p_zone text, p_from timestamptz) returns double precision
@@ -988,7 +1012,7 @@ begin
     select p.oid::regprocedure from pg_proc p
     where p.pronamespace = 'public'::regnamespace
       and p.proname in (
-        'known_zone', 'windows_of', 'open_left', 'after_open', 'limits_of', 'discard_chunks', 'swept_messages', 'feed', 'hunt_status'
+        'known_zone', 'windows_of', 'open_left', 'after_open', 'limits_of', 'limits_changed', 'discard_chunks', 'swept_messages', 'feed', 'hunt_status'
       )
   loop
     execute format('revoke all on function %s from public, anon, authenticated', f);

@@ -2,7 +2,7 @@
 -- an erasure finds them; each run is a submission with a copy of them.
 
 -- hunt: {"priority", "content"?, "windows"?, "expiresAfterSeconds"?: of each run}. count: runs at the most; last_run_at: for
--- when the last one was planned; since: no run from before it is made up for.
+-- when the last one was planned, begun_at: when it was; since: no run from before it is made up for.
 create table recurrences (
   id uuid primary key,
   account_id text not null references accounts (id),
@@ -15,6 +15,7 @@ create table recurrences (
   contacts integer not null,
   runs integer not null default 0,
   last_run_at timestamptz,
+  begun_at timestamptz,
   since timestamptz not null default now(),
   paused_at timestamptz,
   created_at timestamptz not null default now()
@@ -73,10 +74,12 @@ begin
   select * into v_recurrence from recurrences where id = p_id for update;
   if not found or v_recurrence.paused_at is not null or p_at > v_recurrence.until or v_recurrence.runs >= v_recurrence.count
     or p_at <= v_recurrence.last_run_at
+    -- One that was begun late stands for all that were missed until then.
+    or p_at <= v_recurrence.begun_at or p_at < v_recurrence.since
   then
     return null;
   end if;
-  update recurrences set last_run_at = p_at where id = p_id;
+  update recurrences set last_run_at = p_at, begun_at = now() where id = p_id;
   if account_refusal(v_recurrence.account_id) is not null then
     return null;
   end if;
@@ -86,7 +89,12 @@ begin
     v_windows := v_windows || jsonb_build_object('until', v_expires_at);
   end if;
   insert into hunts (id, account_id, priority, expires_at, windows)
-  values (v_hunt_id, v_recurrence.account_id, v_recurrence.hunt ->> 'priority', v_expires_at, v_windows);
+  values (v_hunt_id, v_recurrence.account_id, v_recurrence.hunt ->> 'priority', v_expires_at, v_windows)
+  on conflict (id) do nothing;
+  -- Somebody has made a hunt of that name: it is theirs.
+  if not found then
+    return null;
+  end if;
   insert into hunt_chunks (job_id, no, size, contacts)
   select p_job_id, c.no, c.size, c.contacts from hunt_chunks c where c.job_id = p_id;
   insert into hunt_submissions (job_id, hunt_id, contacts, content)

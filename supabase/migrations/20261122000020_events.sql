@@ -69,6 +69,8 @@ create table webhook_deliveries (
   pos bigint not null,
   state text not null default 'pending' check (state in ('pending', 'delivered', 'failed')),
   attempts integer not null default 0,
+  -- Somebody asked for it once more.
+  replayed boolean not null default false,
   next_at timestamptz not null default now(),
   -- It is in the queue, or (claim) with a worker, who has until then.
   held_until timestamptz,
@@ -426,11 +428,14 @@ begin
   perform 1 from webhook_endpoints w
   where w.enabled and w.account_id in (select e.account_id from events e where e.pos > v_head)
   order by w.id for share;
-  -- Of a hunt's progress only the last is worth telling.
+  -- Of a hunt's progress only the last is worth telling, to an endpoint that is given the later one below.
   delete from webhook_deliveries d using events o
-  where d.state = 'pending' and d.type = 'hunt.progress' and coalesce(d.held_until <= now(), true) and o.id = d.event_id
+  where d.state = 'pending' and d.type = 'hunt.progress' and not d.replayed and coalesce(d.held_until <= now(), true)
+    and o.id = d.event_id
     and exists (
       select 1 from events e
+      join webhook_endpoints w on w.id = d.endpoint_id and w.account_id = e.account_id and w.enabled
+        and (w.events is null or e.type = any (w.events) or split_part(e.type, '.', 1) || '.*' = any (w.events))
       where e.pos > v_head and e.hunt_id = o.hunt_id and e.type in ('hunt.progress', 'hunt.completed')
     );
   insert into webhook_deliveries (endpoint_id, event_id, type, subject, pos, next_at)
@@ -692,7 +697,7 @@ set search_path = public
 as $$
 begin
   update webhook_deliveries set
-    state = 'pending', subject = null, attempts = 0, next_at = now(), held_until = null, claim = null, ended_at = null
+    state = 'pending', subject = null, replayed = true, attempts = 0, next_at = now(), held_until = null, claim = null, ended_at = null
   where id = p_id and endpoint_id = p_endpoint_id and state <> 'pending';
   if found then
     return 'again';

@@ -1,6 +1,7 @@
 -- Hunts as a whole: the list of them, one with its reasons, one over time.
 
 create index hunts_newest on hunts (created_at desc, id desc);
+create index hunts_newest_of on hunts (account_id, created_at desc, id desc);
 
 -- A hunt with its counts, in one pass over its messages: {"huntId", "jobId" (of its last submission), …, "counts": {status: n},
 -- "reasons": [{"status", "reason", "count"}], the most frequent first}. Contacts that wait to be planned are "pending". When a

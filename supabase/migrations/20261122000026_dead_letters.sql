@@ -1,7 +1,8 @@
 -- Failed jobs and their messages: which can be tried again, and trying many of them at once.
 
 -- What retry_message would answer to each of p_ids now, without doing it: [{"id", "status", "code", "detail", "channel", "queue",
--- "account_id", "hunt_id", "result": "accepted" | "not_failed" | "not_safe" | "no_credit"}]. Unknown ones are left out.
+-- "account_id", "hunt_id", "result": "accepted" | "not_failed" | "not_safe" | "hunt_over" | "no_credit"}].
+-- Unknown ones are left out.
 create function dead_letters(p_ids jsonb) returns jsonb
 language sql stable
 set search_path = public
@@ -12,6 +13,8 @@ as $$
     'result', case
       when m.status <> 'failed' then 'not_failed'
       when not m.retryable then 'not_safe'
+      when m.expires_at <= now()
+        or exists (select 1 from hunts h where h.id = m.hunt_id and h.cancelled_at is not null) then 'hunt_over'
       when m.credit = 'released' and not exists (
         select 1 from credits c where c.account_id = m.account_id and c.channel = m.channel and c.balance > 0
       ) then 'no_credit'

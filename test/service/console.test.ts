@@ -133,6 +133,11 @@ describe("in a browser", () => {
     await page.getByRole("button", { name: "Take +33611223355 off the list" }).click();
     await page.getByRole("button", { name: "Take it off the list", exact: true }).click();
     await page.getByText("Not on the list").waitFor();
+    const search = page.getByRole("search");
+    await search.getByLabel("Number").fill("+33611223344");
+    await search.getByLabel("Account").fill(await world.account());
+    await page.keyboard.press("Enter");
+    await page.getByRole("cell", { name: "every account" }).waitFor();
     // The browser itself writes what a 400 was asked for.
     expect(complaints.filter((words) => !words.includes("status of 400"))).toEqual([]);
     await page.close();

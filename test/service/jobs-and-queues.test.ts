@@ -217,6 +217,10 @@ describe("POST …/retry", () => {
 
 describe("failed jobs of a queue", () => {
   const failedOf = async (query = "") => (await service.get(`/api/queues/sms/failed${query}`)).body;
+  const retryableOf = async (ids: string[]): Promise<{ jobId: string; retryable: boolean }[]> => {
+    const { jobs } = await failedOf("?limit=200");
+    return ids.map((id) => jobs.find(({ jobId }: { jobId: string }) => jobId === id) ?? {});
+  };
 
   test("each → why it failed, and whether it can be tried again, and if not why, the last first", async () => {
     const safe = await ended("failed", () => refusal("line_down"));
@@ -255,6 +259,32 @@ describe("failed jobs of a queue", () => {
       whyNot: null,
     });
     expect(JSON.stringify(page)).not.toMatch(/\+336|Bonjour/);
+  });
+
+  test("of a hunt that was cancelled, or too late to be sent → not tried again, one by one or all at once, and says on why it failed", async () => {
+    const cancelled = phone((last += 1));
+    errors.set(cancelled, () => refusal("line_down"));
+    const { huntId } = await run(service, {
+      accountId: await world.account(),
+      contacts: [contact({ recipientPhone: cancelled })],
+    });
+    const [{ messageId }] = await messagesOf(service, huntId);
+    await settles(service, messageId, "failed");
+    const late = await ended("failed", () => refusal("line_down"));
+    const ids = [messageId, late.id];
+    await expect.poll(async () => (await retryableOf(ids)).map(({ retryable }) => retryable)).toEqual([true, true]);
+    await service.post(`/api/hunt/${huntId}/cancel`, undefined);
+    await world.sql.query("update messages set expires_at = now() where id = $1", [late.id]);
+    const over = { retryable: false, whyNot: expect.stringContaining("time is over") };
+    expect(await retryableOf(ids)).toMatchObject([over, over]);
+    for (const id of ids) {
+      const detail = expect.stringContaining("time is over");
+      expect(await retry(id)).toMatchObject({ status: 409, body: { code: "not_retryable", detail } });
+    }
+    expect(await world.sql.query("select retry_messages($1) as answers", [JSON.stringify(ids)])).toMatchObject({
+      rows: [{ answers: ids.map((id) => ({ id, result: "hunt_over", status: "failed" })) }],
+    });
+    for (const id of ids) expect(await messageOf(service, id)).toMatchObject({ status: "failed", code: "line_down" });
   });
 
   test("in pages, also where many failed in one millisecond → each once", async () => {

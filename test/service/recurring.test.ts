@@ -110,11 +110,55 @@ test("Redis is emptied → it comes again as before, and of the runs that were m
   await runs(id, 2);
 });
 
+test("Redis holds another schedule → it comes as the ledger says, and no more often", async () => {
+  const queue = world.queue("hunt");
+  const id = await make([next()]);
+  const strange = { pattern: "* * * * *", tz: "UTC", endDate: Date.now() + 86_400_000 };
+  await queue.upsertJobScheduler(id, strange, { name: "recur", data: { recurrenceId: id } });
+  // Not one of its runs, whoever says so.
+  const job = await queue.add("recur", { recurrenceId: id, at: Date.now() });
+  await expect.poll(() => job.getState()).toBe("failed");
+  await expect.poll(() => scheduler(id)).toMatchObject({ pattern: HOURLY.cron, tz: HOURLY.timeZone });
+  expect(await scheduler(id)).not.toHaveProperty("endDate");
+  expect(await huntsOf(id)).toEqual([]);
+});
+
+test("the job of a run is lost → the run is made up for, once, and the next ones come", async () => {
+  const queue = world.queue("hunt");
+  const contacts = [next()];
+  const id = await make(contacts);
+  await world.sql.query("update recurrences set since = now() - interval '3 hours' where id = $1", [id]);
+  const { next: nextAt = 0 } = (await scheduler(id)) ?? {};
+  const lost = nextAt - 2 * 3_600_000;
+  await world.redis.del(queue.toKey(`repeat:${id}:${nextAt}`));
+  await world.redis.zrem(queue.toKey("delayed"), `repeat:${id}:${nextAt}`);
+  await world.redis.zadd(queue.toKey("repeat"), lost, id);
+  await runs(id, 1);
+  await expect.poll(() => scheduler(id)).toMatchObject({ next: nextAt });
+  expect(await comes(id)).toBe(nextAt);
+  await runs(id, 2);
+  expect(callsTo(contacts)).toEqual([2]);
+});
+
+test("resuming what is not paused → leaves its scheduler alone, whose run may be waiting for a worker", async () => {
+  const id = await make([next()]);
+  const queue = world.queue("hunt");
+  const due = Date.now() - 1000;
+  const [job, dueJob] = [`repeat:${id}:${(await scheduler(id))?.next}`, `repeat:${id}:${due}`];
+  await world.redis.rename(queue.toKey(job), queue.toKey(dueJob));
+  await world.redis.zrem(queue.toKey("delayed"), job);
+  await world.redis.zadd(queue.toKey("delayed"), 4096 * (due + 3_600_000), dueJob);
+  await world.redis.zadd(queue.toKey("repeat"), due, id);
+  expect(await call("POST", at(id, "/resume"))).toMatchObject({ status: 200, body: { pausedAt: null } });
+  expect(await scheduler(id)).toMatchObject({ next: due });
+  expect(await queue.getJob(dueJob)).toBeDefined();
+});
+
 test("pause, resume, count and delete → end its runs; another account has none of it", async () => {
   const id = await make([next()], { count: 1 });
   expect(await call("POST", at(id, "/pause"))).toMatchObject({ status: 200, body: { nextRunAt: null } });
   expect(await scheduler(id)).toBeUndefined();
-  const late = { name: "recur", data: { recurrenceId: id, at: Date.now() - 60_000 } };
+  const late = { name: "recur", data: { recurrenceId: id, at: Math.floor(Date.now() / 3_600_000) * 3_600_000 } };
   const ended = async (): Promise<void> => {
     const job = await world.queue("hunt").add(late.name, late.data);
     await expect.poll(() => job.getState()).toBe("completed");

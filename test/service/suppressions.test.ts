@@ -89,7 +89,11 @@ describe("the list", () => {
     expect((await suppress({ phone: to })).body).toMatchObject({ accountId: null });
     expect(await sending(to, await world.account())).toBe("suppressed");
     expect(await listed({ everybody: "true", phone: to })).toHaveLength(1);
-    expect(await listed({ accountId: await world.account(), phone: to })).toEqual([]);
+    const accountId = await world.account();
+    expect(await listed({ accountId, phone: to })).toMatchObject([{ accountId: null, phone: to }]);
+    expect(await listed({ accountId })).toEqual([]);
+    await suppress({ phone: to, accountId: await world.account() });
+    expect(await listed({ accountId, phone: to })).toHaveLength(1);
   });
 
   test("a number that is queued already → is not called after the answer, and its credit comes back", async () => {

@@ -322,3 +322,74 @@ test("every zone that a number may belong to is one that the database knows", as
   const names = new Set(known.rows.map(({ name }) => name));
   expect([...zones].filter((zone) => !names.has(zone))).toEqual([]);
 });
+
+test("contacts appended to a hunt that is spread → the first goes at once, the others spread over what is left", async () => {
+  const expiresAt = iso(7 * 24 * HOUR_MS);
+  const windows = { days: EVERY_DAY, from: "00:00", to: "24:00", timeZone: "UTC", spread: true, until: expiresAt };
+  const hunt = { windows, expiresAt };
+  const first = await plan(1, hunt);
+  // Of another flow: with nothing open the hunt's flows would go.
+  await plan(1, { ...hunt, id: first.id, sendAt: iso(24 * HOUR_MS) });
+  expect(await fed()).toEqual(first.messages);
+  await settle(first.messages);
+  const late = await plan(100, { ...hunt, id: first.id });
+  expect(await fed()).toEqual(late.messages.slice(0, 1));
+  await passes("2 hours");
+  expect(await fed()).toEqual(late.messages.slice(1, 2));
+});
+
+test("a limit slower than any interval, from before there was a bound → holds nobody else up", async () => {
+  await database.sql.query("insert into accounts (id) values ('other')");
+  await limit([{ channel: "sms", perSecond: 1e-300 }]);
+  await plan(2);
+  await fed();
+  const other = await plan(1, { accountId: "other" });
+  expect(await fed()).toEqual(other.messages);
+});
+
+test("a hunt that is cancelled while it is planned → what was planned is cancelled as well", async () => {
+  const [id, jobId] = [randomUUID(), randomUUID()];
+  const hunt = { id, accountId: "acc", priority: "normal" as const, expiresAt: iso(HOUR_MS) };
+  await store.acceptHunt(hunt, jobId, [[{}]], {}, undefined);
+  const planner = await database.sql.connect();
+  await planner.query("begin");
+  const row = { id: randomUUID(), account_id: "acc", hunt_id: id, ad_id: "x", channel: "sms", queue: "sms" };
+  const rows = JSON.stringify([{ ...row, recipient: "+33612340009", content: { text: "x" } }]);
+  await planner.query("select plan_chunk($1, 0, $2, $3::jsonb)", [jobId, id, rows]);
+  await store.flows.steer(id, "cancel");
+  await store.flows.continueCancelling(10);
+  await planner.query("commit");
+  planner.release();
+  await store.flows.continueCancelling(10);
+  const { rows: messages } = await database.sql.query("select status from messages where hunt_id = $1", [id]);
+  expect(messages).toEqual([{ status: "cancelled" }]);
+});
+
+test("a limit of a day that is used up, and then lifted → counts at once for what waits", async () => {
+  await limit([{ channel: "sms", perDay: 2 }]);
+  const { messages } = await plan(5);
+  expect(await fed()).toEqual(messages.slice(0, 2));
+  expect(await fed()).toEqual([]);
+  await limit([]);
+  expect(await fed()).toEqual(messages.slice(2));
+});
+
+test("runs of a recurrence that waited for the database → one; those of before a resume → none", async () => {
+  const id = randomUUID();
+  await database.sql.query(
+    `insert into recurrences (id, account_id, name, pattern, time_zone, hunt, contacts, since)
+     values ($1, 'acc', 'x', '0 * * * *', 'UTC', '{"priority": "normal"}', 1, now() - interval '1 day')`,
+    [id],
+  );
+  await database.sql.query("insert into hunt_chunks (job_id, no, size, contacts) values ($1, 0, 1, '[{}]')", [id]);
+  const run = (at: string) => store.recurrences.run(id, at, randomUUID());
+  expect(await run(iso(-3 * HOUR_MS))).toMatchObject({ chunks: 1 });
+  expect(await run(iso(-2 * HOUR_MS))).toBeUndefined();
+  expect(await run(iso(-1 * HOUR_MS))).toBeUndefined();
+  const before = iso(1);
+  await expect.poll(() => iso(0) > before).toBe(true);
+  await store.recurrences.pause("acc", id, true);
+  await store.recurrences.pause("acc", id, false);
+  expect(await run(before)).toBeUndefined();
+  expect(await run(iso(HOUR_MS))).toMatchObject({ chunks: 1 });
+});

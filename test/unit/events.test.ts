@@ -1,4 +1,7 @@
 import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { systemClock } from "../../src/core/clock.ts";
 import type { FetchPolicy } from "../../src/core/addresses.ts";
@@ -17,14 +20,15 @@ beforeAll(async () => {
 afterAll(() => receiver[Symbol.asyncDispose]());
 
 const secrets = createSecrets([]);
+const OPEN: FetchPolicy = { allowPrivate: true, ports: "any" };
 
-function begun(url: string, attempts = 0): BegunDelivery {
-  const event = { ...EXAMPLE, pos: 1, accountId: "acc", huntId: null };
+function begun(url: string, attempts = 0, type: string = EXAMPLE.type): BegunDelivery {
+  const event = { ...EXAMPLE, type, pos: 1, accountId: "acc", huntId: null };
   return { id: "1", claim: "c", endpointId: "e", url, secrets: [secrets.create().stored], attempts, event };
 }
 
-const attempt = (url: string, fetchPolicy: FetchPolicy | undefined, attempts = 0) =>
-  deliver(begun(url, attempts), { secrets, timeoutMs: 300, backoffMs: 5000, fetchPolicy, clock: systemClock });
+const attempt = (url: string, fetchPolicy: FetchPolicy | undefined, attempts = 0, type?: string) =>
+  deliver(begun(url, attempts, type), { secrets, timeoutMs: 300, backoffMs: 5000, fetchPolicy, clock: systemClock });
 
 test("a name that leads into a private network by the time of connecting → nothing is sent, and nothing of it is told", async () => {
   const { port } = new URL(receiver.url);
@@ -38,24 +42,50 @@ test("a name that leads into a private network by the time of connecting → not
   expect(receiver.all.length).toBe(before);
 });
 
+test("an answer to what is personal → is not kept, whatever it says", async () => {
+  receiver.answer(() => ({ status: 500, text: "I cannot file: please come home" }));
+  const answerOf = async (type: string) => (await attempt(receiver.url, OPEN, 0, type)).entry.answer;
+  expect(await answerOf("message.failed")).toContain("come home");
+  expect(await answerOf("message.reply")).toBeNull();
+  expect(await answerOf("suppression.added")).toBeNull();
+});
+
+test("a 2xx whose body stays open or breaks off → is delivered; a 500 like that is not", async () => {
+  const server = createServer((request, response) => {
+    const [, status, end] = (request.url ?? "").split("/");
+    response.writeHead(Number(status), { "content-length": 10 });
+    response.write("ok", () => {
+      if (end === "broken") response.destroy();
+    });
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  for (const end of ["open", "broken"]) {
+    const taken = await attempt(`${url}/200/${end}`, OPEN);
+    expect(taken).toMatchObject({ delivered: true, retryInMs: undefined, entry: { status: 200, answer: "ok" } });
+    expect(await attempt(`${url}/500/${end}`, OPEN)).toMatchObject({ delivered: false, retryInMs: expect.any(Number) });
+  }
+  server.closeAllConnections();
+  server.close();
+});
+
 test("a redirect, a silent endpoint and one that is not there → failed attempts, and nothing is followed", async () => {
-  const open: FetchPolicy = { allowPrivate: true, ports: "any" };
   receiver.answer(({ path }) =>
     path === "/moved"
       ? { status: 307, headers: { location: `${receiver.url}/elsewhere` } }
       : new Promise<never>(() => {}),
   );
-  expect(await attempt(`${receiver.url}/moved`, open)).toMatchObject({ delivered: false, entry: { status: 307 } });
+  expect(await attempt(`${receiver.url}/moved`, OPEN)).toMatchObject({ delivered: false, entry: { status: 307 } });
   expect(receiver.at("/elsewhere")).toEqual([]);
-  const silent = await attempt(`${receiver.url}/silent`, open);
+  const silent = await attempt(`${receiver.url}/silent`, OPEN);
   expect(silent).toMatchObject({
     delivered: false,
     entry: { status: null, error: expect.stringMatching(/not|stopped/) },
   });
-  const nowhere = await attempt("http://127.0.0.1:1/", open, 11);
+  const nowhere = await attempt("http://127.0.0.1:1/", OPEN, 11);
   expect(nowhere).toMatchObject({ delivered: false, retryInMs: undefined });
   receiver.answer(() => ({ status: 503, headers: { "retry-after": "600" } }));
-  expect((await attempt(receiver.url, open)).retryInMs).toBe(600_000);
+  expect((await attempt(receiver.url, OPEN)).retryInMs).toBe(600_000);
 });
 
 test("attempts → twelve, over about a day, each a little earlier or later", () => {

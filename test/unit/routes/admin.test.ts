@@ -186,15 +186,32 @@ test("a form that is too large or no form is refused", async () => {
   expect((await request(app).post("/admin/login").send({ secret: SECRET })).status).toBe(415);
 });
 
-test.each(["/sms/add", "/sms/7/update-data", "/sms/7/retry", "/sms/retry/failed", "/SMS/ADD"])(
-  "Bull Board's own way to send a message again (%s) is closed",
-  async (path) => {
-    const { app } = madeUpApp();
-    const Cookie = await sessionOf(app);
-    const answer = await request(app).put(`/admin/queues/api/queues${path}`).set({ Cookie });
-    expect([answer.status, answer.body.code]).toEqual([403, "refused_here"]);
-  },
-);
+test.each([
+  ["post", "/sms/add"],
+  ["patch", "/sms/7/update-data"],
+  ["put", "/sms/7/retry"],
+  ["put", "/sms/7/promote"],
+  ["put", "/sms/retry/failed"],
+  ["put", "/SMS/ADD"],
+  ["put", "/sms/obliterate"],
+  ["patch", "/hunt/job-schedulers/7f1c"],
+  ["put", "/hunt/job-schedulers/7f1c/run"],
+  ["put", "/hunt/job-schedulers/7f1c/remove"],
+  ["put", "/hunt/job-schedulers%2f7f1c/run"],
+  ["patch", "/hunt/pause"],
+] as const)("Bull Board's own way to send a message again (%s %s) is closed", async (method, path) => {
+  const { app } = madeUpApp();
+  const Cookie = await sessionOf(app);
+  const answer = await request(app)[method](`/admin/queues/api/queues${path}`).set({ Cookie });
+  expect([answer.status, answer.body.code]).toEqual([403, "refused_here"]);
+});
+
+test.each(["/pause", "/resume", "/nowhere/pause", "/nowhere/resume"])("Bull Board may hold queues: %s", async (path) => {
+  const { app } = madeUpApp();
+  const Cookie = await sessionOf(app);
+  const answer = await request(app).put(`/admin/queues/api/queues${path}`).set({ Cookie });
+  expect(answer.body.code).not.toBe("refused_here");
+});
 
 test("job data is shown with numbers and texts masked", () => {
   const data = { messageId: "m1", to: "+33612345678", content: { text: "x" }, nested: [{ message: "Bonjour" }] };
