@@ -243,7 +243,13 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     metrics,
     tracing,
   });
-  const outbox = work.startOutbox({ events, queues, keepSeconds: config.events.keepSeconds, clock, log: logOf("events") });
+  const outbox = work.startOutbox({
+    events,
+    queues,
+    keepSeconds: config.events.keepSeconds,
+    clock,
+    log: logOf("events"),
+  });
   const feeder = work.startFeeder({
     store,
     queues,

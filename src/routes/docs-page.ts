@@ -34,10 +34,12 @@ export function docsPage(document: OpenApiDocument): Page {
   const sections = rooms.map(
     ({ name, own }) => `<h2>${e(name)}</h2>\n${own.map((one) => operationHtml(one, document)).join("\n")}`,
   );
-  const index = rooms.flatMap(({ own }) => own).map(
-    ({ method, path, operation }) =>
-      `<li><a href="#${e(operation.operationId)}"><code>${method} ${e(path)}</code></a></li>`,
-  );
+  const index = rooms
+    .flatMap(({ own }) => own)
+    .map(
+      ({ method, path, operation }) =>
+        `<li><a href="#${e(operation.operationId)}"><code>${method} ${e(path)}</code></a></li>`,
+    );
   return page({
     title: `${document.info.title} · API`,
     css: CSS,
