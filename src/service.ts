@@ -243,7 +243,13 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     metrics,
     tracing,
   });
-  const outbox = work.startOutbox({ events, queues, keepSeconds: config.events.keepSeconds, clock, log: logOf("events") });
+  const outbox = work.startOutbox({
+    events,
+    queues,
+    keepSeconds: config.events.keepSeconds,
+    clock,
+    log: logOf("events"),
+  });
   const feeder = work.startFeeder({
     store,
     queues,
@@ -278,6 +284,20 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   const isStopping = (): boolean => stopping !== undefined;
   const app = createApp({
     routes: routesOf(config.role, [
+      // In the order in which they are documented: what is used most first.
+      ...huntRoutes({ store, enqueueHunt: queues.addHunt, channels: definitions, clock, log: logOf("hunt") }),
+      ...huntsRoutes({ hunts: store.hunts }),
+      ...config.channels.map(({ channel, provider, offBecause }) =>
+        singleRoute(channel, {
+          store,
+          enqueue: (message) => queues.addMessages([jobOf(message)]),
+          offBecause: () => (provider || overrides.providers?.[channel.name] ? undefined : offBecause),
+          lanes: (name) => channels.get(name)?.provider?.lanes,
+          rules,
+          oneWay: (name) => channels.get(name)?.provider?.oneWay === true,
+          log: logOf("routes"),
+        }),
+      ),
       ...steeringRoutes({ flows: store.flows, wake: () => feeder.wake() }),
       ...templateRoutes({
         templates: store.templates,
@@ -297,19 +317,6 @@ export async function startService(config: Config, overrides: Overrides = {}): P
         },
       }),
       ...recurrenceRoutes({ store, recurrences: queues.recurrences, channels: definitions, clock, log: logOf("hunt") }),
-      ...huntRoutes({ store, enqueueHunt: queues.addHunt, channels: definitions, clock, log: logOf("hunt") }),
-      ...huntsRoutes({ hunts: store.hunts }),
-      ...config.channels.map(({ channel, provider, offBecause }) =>
-        singleRoute(channel, {
-          store,
-          enqueue: (message) => queues.addMessages([jobOf(message)]),
-          offBecause: () => (provider || overrides.providers?.[channel.name] ? undefined : offBecause),
-          lanes: (name) => channels.get(name)?.provider?.lanes,
-          rules,
-          oneWay: (name) => channels.get(name)?.provider?.oneWay === true,
-          log: logOf("routes"),
-        }),
-      ),
       ...mediaRoutes({ store, clock }),
       ...accountRoutes({ accounts: store.accounts, channels: config.channels.map(({ channel }) => channel.name) }),
       ...suppressionRoutes({ store }),

@@ -41,7 +41,9 @@ const cursor = z
   .regex(/^\d{1,18}$/, "is not a cursor that this route gave")
   .optional();
 const filterSchema = z.object({
-  accountId: accountId.optional().describe("Only what this account has on the list itself; with `phone` also what holds for every account"),
+  accountId: accountId
+    .optional()
+    .describe("Only what this account has on the list itself; with `phone` also what holds for every account"),
   everybody: z.enum(["true", "false"]).default("false").describe("`true`: only what holds for every account"),
   phone: phone.optional().describe("Only this number; somebody who was erased is found, too"),
   cursor,

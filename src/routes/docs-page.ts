@@ -5,19 +5,20 @@ import type { Page } from "./page.ts";
 import { HTTP_PROBLEMS } from "./problems.ts";
 
 const CSS = `
-main,header,nav{max-width:60rem;margin:0 auto;padding:0 1rem}
+main,header,nav{max-width:60rem;margin:0 auto;padding:0 1rem;overflow-wrap:anywhere}
 header{padding-top:2rem}
 h2{margin-top:3rem;border-bottom:1px solid var(--line)}
 article{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:1rem 1.25rem;margin:1.25rem 0}
-article h3{margin:0;font-size:1rem;overflow-wrap:anywhere}
+article h3{margin:0;font-size:1rem}
 .method{display:inline-block;min-width:3.5rem;color:var(--accent);font-weight:700}
 .dim,.dim a{color:var(--dim)}
 h4{margin:1.25rem 0 .25rem;font-size:.9rem}
 pre{background:var(--page);border:1px solid var(--line);border-radius:.375rem;padding:.75rem;overflow-x:auto}
 dl{margin:.25rem 0}
-dt{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:.875rem;overflow-wrap:anywhere;margin-top:.5rem}
+dt{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:.875rem;margin-top:.5rem}
 dd{margin:0 0 0 1rem}
-nav ul{columns:18rem;padding-left:1.25rem}
+nav ul{columns:22rem;padding-left:1.25rem}
+nav li{break-inside:avoid}
 .target:target,article:target{outline:2px solid var(--accent)}
 `;
 
@@ -26,14 +27,19 @@ export function docsPage(document: OpenApiDocument): Page {
   const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, operation]) => ({ method: method.toUpperCase(), path, operation })),
   );
-  const sections = document.tags.map(({ name }) => {
-    const own = operations.filter(({ operation }) => operation.tags[0] === name);
-    return `<h2>${e(name)}</h2>\n${own.map((one) => operationHtml(one, document)).join("\n")}`;
-  });
-  const index = operations.map(
-    ({ method, path, operation }) =>
-      `<li><a href="#${e(operation.operationId)}"><code>${method} ${e(path)}</code></a></li>`,
+  const rooms = document.tags.map(({ name }) => ({
+    name,
+    own: operations.filter(({ operation }) => operation.tags[0] === name),
+  }));
+  const sections = rooms.map(
+    ({ name, own }) => `<h2>${e(name)}</h2>\n${own.map((one) => operationHtml(one, document)).join("\n")}`,
   );
+  const index = rooms
+    .flatMap(({ own }) => own)
+    .map(
+      ({ method, path, operation }) =>
+        `<li><a href="#${e(operation.operationId)}"><code>${method} ${e(path)}</code></a></li>`,
+    );
   return page({
     title: `${document.info.title} · API`,
     css: CSS,

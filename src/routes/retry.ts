@@ -22,7 +22,10 @@ export const RETRY_RESPONSES = {
   404: { description: "There is no such queue or job." },
   409: {
     description: "It is not tried again.",
-    codes: { not_retryable: "It has not failed, it may have been sent, its hunt is over, or there is no credit left: see `detail`." },
+    codes: {
+      not_retryable:
+        "It has not failed, it may have been sent, its hunt is over, or there is no credit left: see `detail`.",
+    },
   },
 };
 

@@ -143,6 +143,44 @@ describe("in a browser", () => {
     await page.close();
   });
 
+  test("on a phone → no page is wider than the screen", async () => {
+    const { page } = await openConsole();
+    await page.setViewportSize({ width: 390, height: 844 });
+    const names = await page.getByRole("navigation").getByRole("link").allTextContents();
+    expect(names.length).toBeGreaterThan(5);
+    const tables = [];
+    for (const name of names.map((text) => text.replace(/\d+$/, ""))) {
+      const link = page.getByRole("navigation").getByRole("link", { name });
+      await link.click();
+      await expect.poll(() => link.getAttribute("aria-current")).toBe("page");
+      await expect.poll(() => page.getByRole("status", { name: "Loading" }).count()).toBe(0);
+      if ((await page.getByRole("table").count()) > 0) tables.push(name);
+      expect({ name, excess: await excess(page) }).toEqual({ name, excess: 0 });
+    }
+    expect(tables).toContain("Do not contact");
+    await page.close();
+  });
+
+  test("the paths on /docs → begin with what is used most, and each link stays in its column", async () => {
+    const page = await browser.newPage();
+    await page.goto(`${service.url}/docs`);
+    const links = page.getByRole("navigation").getByRole("link");
+    expect((await links.allTextContents())[0]).toBe("POST /api/hunt/execute");
+    for (const width of [390, 1280]) {
+      await page.setViewportSize({ width, height: 844 });
+      const boxes = await Promise.all((await links.all()).map((link) => link.boundingBox()));
+      const overlapping = boxes.filter((a, i) =>
+        boxes.some(
+          (b, j) =>
+            a && b && i < j && a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y && b.y < a.y + a.height - 4,
+        ),
+      );
+      expect(overlapping).toEqual([]);
+      expect(await excess(page)).toBe(0);
+    }
+    await page.close();
+  });
+
   test("what the service says in error comes in words, and the page goes on", async () => {
     const { page } = await openConsole();
     await page.route("**/admin/api/senders", (route) => route.abort());
@@ -156,6 +194,10 @@ describe("in a browser", () => {
     await page.close();
   });
 });
+
+/** By how much a page can be scrolled sideways, pixels. */
+const excess = (page: Page): Promise<number> =>
+  page.evaluate("Math.max(0, document.documentElement.scrollWidth - document.documentElement.clientWidth)");
 
 async function attemptsOf(huntId: string): Promise<number[]> {
   const sql = "select attempts from messages where hunt_id = $1 and recipient = '+33612340001'";

@@ -1,5 +1,7 @@
 import { createHmac } from "node:crypto";
 import { expect, test } from "vitest";
+import { after, ended, type Progress } from "../../examples/nextjs/lib/progress.ts";
+import { accountOf } from "../../examples/nextjs/lib/session.ts";
 import { isSigned } from "../../examples/nextjs/lib/standard-webhooks.ts";
 
 // The example of https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
@@ -29,3 +31,32 @@ test.each([
   ["one that was recorded", signed({}, BODY, (AT + 301) * 1000)],
   ["one from the future", signed({}, BODY, (AT - 301) * 1000)],
 ])("%s → is not", (_, result) => expect(result).toBe(false));
+
+test("a receipt after the end → counts, and the hunt stays completed until contacts are added", () => {
+  let progress: Progress = { total: 3, counts: { queued: 3 }, completed: false };
+  const steps = [
+    ["hunt.started", { queued: 1, sending: 1 }],
+    ["hunt.progress", { queued: 1, sent: 2 }],
+    ["hunt.completed", { sent: 3 }],
+    ["hunt.progress", { sent: 2, delivered: 1 }],
+    ["hunt.started", { queued: 1, delivered: 3 }],
+  ] as const;
+  const seen = steps.map(([type, counts]) => {
+    progress = after(progress, type, counts);
+    return [ended(progress), progress.total, progress.completed];
+  });
+  expect(seen).toEqual([
+    [0, 3, false],
+    [2, 3, false],
+    [3, 3, true],
+    [3, 3, true],
+    [3, 4, false],
+  ]);
+});
+
+test("who is logged in → is told by the cookie, the only thing that an EventSource sends", async () => {
+  const of = (headers: Record<string, string>) => accountOf(new Request("http://app.example", { headers }));
+  expect(await of({ cookie: "theme=dark; session=acc_456; other=x" })).toBe("acc_456");
+  expect(await of({ cookie: "mysession=acc_456; session=" })).toBeUndefined();
+  expect(await of({ "x-demo-account": "acc_456" })).toBeUndefined();
+});

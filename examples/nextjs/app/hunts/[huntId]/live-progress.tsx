@@ -1,34 +1,41 @@
 "use client";
 
 import { useEffect, useState } from "react";
-
-/** Messages by status, as `hunt.started`, `hunt.progress` and `hunt.completed` bring them. */
-type Counts = Record<string, number>;
-
-const WITH_COUNTS = ["hunt.started", "hunt.progress", "hunt.completed"] as const;
+import { after, ended, WITH_COUNTS, type Counts, type Progress } from "../../../lib/progress.ts";
 
 /** A hunt as it goes. The browser takes a broken connection up again by itself, where it was. */
-export function LiveProgress({ huntId, total }: { huntId: string; total: number }) {
-  const [counts, setCounts] = useState<Counts>({});
-  const [completed, setCompleted] = useState(false);
+export function LiveProgress({ huntId }: { huntId: string }) {
+  const [progress, setProgress] = useState<Progress>({ total: 0, counts: {}, completed: false });
 
   useEffect(() => {
-    const events = new EventSource(`/api/hunts/${encodeURIComponent(huntId)}/events`);
+    const hunt = `/api/hunts/${encodeURIComponent(huntId)}`;
+    const events = new EventSource(`${hunt}/events`);
+    let told = 0;
     const take = (event: MessageEvent<string>): void => {
-      const { type, data } = JSON.parse(event.data) as { type: string; data: { counts?: Counts } };
-      if (data.counts) setCounts(data.counts);
-      // Receipts may still come, so it goes on listening.
-      setCompleted(type === "hunt.completed");
+      told += 1;
+      const { type, data } = JSON.parse(event.data) as { type: string; data: { counts: Counts } };
+      setProgress((before) => after(before, type, data.counts));
+    };
+    const read = async (): Promise<void> => {
+      const before = told;
+      const response = await fetch(hunt).catch(() => undefined);
+      if (!response?.ok) return;
+      const now = (await response.json()) as Progress;
+      // What came meanwhile is newer.
+      if (told === before && events.readyState !== EventSource.CLOSED) setProgress(now);
+      else setProgress((newer) => ({ ...newer, total: Math.max(newer.total, now.total) }));
     };
     for (const type of WITH_COUNTS) events.addEventListener(type, take);
+    // Not before it listens, so that nothing falls between; and where events may be missing.
+    for (const type of ["open", "reset"]) events.addEventListener(type, () => void read());
     return () => events.close();
   }, [huntId]);
 
-  const waiting = (counts["queued"] ?? 0) + (counts["sending"] ?? 0);
-  const done = Object.values(counts).reduce((sum, n) => sum + n, 0) - waiting;
+  const { total, counts, completed } = progress;
+  const done = ended(progress);
   return (
     <section aria-live="polite">
-      <progress max={total} value={done} aria-label="Messages that have come to an end" />
+      <progress max={total || 1} value={done} aria-label="Messages that have come to an end" />
       <p>
         {completed ? "Completed" : "Under way"}: {done} of {total}
       </p>
