@@ -2,6 +2,8 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { conditions, type Observed } from "../../src/alerts/conditions.ts";
+import { PermanentError } from "../../src/core/errors.ts";
+import { createMetrics } from "../../src/core/metrics.ts";
 import { checkAlerts } from "../../src/doctor/alerts.ts";
 import { phone, settles } from "../helpers/hunts.ts";
 import { accept, scriptedProvider } from "../helpers/scripted.ts";
@@ -196,6 +198,24 @@ test.each<[string, Partial<Observed>, string[]]>([
 ])("%s → %j", (_, observed, ids) => {
   const found = conditions({ ledger: QUIET, stuck: [], calls: [], ...observed }, LIMITS);
   expect(found.map(({ id }) => id)).toEqual(ids);
+});
+
+test("calls that fail for the number → are none of the provider's failures", async () => {
+  const metrics = createMetrics({
+    queues: async () => [],
+    ledger: async () => QUIET,
+    breakers: () => [],
+    senders: async () => [],
+    pingRedis: async () => undefined,
+    readers: () => 0,
+  });
+  const errors = [
+    new PermanentError("no such number", { provider: "twilio", code: "INVALID_NUMBER" }),
+    new Error("a fault of ours"),
+    undefined,
+  ];
+  for (const error of errors) metrics.attemptEnded({ channel: "sms", provider: "twilio", result: "x" }, 1, error);
+  expect(await metrics.calls()).toEqual([call(1, 3)]);
 });
 
 function call(failed: number, all: number): Observed["calls"][number] {
