@@ -4,11 +4,15 @@ import type { Channel, ProviderDefinition } from "./channels/channel.ts";
 import { limitsVariable } from "./compliance/limits.ts";
 import { POLICY_NAMES, type PolicyName } from "./compliance/policy.ts";
 import { EVENTS_ENV, eventsConfig, type EventsConfig } from "./events/settings.ts";
+import { urlFault, type FetchPolicy } from "./core/addresses.ts";
 import { ALERT_ENV, alertSettings, type AlertSettings } from "./alerts/settings.ts";
 import { LOG_LEVELS, LOG_ROOMS, type RoomLevels } from "./core/logger.ts";
 import { TRACING_ENV, tracingConfig, type TracingConfig } from "./core/telemetry-settings.ts";
 import type { Fault } from "./core/problem.ts";
 import { readRedisUrl } from "./core/redis-url.ts";
+
+/** It goes into a header, whose error would print it. */
+export const SERVICE_KEY = /^[\x21-\x7e]+$/;
 
 const wholeNumber = (minimum: number, maximum: number) => z.coerce.number().int().min(minimum).max(maximum);
 
@@ -60,7 +64,10 @@ export const BASE_ENV = {
     ),
   REDIS_PREFIX: z.string().min(1).default("{auto-prospect}").describe("Put before every key in Redis"),
   SUPABASE_URL: z.url({ protocol: /^https?$/ }).describe("Supabase project, without `/rest/v1`"),
-  SUPABASE_SERVICE_KEY: z.string().min(1).describe("Supabase's service role key"),
+  SUPABASE_SERVICE_KEY: z
+    .string()
+    .regex(SERVICE_KEY, "holds blanks or line breaks")
+    .describe("Supabase's service role key"),
   DATABASE_TIMEOUT_MS: wholeNumber(100, 120_000).default(10_000).describe("For one request to Supabase"),
   LOG_LEVEL: z.enum(LOG_LEVELS).default("info").describe("What is logged, as JSON lines on standard output"),
   LOG_LEVELS: z
@@ -218,8 +225,15 @@ export class ConfigError extends Error {
 
 type Environment = Record<string, string | undefined>;
 
-/** Reads the environment. Empty variables count as absent. Throws `ConfigError` with every fault. */
-export function readConfig(environment: Environment, channels: readonly Channel[]): Config {
+/**
+ * Reads the environment. Empty variables count as absent. `fetchPolicy`: what may be posted to. Throws `ConfigError` with every
+ * fault.
+ */
+export function readConfig(
+  environment: Environment,
+  channels: readonly Channel[],
+  fetchPolicy: FetchPolicy = {},
+): Config {
   const given = Object.fromEntries(
     Object.entries(environment).filter(([, value]) => value !== undefined && value !== ""),
   );
@@ -242,6 +256,8 @@ export function readConfig(environment: Environment, channels: readonly Channel[
     faults.push({ pointer: "API_SECRET", detail: "is too short for production: 16 characters or more, each" });
   }
 
+  const alertFault = given["ALERT_WEBHOOK_URL"] && urlFault(given["ALERT_WEBHOOK_URL"], fetchPolicy);
+  if (alertFault) faults.push({ pointer: "ALERT_WEBHOOK_URL", detail: `can never be posted to: ${alertFault}` });
   const metricsTokens = (given["METRICS_TOKEN"] ?? "").split(",").flatMap((token) => token.trim() || []);
   if (production && metricsTokens.some((token) => token.length < 16)) {
     faults.push({ pointer: "METRICS_TOKEN", detail: "is too short for production: 16 characters or more, each" });

@@ -25,6 +25,14 @@ export interface Alerting {
   stop(): Promise<void>;
 }
 
+interface News {
+  alert: Alert;
+  tidings: keyof Tidings;
+}
+
+const SIGNS = { raised: ":red_circle:", over: ":large_green_circle: Over:" };
+/** Lines of one message, which Slack takes up to 40,000 characters of; the others come with the next look. */
+const MOST_AT_ONCE = 50;
 /** The share of calls that fail is that of so long, milliseconds. */
 const WINDOW_MS = 300_000;
 const TIMEOUTS = { connectMs: 5000, idleMs: 5000, totalMs: 10_000 };
@@ -62,27 +70,35 @@ export function startAlerting(options: AlertingOptions): Alerting {
     ]);
     const observed = { ledger: valueOf(figures), stuck: valueOf(stuck) ?? [], calls: valueOf(calls) ?? [] };
     const { raised, over } = await ledger.report(conditions(observed, settings), observed.ledger === undefined);
-    for (const alert of raised) await tell(alert, "raised");
-    for (const alert of over) await tell(alert, "over");
+    const news = [
+      ...raised.map((alert): News => ({ alert, tidings: "raised" })),
+      ...over.map((alert): News => ({ alert, tidings: "over" })),
+    ];
+    if (news.length > 0) await tell(news.slice(0, MOST_AT_ONCE));
+    for (const { alert, tidings } of news.slice(MOST_AT_ONCE)) await ledger.untold(alert, tidings);
   }
 
-  async function tell(alert: Alert, tidings: keyof Tidings): Promise<void> {
-    const text = tidings === "raised" ? `:red_circle: ${alert.text}` : `:large_green_circle: Over: ${alert.text}`;
+  /** In one message: many alerts, each of which waits for an address that hangs, would outlast what their claims last. */
+  async function tell(news: readonly News[]): Promise<void> {
+    const lines = news.map(({ alert, tidings }) => `${SIGNS[tidings]} ${alert.text}`);
     try {
       const { status } = await guardedPost(url!, {
         headers: { "content-type": "application/json", "user-agent": "auto-prospect" },
-        body: JSON.stringify({ text: escaped(text) }),
+        body: JSON.stringify({ text: escaped(lines.join("\n")) }),
         maxAnswerBytes: 1000,
         timeouts: TIMEOUTS,
         policy: fetchPolicy,
       });
       if (status < 200 || status > 299) throw new Error(`ALERT_WEBHOOK_URL answers with status ${status}`);
     } catch (error) {
-      log.warn({ err: error, alert: alert.id }, "could not tell of an alert");
-      return ledger.untold(alert, tidings);
+      log.warn({ err: error, alerts: news.map(({ alert }) => alert.id) }, "could not tell of alerts");
+      for (const { alert, tidings } of news) await ledger.untold(alert, tidings);
+      return;
     }
-    log.warn({ alert: alert.id }, tidings === "raised" ? "alert" : "alert is over");
-    await ledger.told(alert, tidings);
+    for (const { alert, tidings } of news) {
+      log.warn({ alert: alert.id }, tidings === "raised" ? "alert" : "alert is over");
+      await ledger.told(alert, tidings);
+    }
   }
 
   const running = (async () => {

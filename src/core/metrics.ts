@@ -22,7 +22,7 @@ export interface Metrics {
   deliveryEnded(labels: { result: string }, seconds: number): void;
   databaseAnswered(operation: string, seconds: number, ok: boolean): void;
   batchWritten(operation: string, items: number): void;
-  /** Calls of providers so far, by this process, and how many of them failed otherwise than for going too fast. */
+  /** Calls of providers so far, by this process, and how many of them failed otherwise than for going too fast or for the number. */
   calls(): Promise<{ channel: string; provider: string; failed: number; all: number }[]>;
   /** The page for Prometheus, and its content type. */
   page(): Promise<{ contentType: string; text: string }>;
@@ -33,8 +33,8 @@ const CALL_BUCKETS = [0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20];
 /** Seconds. Redis and the database answer in milliseconds, or something is wrong. */
 const QUICK_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5];
 const BATCH_BUCKETS = [1, 5, 10, 25, 50, 100, 250, 500];
-/** Classes of codes that say that something is wrong: with the numbers, with the provider or on the way to it. */
-const FAILURES = new Set(["refused", "unreachable", "ambiguous", "unexpected"]);
+/** Classes of codes that say that something is wrong with the provider, or on the way to it: not with the numbers. */
+const FAILURES = new Set(["unreachable", "ambiguous", "unexpected"]);
 /** A page does not wait longer for a dependency that is away: it shows what it has, milliseconds. */
 const LOOK_TIMEOUT_MS = 1000;
 

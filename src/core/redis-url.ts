@@ -28,6 +28,7 @@ const DEFAULT_PORTS = { single: 6379, cluster: 6379, sentinel: 26_379 };
 export function readRedisUrl(url: string): RedisPlace | string {
   const [, scheme, kind, rest = ""] = SCHEME.exec(url) ?? [];
   if (scheme === undefined) return "must begin with redis://, rediss://, redis+sentinel:// or redis+cluster://";
+  if (!isEncoded(rest)) return "has a % in it that stands for nothing: write it as %25";
   if (kind === undefined) return URL.canParse(url) ? { kind: "single", url } : "is no address";
   const [authority = "", name, db = "0", ...more] = rest.split("/");
   const at = authority.lastIndexOf("@");
@@ -50,4 +51,13 @@ export function readRedisUrl(url: string): RedisPlace | string {
   if (!name || more.length > 0 || !/^\d+$/.test(db))
     return "of Sentinel must end in the master's name: …:26379/mymaster";
   return { kind: "sentinel", sentinels: hosts, name: decodeURIComponent(name), db: Number(db), ...access };
+}
+
+function isEncoded(text: string): boolean {
+  try {
+    decodeURIComponent(text);
+    return true;
+  } catch {
+    return false;
+  }
 }

@@ -34,7 +34,8 @@ export async function checkDatabase({ url, serviceKey, timeoutMs, expected }: Da
     body = await response.json().catch(() => undefined);
   } catch (error) {
     const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-    return [fault(CHECK, `cannot be reached: ${messageOf(cause)}`, "Compare SUPABASE_URL with the project's address.")];
+    const why = messageOf(cause).replaceAll(serviceKey, "[key]");
+    return [fault(CHECK, `cannot be reached: ${why}`, "Compare SUPABASE_URL with the project's address.")];
   }
   const after = Date.now();
   if (!response.ok) return [refused(response.status, body)];

@@ -1,6 +1,8 @@
 import type { Channel } from "../channels/channel.ts";
-import { ConfigError, readConfig, type Config } from "../config.ts";
+import { readRedisUrl } from "../core/redis-url.ts";
+import { ConfigError, readConfig, SERVICE_KEY, type Config } from "../config.ts";
 import { connectRedis } from "../queues/redis.ts";
+import { checkAlerts } from "./alerts.ts";
 import { checkConfiguration, checkProviders, faultyVariables } from "./configuration.ts";
 import { checkDatabase } from "./database.ts";
 import { fault, type Finding } from "./finding.ts";
@@ -23,11 +25,12 @@ export async function diagnose({ environment, channels, migrations }: DiagnoseOp
   const [config, faults] = read(environment, channels);
   const { REDIS_URL: redisUrl = "", SUPABASE_URL: url = "", SUPABASE_SERVICE_KEY: serviceKey = "" } = environment;
   const findings = await Promise.all([
-    URL.canParse(redisUrl) ? lookAtRedis(redisUrl) : [],
-    URL.canParse(url) && serviceKey !== ""
+    typeof readRedisUrl(redisUrl) === "string" ? [] : lookAtRedis(redisUrl),
+    URL.canParse(url) && SERVICE_KEY.test(serviceKey)
       ? checkDatabase({ url, serviceKey, timeoutMs: DATABASE_TIMEOUT_MS, expected: migrations.toSorted() })
       : [],
     config ? checkProviders(config.channels) : [],
+    config?.alerts.url === undefined ? [] : checkAlerts(config.alerts.url),
   ]);
   return [...(config ? checkConfiguration(config) : faults), ...findings.flat()];
 }

@@ -4,4 +4,4 @@ import { runService } from "../../src/main.ts";
 import { CHANNELS } from "../../src/modules.ts";
 import { LOOPBACK } from "../fakes/twilio-voice/file-server.ts";
 
-await runService(process, readConfig(process.env, CHANNELS), { version: "test", fetchPolicy: LOOPBACK });
+await runService(process, readConfig(process.env, CHANNELS, LOOPBACK), { version: "test", fetchPolicy: LOOPBACK });

@@ -129,7 +129,7 @@ async function startTestService(
     { write: (line) => void logs.push(JSON.parse(line) as Record<string, unknown>) },
   );
   keepEnvironment(environment);
-  const service = await startService(readConfig(environment, channels), {
+  const service = await startService(readConfig(environment, channels, overrides.fetchPolicy), {
     ...overrides,
     log: alsoKept(overrides.log ?? log),
   });

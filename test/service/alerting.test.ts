@@ -2,6 +2,9 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { conditions, type Observed } from "../../src/alerts/conditions.ts";
+import { PermanentError } from "../../src/core/errors.ts";
+import { createMetrics } from "../../src/core/metrics.ts";
+import { checkAlerts } from "../../src/doctor/alerts.ts";
 import { phone, settles } from "../helpers/hunts.ts";
 import { accept, scriptedProvider } from "../helpers/scripted.ts";
 import { openWorld, type TestService, type World } from "../helpers/service.ts";
@@ -11,15 +14,22 @@ const INTERVAL_MS = 100;
 let world: World;
 let accountId: string;
 let first: TestService;
+let second: TestService;
 /** What was told, and how the next tellings are answered: with 200 when there is no other status left. */
 const told: string[] = [];
 const statuses: number[] = [];
+/** So many have come, of one alert a line. */
+let messages = 0;
 const receiver = createServer((request, response) => {
   let body = "";
   request.on("data", (chunk) => (body += String(chunk)));
   request.on("end", () => {
     const status = statuses.shift() ?? 200;
-    if (status === 200) told.push((JSON.parse(body) as { text: string }).text);
+    const { text } = JSON.parse(body) as { text?: string };
+    if (status === 200 && text !== undefined) {
+      told.push(...text.split("\n"));
+      messages += 1;
+    }
     response.writeHead(status, { location: "/elsewhere" }).end("ok");
   });
 });
@@ -48,13 +58,28 @@ beforeAll(async () => {
     },
   };
   first = await world.start(environment, overrides);
-  await world.start(environment, overrides);
+  second = await world.start(environment, overrides);
 });
 afterAll(async () => {
   await world[Symbol.asyncDispose]();
   receiver.close();
 });
-beforeEach(() => void told.splice(0));
+beforeEach(() => {
+  told.splice(0);
+  messages = 0;
+});
+
+test("the doctor → says whether the address answers, and tells nobody of anything", async () => {
+  const url = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}/services/T1`;
+  const open = { allowPrivate: true, ports: "any" } as const;
+  expect(await checkAlerts(url, open)).toMatchObject([{ state: "ok" }]);
+  statuses.push(404);
+  expect(await checkAlerts(url, open)).toMatchObject([{ state: "warning", says: "answers with status 404" }]);
+  expect(await checkAlerts(url)).toMatchObject([
+    { state: "warning", says: expect.stringMatching("cannot be reached") },
+  ]);
+  expect(told).toEqual([]);
+});
 
 /** Both processes have seen it several times since now. */
 async function seenAgain(id: string): Promise<void> {
@@ -98,6 +123,7 @@ test("numbers that are banned, away or held, and credits that are low → each i
   );
   const whose = rows.map(({ id }) => `WhatsApp number ${id} of account ${accountId}`);
   await expect.poll(() => told).toHaveLength(4);
+  expect(messages).toBeLessThan(4);
   expect(told).toEqual(
     expect.arrayContaining([
       `:red_circle: ${whose[0]} is banned: its messages wait.`,
@@ -139,8 +165,9 @@ test("without the database → nothing that it knows is over; the address is in 
   await world.sql.query("grant execute on function figures(bigint) to service_role");
   await world.sql.query("delete from whatsapp_sessions");
   await expect.poll(() => told).toHaveLength(2);
-  expect(first.logs.some(({ alert }) => alert === "unknown")).toBe(true);
-  expect(JSON.stringify(first.logs)).not.toMatch(/a-token|services\/T1/);
+  const logs = [...first.logs, ...second.logs];
+  expect(logs.some(({ alert }) => alert === "unknown")).toBe(true);
+  expect(JSON.stringify(logs)).not.toMatch(/a-token|services\/T1/);
 });
 
 const LIMITS = {
@@ -171,6 +198,24 @@ test.each<[string, Partial<Observed>, string[]]>([
 ])("%s → %j", (_, observed, ids) => {
   const found = conditions({ ledger: QUIET, stuck: [], calls: [], ...observed }, LIMITS);
   expect(found.map(({ id }) => id)).toEqual(ids);
+});
+
+test("calls that fail for the number → are none of the provider's failures", async () => {
+  const metrics = createMetrics({
+    queues: async () => [],
+    ledger: async () => QUIET,
+    breakers: () => [],
+    senders: async () => [],
+    pingRedis: async () => undefined,
+    readers: () => 0,
+  });
+  const errors = [
+    new PermanentError("no such number", { provider: "twilio", code: "INVALID_NUMBER" }),
+    new Error("a fault of ours"),
+    undefined,
+  ];
+  for (const error of errors) metrics.attemptEnded({ channel: "sms", provider: "twilio", result: "x" }, 1, error);
+  expect(await metrics.calls()).toEqual([call(1, 3)]);
 });
 
 function call(failed: number, all: number): Observed["calls"][number] {

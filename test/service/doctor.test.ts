@@ -85,6 +85,14 @@ test("several things are wrong → all of them are told at once, each with what 
   for (const { state, advice = "" } of findings) expect(state === "ok" || advice.length > 10).toBe(true);
 });
 
+test("a key with a line break, and a cluster that is away → said, and the key never", async () => {
+  const changes = { SUPABASE_SERVICE_KEY: "hunter2\nhunter2", REDIS_URL: `redis+cluster://${NOWHERE},${NOWHERE}` };
+  expect(faultsIn((await examine(changes)).findings)).toEqual({
+    "variable SUPABASE_SERVICE_KEY": "is not valid: holds blanks or line breaks",
+    redis: expect.stringContaining("cannot be connected to"),
+  });
+});
+
 test("credentials that a vendor refuses, and an account that it has suspended → said of each", async () => {
   twilio.accountStatus = "suspended";
   const wrong = { VONAGE_API_SECRET: "wrong", VOICEPARTNER_API_KEY: "wrong" };

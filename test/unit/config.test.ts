@@ -116,6 +116,12 @@ describe("faults", () => {
     ["SHUTDOWN_TIMEOUT_MS", "soon"],
     ["TRUST_PROXY", "true"],
     ["REDIS_URL", "localhost:6379"],
+    ["REDIS_URL", "redis://:50%@h"],
+    ["REDIS_URL", "redis+sentinel://:50%@a,b/mine"],
+    ["REDIS_URL", "redis+cluster://:50%@a,b"],
+    ["SUPABASE_SERVICE_KEY", "one\ntwo"],
+    ["ALERT_WEBHOOK_URL", "https://hooks.example.com:8065/x"],
+    ["ALERT_WEBHOOK_URL", "http://10.0.0.1/x"],
     ["SUPABASE_URL", "postgres://localhost/db"],
   ])("%s=%s → is named", (name, value) => {
     expect(Object.keys(faultsOf({ ...COMPLETE, [name]: value }))).toEqual([name]);

@@ -206,12 +206,15 @@ test.each([
   expect([answer.status, answer.body.code]).toEqual([403, "refused_here"]);
 });
 
-test.each(["/pause", "/resume", "/nowhere/pause", "/nowhere/resume"])("Bull Board may hold queues: %s", async (path) => {
-  const { app } = madeUpApp();
-  const Cookie = await sessionOf(app);
-  const answer = await request(app).put(`/admin/queues/api/queues${path}`).set({ Cookie });
-  expect(answer.body.code).not.toBe("refused_here");
-});
+test.each(["/pause", "/resume", "/nowhere/pause", "/nowhere/resume"])(
+  "Bull Board may hold queues: %s",
+  async (path) => {
+    const { app } = madeUpApp();
+    const Cookie = await sessionOf(app);
+    const answer = await request(app).put(`/admin/queues/api/queues${path}`).set({ Cookie });
+    expect(answer.body.code).not.toBe("refused_here");
+  },
+);
 
 test("job data is shown with numbers and texts masked", () => {
   const data = { messageId: "m1", to: "+33612345678", content: { text: "x" }, nested: [{ message: "Bonjour" }] };
