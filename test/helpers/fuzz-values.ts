@@ -3,6 +3,8 @@ import type { JsonSchema } from "../../src/routes/openapi.ts";
 
 /** Ids and names that exist, so that some requests find what they ask for. */
 export interface Known {
+  /** An account that no path names, so that nothing is done to it: for what is to be accepted. */
+  steady: string;
   accounts: string[];
   hunts: string[];
   jobs: string[];
@@ -145,7 +147,7 @@ const CONTACT = { adId: "ad", recipientPhone: "+33612345678", channel: "sms", me
 /** Parts of bodies that are big: with made ones alone hardly any would be right as a whole. */
 const READY: Record<string, object> = { hunt: { contacts: [CONTACT] } };
 
-function readyBody({ properties = {} }: JsonSchema, { accounts: [accountId] }: Known): object | undefined {
+function readyBody({ properties = {} }: JsonSchema, { steady: accountId }: Known): object | undefined {
   if ("cron" in properties) return { accountId, name: "N", cron: "0 9 1 1 *", timeZone: "UTC", ...READY };
   return "huntId" in properties && "contacts" in properties
     ? { huntId: "a hunt of the fuzz", accountId, contacts: [CONTACT] }

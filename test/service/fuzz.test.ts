@@ -80,6 +80,7 @@ async function something() {
   const submit = () => run(service, { accountId, contacts: [contact({ recipientPhone: phone(3) })] });
   const hunts = await Promise.all(Array.from({ length: 6 }, submit));
   return {
+    steady: await world.account(),
     accounts: [accountId, await world.account({ status: "suspended" })],
     hunts: hunts.map(({ huntId }) => huntId),
     jobs: hunts.map(({ jobId }) => jobId),
