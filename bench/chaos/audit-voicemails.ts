@@ -21,7 +21,7 @@ export interface Voicemails {
   excused: ReadonlySet<string>;
 }
 
-type Call = Pick<Accepted, "attemptId" | "heard" | "heardAt" | "reached" | "told">;
+type Call = Pick<Accepted, "attemptId" | "heard" | "heardAt" | "reached">;
 
 interface Found {
   sql: pg.Pool;
@@ -51,10 +51,8 @@ export async function voicemailsOf(found: Found): Promise<Voicemails> {
   };
   const excused = new Set<string>();
   for (const row of found.rows) {
-    for (const { attemptId, heard, heardAt = 0, reached = true, told } of found.callsOf(row)) {
+    for (const { attemptId, heard, heardAt = 0, reached = true } of found.callsOf(row)) {
       if (heard === undefined) continue;
-      // Or it was known only after the call's end was: the process was held up between the answer and saying so.
-      const late = told.some(({ status }) => status === "delivered");
       if (heard === "") {
         result.silent += 1;
         if (!reached) result.unreached += 1;
@@ -68,7 +66,7 @@ export async function voicemailsOf(found: Found): Promise<Voicemails> {
           result.lostWithRedis += 1;
           excused.add(row.id);
         } else result.untrue.push(`${words(row)}, and it was left`);
-      } else if (row.status === "sent" && (unanswered.has(attemptId) || late)) {
+      } else if (row.status === "sent" && unanswered.has(attemptId)) {
         result.undecided += 1;
         excused.add(row.id);
         if (

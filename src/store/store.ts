@@ -327,8 +327,11 @@ export interface Store {
   takeReceipt(receipt: Receipt): Promise<void>;
   /** Twice and in any order. */
   takeInstructions(instructions: Instructions): Promise<void>;
-  /** How far the provider's question what to leave came; undefined: it has not asked, as far as the ledger knows. */
-  instructionsOf(attemptId: string): Promise<Instructions["step"] | undefined>;
+  /**
+   * How far the provider's question what to leave came; undefined: it has not asked, as far as the ledger knows. `asked`: the
+   * report of the call's end is kept, and counts when it turns out that it was answered.
+   */
+  instructionsOf(attemptId: string, ended: Receipt): Promise<Instructions["step"] | undefined>;
   /** Like `recordReply`, but rejects while the database is away. */
   takeReply(reply: Reply & { stop: boolean; start?: boolean }): Promise<boolean>;
   /** Whether this is the first stop of that person. */

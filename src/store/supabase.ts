@@ -205,8 +205,11 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     takeReceipt: (receipt) => takenReceipts.add(receipt),
     takeInstructions: ({ attemptId, step }) =>
       rpc("record_instructions", { p_attempt_id: attemptId, p_answered: step === "answered" }),
-    instructionsOf: async (attemptId) =>
-      (await rpc<"asked" | "answered" | null>("instructions_of", { p_attempt_id: attemptId })) ?? undefined,
+    instructionsOf: async (attemptId, ended) =>
+      (await rpc<"asked" | "answered" | null>("instructions_of", {
+        p_attempt_id: attemptId,
+        p_ended: toReceiptRow(ended),
+      })) ?? undefined,
     takeReply: (reply) => rpc("record_reply", { p_reply: toReplyRow(reply) }),
 
     recordReply: (reply) => replies.add(reply),

@@ -46,7 +46,7 @@ async function takeReceipt({ unlessInstructed, ...receipt }: Receipt, { store, i
   const { attemptId } = attempt;
   // Before the ledger is asked: what leaves the queue in between is in the ledger then.
   const waiting = await isWaiting(attemptId, idle);
-  const step = await store.instructionsOf(attemptId);
+  const step = await store.instructionsOf(attemptId, receipt);
   if (waiting) throw new UnavailableError("redis", "What was found out during the call is not in the ledger yet.");
   if (step === "answered") return store.takeReceipt(receipt);
   // A Redis that is away may have more of it.

@@ -356,6 +356,9 @@ describe("a machine has picked up", () => {
     await ended(made);
     await expect.poll(hurried).toBe(0);
     expect((await messageOf(service, id)).status).toBe("sent");
+    // As of a process that was held up between its answer and saying so.
+    await world.sql.query("select record_instructions($1, true)", [attemptOf(made)]);
+    expect((await messageOf(service, id)).status).toBe("delivered");
   });
 });
 
