@@ -1,7 +1,7 @@
 import type { Logger } from "pino";
 import type { Provider, ProviderDefinition, ProviderDeps } from "../channels/channel.ts";
 import { failover } from "../channels/failover.ts";
-import type { ChannelConfig, ConfiguredProvider } from "../config.ts";
+import type { ChannelConfig, ConfiguredProvider } from "../config/channels.ts";
 
 /** Makes each provider once, however many channels it carries. */
 export function createProviders(
