@@ -1,6 +1,6 @@
 import type { Database } from "./database.ts";
 import { phoneHash } from "./phone-hash.ts";
-import type { PlannedMessage } from "./messages.ts";
+import type { PlannedMessage } from "./store.ts";
 
 /** What planning would find in the ledger about a message, the first of these: `planned`: the hunt has it already. */
 export type Finding = {
