@@ -4,6 +4,7 @@ import { ROOT, runCommand, say } from "../dev/command.ts";
 import { StackError } from "../dev/stack/stack-error.ts";
 import { api } from "./api.ts";
 import { openBench, type Bench } from "./arena.ts";
+import { cost } from "./cost.ts";
 import { fairness } from "./fairness.ts";
 import { live } from "./live.ts";
 import { metrics } from "./metrics.ts";
@@ -18,6 +19,7 @@ import { whatsapp } from "./whatsapp.ts";
 const SECTIONS: Record<string, (bench: Bench) => Promise<Section>> = {
   planning,
   sending,
+  cost,
   fairness,
   api,
   stream,
