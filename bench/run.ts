@@ -9,6 +9,7 @@ import { fairness } from "./fairness.ts";
 import { live } from "./live.ts";
 import { metrics } from "./metrics.ts";
 import { planning } from "./planning.ts";
+import { replicas } from "./replicas.ts";
 import { tableOf, writeResults, type Section } from "./report.ts";
 import { sending } from "./sending.ts";
 import { shutdown } from "./shutdown.ts";
@@ -19,6 +20,7 @@ import { whatsapp } from "./whatsapp.ts";
 const SECTIONS: Record<string, (bench: Bench) => Promise<Section>> = {
   planning,
   sending,
+  replicas,
   cost,
   fairness,
   api,
