@@ -5,6 +5,7 @@ import { StackError } from "../dev/stack/stack-error.ts";
 import { api } from "./api.ts";
 import { openBench, type Bench } from "./arena.ts";
 import { cost } from "./cost.ts";
+import { eta } from "./eta.ts";
 import { fairness } from "./fairness.ts";
 import { live } from "./live.ts";
 import { metrics } from "./metrics.ts";
@@ -23,6 +24,7 @@ const SECTIONS: Record<string, (bench: Bench) => Promise<Section>> = {
   replicas,
   cost,
   fairness,
+  eta,
   api,
   stream,
   webhooks,
