@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Arena, Bench } from "./arena.ts";
 import { startChild } from "./child.ts";
@@ -99,6 +100,7 @@ function seriesOf(what: string, usages: readonly Usage[], n: number): { parts: S
   // What these have not used, they have no part in.
   const processes = Object.keys(usages[0]?.cpu ?? {}).filter((name) => !name.startsWith("P") || hasRequests(usages));
   const calls = ({ redis }: Usage): number => sum(Object.values(redis).map((command) => command.calls));
+  const wholeSeconds = ({ cpu }: Usage): number => sum(processes.map((name) => cpu[name] ?? 0));
   return {
     parts: [
       series("Redis, scripts", "a message", scripts),
@@ -107,8 +109,13 @@ function seriesOf(what: string, usages: readonly Usage[], n: number): { parts: S
         ? [series("requests to PostgREST", "of 1000 messages", ({ requests }) => 1000 * sum(Object.values(requests)))]
         : []),
       ...processes.map((name) => series(`processor, ${name}`, "µs", ({ cpu }) => 1e6 * (cpu[name] ?? 0))),
+      {
+        name: `${what}: processors in use, of ${availableParallelism()}`,
+        unit: "",
+        rounds: usages.map((usage) => wholeSeconds(usage) / usage.seconds),
+      },
     ],
-    whole: series("processor, all", "µs", ({ cpu }) => 1e6 * sum(processes.map((name) => cpu[name] ?? 0))),
+    whole: series("processor, all", "µs", (usage) => 1e6 * wholeSeconds(usage)),
   };
 }
 

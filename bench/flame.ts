@@ -60,6 +60,20 @@ export function sharesOf(top: Frame, key: (frame: Frame) => string): Share[] {
   return [...shares.values()].toSorted((a, b) => b.self - a.self);
 }
 
+/** What the event loop begins with, the most time first: the outermost functions that are not Node's own. */
+export function beginningsOf(top: Frame): Share[] {
+  const found = new Map<string, Share>();
+  const visit = (frame: Frame): void => {
+    if (frame.area === NODE) return frame.children.forEach(visit);
+    const share = found.get(frame.name) ?? { name: frame.name, self: 0, total: 0 };
+    found.set(frame.name, share);
+    share.self += frame.self;
+    share.total += frame.total;
+  };
+  top.children.forEach(visit);
+  return [...found.values()].toSorted((a, b) => b.total - a.total);
+}
+
 /** A room of `src` or a package; what Node and V8 do for either is its own. */
 function areaOf({ callFrame: { functionName, url } }: ProfileNode, callerArea: string, root: string): string {
   if (functionName === "(garbage collector)") return COLLECTION;

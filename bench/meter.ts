@@ -3,9 +3,11 @@ import { cpuSecondsOf } from "./processes.ts";
 
 /** What some work has cost, by name. */
 export interface Usage {
+  /** From the start to the end of the work. */
+  seconds: number;
   /** By process, seconds. */
   cpu: Record<string, number>;
-  /** By command, also of those that scripts call; a script's time holds theirs, and is the processor's. */
+  /** By command, also of those that scripts call; a script's time holds theirs. Redis takes it by the clock. */
   redis: Record<string, { calls: number; micros: number }>;
   /** To PostgREST, by function or table. */
   requests: Record<string, number>;
@@ -18,7 +20,7 @@ export interface Usage {
  */
 export async function startMeter(arena: Arena, processes: Record<string, number>): Promise<() => Promise<Usage>> {
   const pids = Object.entries({ ...processes, ...arena.servers });
-  const look = async (): Promise<Usage> => ({
+  const look = async (): Promise<Omit<Usage, "seconds">> => ({
     cpu: {
       ...Object.fromEntries(pids.map(([name, pid]) => [name, cpuSecondsOf(pid)])),
       // The proxy before PostgREST works in the bench's own process, whose children the others are.
@@ -28,9 +30,12 @@ export async function startMeter(arena: Arena, processes: Record<string, number>
     requests: Object.fromEntries(arena.requests),
   });
   const before = await look();
+  const since = performance.now();
   return async () => {
+    const seconds = (performance.now() - since) / 1000;
     const now = await look();
     return {
+      seconds,
       cpu: minus(now.cpu, before.cpu),
       redis: Object.fromEntries(
         Object.entries(now.redis).map(([name, { calls, micros }]) => {

@@ -2,7 +2,7 @@ import { freePort } from "../dev/stack/ports.ts";
 import { ROOT } from "../dev/command.ts";
 import type { Bench } from "./arena.ts";
 import { flameSvg } from "./flame-svg.ts";
-import { COLLECTION, framesOf, NODE, sharesOf, type Frame, type Share } from "./flame.ts";
+import { beginningsOf, COLLECTION, framesOf, NODE, sharesOf, type Frame, type Share } from "./flame.ts";
 import { planHunt, queuesOf, sendAll } from "./hunts.ts";
 import { startProfile } from "./inspector.ts";
 import type { Section, Series } from "./report.ts";
@@ -19,6 +19,7 @@ export async function profile(bench: Bench): Promise<Section> {
   const { n } = bench;
   const areas: Share[][] = [];
   let functions: Share[] = [];
+  let beginnings: Share[] = [];
   let svg = "";
   for (let round = 0; round < bench.rounds; round++) {
     await using arena = await bench.openArena();
@@ -31,6 +32,7 @@ export async function profile(bench: Bench): Promise<Section> {
     await assertSent(arena, n);
     areas.push(sharesOf(top, ({ area }) => area));
     functions = sharesOf(top, functionOf);
+    beginnings = beginningsOf(top);
     svg = flameSvg(top, `${n} messages sent: ${Math.round(top.total / n)} µs each`);
     bench.say(`profile, round ${round + 1}: ${words(areas.at(-1) ?? [], n, BIGGEST)}`);
   }
@@ -56,6 +58,7 @@ export async function profile(bench: Bench): Promise<Section> {
     notes: [
       `the three biggest: ${words(areas.at(-1) ?? [], n, BIGGEST)}`,
       `with what others do for them: ${words(byTotal, n, CALLERS, "total")}`,
+      `what the event loop begins with, and all that follows from it: ${words(beginnings, n, FUNCTIONS, "total")}`,
       `functions by their own time: ${words(functions, n, FUNCTIONS)}`,
       "what Node and V8 do for a room or a package counts as its own; the main thread alone; the profiler itself costs some of it; the flame graph of the last round is bench/profile.svg",
     ],
