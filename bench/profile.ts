@@ -60,7 +60,7 @@ export async function profile(bench: Bench): Promise<Section> {
       `with what others do for them: ${words(byTotal, n, CALLERS, "total")}`,
       `what the event loop begins with, and all that follows from it: ${words(beginnings, n, FUNCTIONS, "total")}`,
       `functions by their own time: ${words(functions, n, FUNCTIONS)}`,
-      "what Node and V8 do for a room or a package counts as its own; the main thread alone; the profiler itself costs some of it; the flame graph of the last round is bench/profile.svg",
+      "what Node and V8 do for a room or a package counts as its own; the main thread alone; the profiler itself costs some of it; --write keeps the flame graph of the last round as bench/profile.svg",
     ],
     files: { "profile.svg": svg },
   };
