@@ -54,8 +54,8 @@ export async function sending(bench: Bench): Promise<Section> {
       bench.say(`sending, ${spread}, round ${round + 1}: ${Math.round(service.rounds.at(-1) ?? 0)} messages/s`);
     }
     section.series.push(service, cpu, bare, straight);
-    section.ratios.push(ratio(`service / bare worker, ${spread}`, service, bare, 0.5));
-    section.ratios.push(ratio(`service / straightforward, ${spread}`, service, straight, 8));
+    section.ratios.push(ratio(`service / bare worker, ${spread}`, service, bare, 0.7));
+    section.ratios.push(ratio(`service / straightforward, ${spread}`, service, straight, 10));
   }
   section.series.push(peak);
   section.notes.push(
