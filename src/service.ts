@@ -247,6 +247,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     events,
     queues,
     keepSeconds: config.events.keepSeconds,
+    slots: config.events.concurrency,
     clock,
     log: logOf("events"),
   });
@@ -341,7 +342,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
             termsOf: (message) => termsOf(message, provider?.oneWay === true),
           }) ?? [],
       ),
-      ...endpointRoutes({ events, secrets, fetchPolicy: overrides.fetchPolicy }),
+      ...endpointRoutes({ events, secrets, fetchPolicy: overrides.fetchPolicy, wake: () => outbox.wake() }),
       ...deliveryRoutes({ events, wake: () => outbox.wake() }),
       ...liveRoutes({ events, accounts: store.accounts, live }),
       ...messageRoutes({ queues, store }),

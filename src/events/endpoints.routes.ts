@@ -13,6 +13,8 @@ export interface EndpointRoutesDeps {
   secrets: Secrets;
   /** Where deliveries may go; default: public addresses, by https alone. */
   fetchPolicy: FetchPolicy | undefined;
+  /** Somebody listens now: look at once. */
+  wake(): void;
 }
 
 export const ENDPOINTS = "/api/webhook-endpoints";
@@ -70,7 +72,7 @@ const TAKEN = {
 };
 
 /** Where accounts want to be told of events. */
-export function endpointRoutes({ events, secrets, fetchPolicy }: EndpointRoutesDeps): Route[] {
+export function endpointRoutes({ events, secrets, fetchPolicy, wake }: EndpointRoutesDeps): Route[] {
   const one = `${ENDPOINTS}/:endpointId`;
   const found = { description: "The endpoint.", schema: endpointSchema, example: ENDPOINT_EXAMPLE };
   const shown = (what: string) => ({ description: what, schema: withSecret, example: SECRET_EXAMPLE });
@@ -112,6 +114,7 @@ export function endpointRoutes({ events, secrets, fetchPolicy }: EndpointRoutesD
         const made = await events.createEndpoint({ ...body, url: checkedUrl(body.url), secret: stored });
         if (made === "unknown_account") throw refusalOf("unknown_account", "/accountId");
         if (made === "exists") throw endpointExists();
+        wake();
         const headers = { Location: `${ENDPOINTS}/${made.id}` };
         return { status: 201, body: { ...endpointView(made), secret }, headers };
       },
@@ -162,6 +165,7 @@ export function endpointRoutes({ events, secrets, fetchPolicy }: EndpointRoutesD
         const changes = { ...given, ...(url === undefined ? {} : { url: checkedUrl(url) }) };
         const changed = await events.changeEndpoint(endpointId, changes);
         if (changed === "exists") throw endpointExists();
+        if (changed?.enabled) wake();
         return { status: 200, body: endpointView(existing(changed, endpointId)) };
       },
     }),

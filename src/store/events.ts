@@ -100,9 +100,10 @@ export interface DeliveryOutcome {
 export interface EventStore {
   /**
    * Makes deliveries of what has happened and takes those that are due, for `holdMs`: whoever takes them is to queue them.
-   * `moved`: events that it met; `listened`: whether anybody wants any.
+   * `slots`: how many a process attempts at once, of which nobody gets more than a share. `moved`: events that it met;
+   * `listened`: whether anybody wants any.
    */
-  run(limit: number, holdMs: number): Promise<{ moved: number; due: string[]; listened: boolean }>;
+  run(limit: number, holdMs: number, slots: number): Promise<{ moved: number; due: string[]; listened: boolean }>;
   /** Forgets what is older; answers how much it was. As much as `limit`: there may be more. */
   tidy(keepSeconds: number, limit: number): Promise<number>;
 

@@ -19,8 +19,10 @@ const DELIVERY_COLUMNS =
 /** Endpoints in one answer; an account has a handful. */
 const MAX_ENDPOINTS = 1000;
 const BATCH = { maxSize: 100, maxConcurrent: 2, maxWaitMs: 2 };
-/** Deliveries that one endpoint has under way at once, over all processes. */
+/** Deliveries that one endpoint has under way at once at the most, over all processes; how many it may, the ledger says. */
 const MOST_AT_ONCE = 20;
+/** As much as is known of an endpoint that nothing was delivered to yet. */
+const AS_NEW = { failures: 0, at_once: 2, silent: false };
 const UNIQUE_VIOLATION = "23505";
 const NO_SUCH_ROW = "23503";
 
@@ -77,7 +79,8 @@ export function createEventStore(
   };
 
   return {
-    run: (limit, holdMs) => rpc("run_events", { p_limit: limit, p_most: MOST_AT_ONCE, p_hold_ms: holdMs }).then(toRun),
+    run: (limit, holdMs, slots) =>
+      rpc("run_events", { p_limit: limit, p_most: MOST_AT_ONCE, p_hold_ms: holdMs, p_slots: slots }).then(toRun),
     tidy: (keepSeconds, limit) => rpc("tidy_events", { p_keep_seconds: keepSeconds, p_limit: limit }),
 
     begin: (id, holdMs) => begins.add({ id, claim: randomUUID(), holdMs }),
@@ -118,7 +121,7 @@ export function createEventStore(
         ...changes,
         ...(changes.enabled === undefined ? {} : { disabled_because: null }),
         // Nothing is known of how it does elsewhere, or after it was mended.
-        ...(changes.enabled === true || changes.url !== undefined ? { failures: 0 } : {}),
+        ...(changes.enabled === true || changes.url !== undefined ? AS_NEW : {}),
       };
       // PostgREST takes no change of nothing.
       if (Object.keys(row).length === 0) return endpoint(id);
