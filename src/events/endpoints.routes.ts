@@ -71,6 +71,9 @@ const TAKEN = {
   codes: { endpoint_exists: "The account has an endpoint of this address. Change that one, or rotate its secret." },
 };
 
+const TOO_MANY =
+  "An account has 20 endpoints at the most, those that are off included. Delete one that is not needed, or have one take more events.";
+
 /** Where accounts want to be told of events. */
 export function endpointRoutes({ events, secrets, fetchPolicy, wake }: EndpointRoutesDeps): Route[] {
   const one = `${ENDPOINTS}/:endpointId`;
@@ -95,7 +98,7 @@ export function endpointRoutes({ events, secrets, fetchPolicy, wake }: EndpointR
       summary: "Be told of events",
       description:
         "From now on events of the account are posted there, signed to the Standard Webhooks specification. The answer shows the " +
-        "secret; it is not shown again.",
+        "secret; it is not shown again. An account has 20 endpoints at the most.",
       body: z.strictObject({
         accountId: shortText(200),
         url: fields.url,
@@ -108,12 +111,20 @@ export function endpointRoutes({ events, secrets, fetchPolicy, wake }: EndpointR
         description: "the web app",
         events: ["message.*", "hunt.completed"],
       },
-      responses: { 201: shown("Made, and turned on."), 409: TAKEN, 422: REFUSALS[422]! },
+      responses: {
+        201: shown("Made, and turned on."),
+        409: {
+          description: "It is there already, or the account has as many as it may have.",
+          codes: { ...TAKEN.codes, too_many_endpoints: TOO_MANY },
+        },
+        422: REFUSALS[422]!,
+      },
       async handle({ body }) {
         const { secret, stored } = secrets.create();
         const made = await events.createEndpoint({ ...body, url: checkedUrl(body.url), secret: stored });
         if (made === "unknown_account") throw refusalOf("unknown_account", "/accountId");
         if (made === "exists") throw endpointExists();
+        if (made === "too_many") throw tooManyEndpoints();
         wake();
         const headers = { Location: `${ENDPOINTS}/${made.id}` };
         return { status: 201, body: { ...endpointView(made), secret }, headers };
@@ -234,4 +245,12 @@ const endpointExists = (): ProblemError =>
     code: "endpoint_exists",
     title: "The endpoint exists",
     detail: "The account has an endpoint of this address. Change that one, or rotate its secret.",
+  });
+
+const tooManyEndpoints = (): ProblemError =>
+  new ProblemError({
+    status: 409,
+    code: "too_many_endpoints",
+    title: "The account has as many endpoints as it may have",
+    detail: TOO_MANY,
   });

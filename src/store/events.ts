@@ -127,7 +127,8 @@ export interface EventStore {
   /** Whose hunt it is; undefined when there is none. */
   accountOfHunt(huntId: string): Promise<string | undefined>;
 
-  createEndpoint(endpoint: NewWebhookEndpoint): Promise<WebhookEndpoint | "exists" | "unknown_account">;
+  /** `too_many`: the account has 20. */
+  createEndpoint(endpoint: NewWebhookEndpoint): Promise<WebhookEndpoint | "exists" | "unknown_account" | "too_many">;
   endpoints(accountId: string | undefined): Promise<WebhookEndpoint[]>;
   endpoint(id: string): Promise<WebhookEndpoint | undefined>;
   changeEndpoint(

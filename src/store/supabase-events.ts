@@ -25,6 +25,8 @@ const MOST_AT_ONCE = 20;
 const AS_NEW = { failures: 0, at_once: 2, silent: false };
 const UNIQUE_VIOLATION = "23505";
 const NO_SUCH_ROW = "23503";
+/** Of the database itself: see cap_endpoints. */
+const TOO_MANY_ENDPOINTS = "AP002";
 
 /** The outbox and webhooks on Supabase; shares the ledger's connection. */
 export function createEventStore(
@@ -62,9 +64,10 @@ export function createEventStore(
     waitForDatabase: true,
     onRetry: (error, items) => onRetry("record_deliveries", error, items),
   });
-  const refused = (error: unknown): "exists" | "unknown_account" => {
+  const refused = (error: unknown): "exists" | "unknown_account" | "too_many" => {
     if (error instanceof DatabaseError && error.code === UNIQUE_VIOLATION) return "exists";
     if (error instanceof DatabaseError && error.code === NO_SUCH_ROW) return "unknown_account";
+    if (error instanceof DatabaseError && error.code === TOO_MANY_ENDPOINTS) return "too_many";
     throw error;
   };
   const changed = async (id: string, changes: object): Promise<WebhookEndpoint | undefined> => {

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { LOOPBACK } from "../fakes/twilio-voice/file-server.ts";
-import { openWorld, type TestService, type World } from "../helpers/service.ts";
+import { openWorld, SECRET, type TestService, type World } from "../helpers/service.ts";
 import { openReceiver, type Receiver } from "../helpers/webhook-receiver.ts";
 
 const SLOTS = 8;
@@ -53,4 +53,21 @@ test("endpoints of one account that hang → another account's are told meanwhil
   over.resolve();
   // Nothing of what had to wait is lost.
   await receiver.until("/well", () => stuck().length === 2 * SLOTS);
+});
+
+test("an account with twenty endpoints → is refused another one, and told what to do; others are not", async () => {
+  const [full, other] = [await world.account(), await world.account()];
+  const create = (accountId: string, path: string) =>
+    service.post("/api/webhook-endpoints", { accountId, url: receiver.url + path });
+  const made = await Promise.all(Array.from({ length: 25 }, (_, i) => create(full, `/full/${i}`)));
+  expect(made.filter(({ status }) => status === 201)).toHaveLength(20);
+  const refused = made.find(({ status }) => status === 409);
+  expect(refused?.body).toMatchObject({ code: "too_many_endpoints", detail: expect.stringMatching(/Delete one/) });
+  const taken = made.find(({ status }) => status === 201)?.body;
+  const again = await create(full, new URL(taken.url).pathname);
+  expect(again.body).toMatchObject({ status: 409, code: "endpoint_exists" });
+  expect((await create(other, "/full/0")).status).toBe(201);
+  const headers = { authorization: `Bearer ${SECRET}` };
+  await fetch(`${service.url}/api/webhook-endpoints/${taken.endpointId}`, { method: "DELETE", headers });
+  expect((await create(full, "/full/new")).status).toBe(201);
 });
