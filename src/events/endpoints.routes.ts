@@ -31,7 +31,12 @@ export const endpointSchema = z.object({
   description: z.string().nullable(),
   events: z.array(z.string()).nullable().describe("null: all"),
   enabled: z.boolean(),
-  disabledBecause: z.string().nullable().describe("`gone`: it has answered 410. null where a person turned it off"),
+  disabledBecause: z
+    .string()
+    .nullable()
+    .describe(
+      "`gone`: it has answered 410; `failing`: it has taken nothing for five days. null where a person turned it off",
+    ),
   oldSecretUntil: z.string().nullable().describe("Until then the secrets before this one sign as well"),
   lastDeliveredAt: z.string().nullable(),
   failures: z.number().int().describe("Attempts that have failed since"),

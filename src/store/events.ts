@@ -25,6 +25,9 @@ export interface DeliveryAttempt {
   answer: string | null;
 }
 
+/** Why the service has turned an endpoint off. `gone`: it answered 410; `failing`: for five days it has taken nothing. */
+export type TurnedOff = "gone" | "failing";
+
 export interface WebhookEndpoint {
   id: string;
   accountId: string;
@@ -33,7 +36,7 @@ export interface WebhookEndpoint {
   /** Types and groups; null: all events. */
   events: string[] | null;
   enabled: boolean;
-  /** `gone`: it answered 410. */
+  /** null where a person turned it off. */
   disabledBecause: string | null;
   /** Until then secrets before this one sign as well. */
   oldSecretUntil: string | null;
@@ -88,6 +91,7 @@ export interface BegunDelivery {
 export interface DeliveryOutcome {
   id: string;
   claim: string;
+  endpointId: string;
   delivered: boolean;
   /** The endpoint wants nothing any more: it is turned off. */
   gone: boolean;
@@ -109,8 +113,8 @@ export interface EventStore {
 
   /** undefined: there is nothing to be done, or somebody else does it. */
   begin(deliveryId: string, holdMs: number): Promise<BegunDelivery | undefined>;
-  /** Resolves once committed. */
-  record(outcome: DeliveryOutcome): Promise<void>;
+  /** Resolves once committed. `turnedOff`: why the endpoint gets nothing more from now on. */
+  record(outcome: DeliveryOutcome): Promise<{ turnedOff: TurnedOff | undefined }>;
 
   /** From now on events of these accounts are kept for live readers. `since`: by account, from where on there is no gap. */
   listen(

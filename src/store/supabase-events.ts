@@ -8,6 +8,7 @@ import type {
   DeliveryState,
   EventStore,
   StoredEvent,
+  TurnedOff,
   WebhookDelivery,
   WebhookEndpoint,
 } from "./events.ts";
@@ -22,7 +23,7 @@ const BATCH = { maxSize: 100, maxConcurrent: 2, maxWaitMs: 2 };
 /** Deliveries that one endpoint has under way at once at the most, over all processes; how many it may, the ledger says. */
 const MOST_AT_ONCE = 20;
 /** As much as is known of an endpoint that nothing was delivered to yet. */
-const AS_NEW = { failures: 0, at_once: 2, silent: false };
+const AS_NEW = { failures: 0, failing_since: null, at_once: 2, silent: false };
 const UNIQUE_VIOLATION = "23505";
 const NO_SUCH_ROW = "23503";
 /** Of the database itself: see cap_endpoints. */
@@ -54,11 +55,16 @@ export function createEventStore(
     ...BATCH,
     waitForDatabase: false,
   });
-  const outcomes = new Batcher<DeliveryOutcome, void>({
+  const outcomes = new Batcher<DeliveryOutcome, { turnedOff: TurnedOff | undefined }>({
     async flush(items) {
-      const rows = items.map(({ retryInMs, ...rest }) => ({ ...rest, retry_in_ms: retryInMs }));
-      await rpc("record_deliveries", { p_items: rows });
-      return items.map(() => undefined);
+      const rows = items.map(({ retryInMs, endpointId: _, ...rest }) => ({ ...rest, retry_in_ms: retryInMs }));
+      const off = new Map(Object.entries(await rpc<Record<string, TurnedOff>>("record_deliveries", { p_items: rows })));
+      return items.map(({ endpointId }) => {
+        const turnedOff = off.get(endpointId);
+        // Of several of one endpoint, one tells.
+        off.delete(endpointId);
+        return { turnedOff };
+      });
     },
     ...BATCH,
     waitForDatabase: true,

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { LOOPBACK } from "../fakes/twilio-voice/file-server.ts";
+import { until } from "../helpers/ledger.ts";
 import { openWorld, SECRET, type TestService, type World } from "../helpers/service.ts";
 import { openReceiver, type Receiver } from "../helpers/webhook-receiver.ts";
 
@@ -53,6 +54,57 @@ test("endpoints of one account that hang → another account's are told meanwhil
   over.resolve();
   // Nothing of what had to wait is lost.
   await receiver.until("/well", () => stuck().length === 2 * SLOTS);
+});
+
+test("an endpoint that has failed for days without one success → is off and says so; turned on, it starts anew", async () => {
+  const accountId = await world.account();
+  const endpointId = await endpoint(accountId, "/broken");
+  let status = 500;
+  receiver.answer(() => ({ status }));
+  const shown = async () => (await service.get(`/api/webhook-endpoints/${endpointId}`)).body;
+  const daysPass = (days: number) =>
+    world.sql.query(
+      "update webhook_endpoints set failing_since = failing_since - make_interval(days => $2) where id = $1",
+      [endpointId, days],
+    );
+  const tries = async (outcome: number): Promise<void> => {
+    status = outcome;
+    const before = receiver.at("/broken").filter((each) => each.status === outcome).length;
+    await happens(accountId, 1);
+    await receiver.until("/broken", (all) => all.filter((each) => each.status === outcome).length > before);
+  };
+  const turnedOff = () => service.logs.filter(({ msg }) => msg === "a webhook endpoint was turned off");
+
+  await tries(500);
+  await until(shown, ({ failures }) => failures > 0);
+  await daysPass(4);
+  await tries(204);
+  // A success in between: the days count from the next failure on.
+  await until(shown, ({ failures }) => failures === 0);
+  await tries(500);
+  await until(shown, ({ failures }) => failures > 0);
+  await daysPass(4);
+  await tries(500);
+  expect(await shown()).toMatchObject({ enabled: true, disabledBecause: null });
+  await daysPass(1);
+  await until(shown, ({ enabled }) => !enabled);
+  expect(await shown()).toMatchObject({ enabled: false, disabledBecause: "failing" });
+  await until(
+    async () => turnedOff(),
+    (lines) => lines.length > 0,
+  );
+  expect(turnedOff()).toMatchObject([{ room: "events", endpointId, reason: "failing", status: 500 }]);
+  expect((await service.get("/metrics")).body).toContain('endpoints_turned_off_total{reason="failing"} 1');
+
+  const headers = { authorization: `Bearer ${SECRET}`, "content-type": "application/json" };
+  const body = JSON.stringify({ enabled: true });
+  const on = await fetch(`${service.url}/api/webhook-endpoints/${endpointId}`, { method: "PATCH", headers, body });
+  expect(await on.json()).toMatchObject({ enabled: true, disabledBecause: null, failures: 0 });
+  await tries(500);
+  await until(shown, ({ failures }) => failures > 0);
+  expect(await shown()).toMatchObject({ enabled: true });
+  receiver.answer(() => ({ status: 204 }));
+  await until(shown, ({ failures }) => failures === 0);
 });
 
 test("an account with twenty endpoints → is refused another one, and told what to do; others are not", async () => {

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, beforeEach, expect, inject, test } from "vitest";
 import { openTestDatabase, type TestDatabase } from "../../dev/stack/databases.ts";
+import { until } from "../helpers/ledger.ts";
 
 const SLOTS = 16;
 
@@ -111,4 +112,26 @@ test("many accounts whose endpoints are silent → half of a process, and what w
   const handedOut = await handOut();
   expect(countOf(handedOut, ...silent)).toBe(SLOTS / 2);
   expect([countOf(handedOut, longest), countOf(handedOut, well)]).toEqual([1, 3]);
+});
+
+test("two endpoints at once, of which the account may have one more → one of them is refused", async () => {
+  const { account } = await endpoint(0);
+  for (let i = 0; i < 18; i += 1) await endpoint(0, { account });
+  const first = await database.sql.connect();
+  const insert = "insert into webhook_endpoints (account_id, url, secret) values ($1, $2, 'x')";
+  await first.query("begin");
+  await first.query(insert, [account, "https://hooks.example.com/first"]);
+  const second = database.sql.query(insert, [account, "https://hooks.example.com/second"]).then(
+    () => "made",
+    (error: { code: string }) => error.code,
+  );
+  const waits = "select 1 from pg_locks where not granted and locktype = 'advisory'";
+  const waiting = until(
+    async () => (await database.sql.query(waits)).rowCount,
+    (n) => n === 1,
+  ).then(() => "waits");
+  expect(await Promise.race([second, waiting])).toBe("waits");
+  await first.query("commit");
+  first.release();
+  expect(await second).toBe("AP002");
 });
