@@ -116,22 +116,25 @@ export interface EventStore {
   /** Resolves once committed. `turnedOff`: why the endpoint gets nothing more from now on. */
   record(outcome: DeliveryOutcome): Promise<{ turnedOff: TurnedOff | undefined }>;
 
-  /** From now on events of these accounts are kept for live readers. `since`: by account, from where on there is no gap. */
+  /**
+   * From now on events of these accounts are kept for live readers: all that commits after it resolves. `since`: by account, from
+   * where on there is no gap.
+   */
   listen(
     accounts: readonly string[],
     seconds: number,
   ): Promise<{ head: number; tidied: number; since: Map<string, number> }>;
-  /** In order. Nothing up to `head` is missing. */
+  /** In order. Nothing up to `head` is missing, unless `lost`: nobody knows what there was after `after`. */
   read(
     after: number,
     accounts: readonly string[],
     huntId: string | undefined,
     limit: number,
-  ): Promise<{ events: StoredEvent[]; head: number }>;
+  ): Promise<{ events: StoredEvent[]; head: number; lost: boolean }>;
   /** Whose hunt it is; undefined when there is none. */
   accountOfHunt(huntId: string): Promise<string | undefined>;
 
-  /** `too_many`: the account has 20. */
+  /** Whatever commits after it resolves is told. `too_many`: the account has 20. */
   createEndpoint(endpoint: NewWebhookEndpoint): Promise<WebhookEndpoint | "exists" | "unknown_account" | "too_many">;
   endpoints(accountId: string | undefined): Promise<WebhookEndpoint[]>;
   endpoint(id: string): Promise<WebhookEndpoint | undefined>;

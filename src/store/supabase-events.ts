@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
 import { Batcher } from "./batcher.ts";
 import { DatabaseError, type Database } from "./database.ts";
 import type {
@@ -22,6 +23,9 @@ const MAX_ENDPOINTS = 1000;
 const BATCH = { maxSize: 100, maxConcurrent: 2, maxWaitMs: 2 };
 /** Deliveries that one endpoint has under way at once at the most, over all processes; how many it may, the ledger says. */
 const MOST_AT_ONCE = 20;
+/** For how long whoever begins to listen waits for changes that began before, milliseconds, and between two looks. */
+const UNDER_WAY_MS = 5000;
+const UNDER_WAY_POLL_MS = 20;
 /** As much as is known of an endpoint that nothing was delivered to yet. */
 const AS_NEW = { failures: 0, failing_since: null, at_once: 2, silent: false };
 const UNIQUE_VIOLATION = "23505";
@@ -87,6 +91,16 @@ export function createEventStore(
     return row ? toEndpoint(row) : undefined;
   };
 
+  /** A transaction that lasts longer is not waited for: what it changes may be told to nobody who has just begun to listen. */
+  const othersEnded = async (): Promise<void> => {
+    const deadline = performance.now() + UNDER_WAY_MS;
+    let number: string | null = null;
+    while ((number = await rpc<string | null>("begun_before", { p_number: number })) !== null) {
+      if (performance.now() > deadline) return;
+      await delay(UNDER_WAY_POLL_MS);
+    }
+  };
+
   return {
     run: (limit, holdMs, slots) =>
       rpc("run_events", { p_limit: limit, p_most: MOST_AT_ONCE, p_hold_ms: holdMs, p_slots: slots }).then(toRun),
@@ -96,16 +110,17 @@ export function createEventStore(
     record: (outcome) => outcomes.add(outcome),
 
     async listen(accounts, seconds) {
-      const answer = await rpc<{ head: number; tidied: number; since: Record<string, number> }>("listen_to_events", {
+      const { fresh, since, ...rest } = await rpc<ListenRow>("listen_to_events", {
         p_accounts: accounts,
         p_seconds: seconds,
       });
-      return { ...answer, since: new Map(Object.entries(answer.since)) };
+      if (fresh) await othersEnded();
+      return { ...rest, since: new Map(Object.entries(since)) };
     },
     async read(after, accounts, huntId, limit) {
       const args = { p_after: after, p_accounts: accounts, p_hunt_id: huntId ?? null, p_limit: limit };
-      const { events, head } = await rpc<{ events: EventRow[]; head: number }>("read_events", args);
-      return { events: events.map(toEvent), head };
+      const { events, ...rest } = await rpc<{ events: EventRow[]; head: number; lost: boolean }>("read_events", args);
+      return { ...rest, events: events.map(toEvent) };
     },
     async accountOfHunt(huntId) {
       const query = database.client.from("hunts").select("account_id").eq("id", huntId);
@@ -116,7 +131,9 @@ export function createEventStore(
     async createEndpoint({ accountId, ...rest }) {
       const row = { account_id: accountId, ...rest };
       const query = endpoints().insert(row).select(ENDPOINT_COLUMNS).single<EndpointRow>();
-      return database.run("making an endpoint", query).then(toEndpoint, refused);
+      const made = await database.run("making an endpoint", query).then(toEndpoint, refused);
+      if (typeof made === "object") await othersEnded();
+      return made;
     },
     async endpoints(accountId) {
       let query = endpoints().select(ENDPOINT_COLUMNS).order("created_at").order("id").limit(MAX_ENDPOINTS);
@@ -134,10 +151,12 @@ export function createEventStore(
       };
       // PostgREST takes no change of nothing.
       if (Object.keys(row).length === 0) return endpoint(id);
-      return changed(id, row).catch((error: unknown) => {
-        if (refused(error) === "exists") return "exists";
+      const now = await changed(id, row).catch((error: unknown) => {
+        if (refused(error) === "exists") return "exists" as const;
         throw error;
       });
+      if (changes.enabled === true) await othersEnded();
+      return now;
     },
     async rotateSecret(id, secret, overlapSeconds) {
       const row = await rpc<EndpointRow | null>("rotate_endpoint_secret", {
@@ -193,6 +212,13 @@ interface EventRow {
   type: string;
   at: string;
   data: Record<string, unknown>;
+}
+
+interface ListenRow {
+  head: number;
+  tidied: number;
+  since: Record<string, number>;
+  fresh: boolean;
 }
 
 interface BegunRow {
