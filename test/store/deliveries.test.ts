@@ -135,3 +135,28 @@ test("two endpoints at once, of which the account may have one more → one of t
   first.release();
   expect(await second).toBe("AP002");
 });
+
+test("an hour in which no process ran → all that waits is due in the first look, what was due first before the rest", async () => {
+  const { id } = await endpoint(5);
+  const { rows } = await database.sql.query<{ id: string }>(
+    "select id from webhook_deliveries where endpoint_id = $1 order by pos",
+    [id],
+  );
+  const [retried, taken, queued, held, fresh] = rows.map((row) => row.id);
+  const as = (what: string, of: string[], ...values: unknown[]) =>
+    database.sql.query(`update webhook_deliveries set ${what} where id = any ($1)`, [of, ...values]);
+  // When all stopped: one was to be tried again within the hour, one later than that, one was with a worker, one in its queue.
+  await as("attempts = 3, next_at = now() + interval '40 minutes'", [retried!]);
+  await as("attempts = 9, next_at = now() + interval '2 hours'", [held!]);
+  await as("claim = gen_random_uuid(), held_until = now() + interval '17 seconds'", [taken!]);
+  await as("held_until = now() + interval '10 seconds'", [queued!]);
+  expect((await handOut()).get(id)).toEqual([fresh]);
+  await as(
+    "next_at = next_at - interval '1 hour', held_until = held_until - interval '1 hour'",
+    rows.map((row) => row.id),
+  );
+  const { rows: handed } = await database.sql.query<{ run: { due: number[] } }>(
+    "select run_events(500, 20, 10000, 100) as run",
+  );
+  expect(handed[0]!.run.due.map(String)).toEqual([taken, queued, fresh, retried]);
+});
