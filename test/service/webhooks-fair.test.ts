@@ -14,7 +14,12 @@ beforeAll(async () => {
   world = await openWorld();
   receiver = await openReceiver();
   // Nobody is given up while a test lasts.
-  const environment = { WEBHOOK_CONCURRENCY: String(SLOTS), WEBHOOK_TIMEOUT_MS: "60000", WEBHOOK_BACKOFF_MS: "20" };
+  const environment = {
+    WEBHOOK_CONCURRENCY: String(SLOTS),
+    WEBHOOK_TIMEOUT_MS: "60000",
+    WEBHOOK_BACKOFF_MS: "20",
+    LOG_LEVELS: "events=info",
+  };
   service = await world.start(environment, { fetchPolicy: LOOPBACK });
 });
 afterAll(async () => {
@@ -122,4 +127,22 @@ test("an account with twenty endpoints → is refused another one, and told what
   const headers = { authorization: `Bearer ${SECRET}` };
   await fetch(`${service.url}/api/webhook-endpoints/${taken.endpointId}`, { method: "DELETE", headers });
   expect((await create(full, "/full/new")).status).toBe(201);
+});
+
+test("what webhooks log → belongs to the room events, and is as much as that room's level says", async () => {
+  const accountId = await world.account();
+  receiver.answer(() => ({ status: 204 }));
+  const endpointId = await endpoint(accountId, "/logged");
+  await happens(accountId, 1);
+  await until(
+    async () => (await service.get(`/api/webhook-endpoints/${endpointId}`)).body,
+    ({ lastDeliveredAt }) => lastDeliveredAt !== null,
+  );
+  await world.queue("webhooks").add("deliver", { deliveryId: "none" });
+  const failed = await until(
+    async () => service.logs.filter(({ queue, msg }) => queue === "webhooks" && msg === "job failed"),
+    (lines) => lines.length > 0,
+  );
+  expect(failed).toMatchObject([{ room: "events" }]);
+  expect(service.logs.filter(({ msg }) => msg === "webhook delivered")).toEqual([]);
 });

@@ -96,6 +96,8 @@ test("a hunt → each change comes once, signed, in order for each message, with
   expect(shown.body.endpoints).toMatchObject([{ endpointId, failures: 0, lastDeliveredAt: expect.any(String) }]);
   expect((await service.get("/metrics")).body).toContain('auto_prospect_delivery_seconds_count{result="delivered"}');
   expect((await service.get("/api/queues/webhooks/stats")).status).toBe(200);
+  const lines = service.logs.filter(({ msg }) => msg === "webhook delivered");
+  expect(new Set(lines.map(({ room }) => room))).toEqual(new Set(["events"]));
 });
 
 test("an endpoint that answers 500 → is tried again under the same id; later events of that message wait, others do not", async () => {
