@@ -61,7 +61,7 @@ export function createEventStore(
   });
   const outcomes = new Batcher<DeliveryOutcome, { turnedOff: TurnedOff | undefined }>({
     async flush(items) {
-      const rows = items.map(({ retryInMs, endpointId: _, ...rest }) => ({ ...rest, retry_in_ms: retryInMs }));
+      const rows = items.map(({ retryInMs, ...rest }) => ({ ...rest, retry_in_ms: retryInMs }));
       const off = new Map(Object.entries(await rpc<Record<string, TurnedOff>>("record_deliveries", { p_items: rows })));
       return items.map(({ endpointId }) => {
         const turnedOff = off.get(endpointId);
