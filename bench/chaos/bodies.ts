@@ -10,8 +10,6 @@ export const ACCOUNTS: Record<string, number | undefined> = {
   acc_rich: 5_000_000,
   acc_short: 150,
 };
-/** Who is told by webhooks what becomes of its messages. */
-export const TOLD: readonly string[] = ["acc_other", "acc_metered"];
 /** How often each submits, out of the sum. */
 const BUSY: Record<string, number> = { acc_free: 2, acc_other: 1, acc_metered: 3, acc_rich: 3, acc_short: 1 };
 export const CHANNELS: readonly Channel[] = ["sms", "whatsapp_text", "ringless_voice"];

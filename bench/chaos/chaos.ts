@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { StackError } from "../../dev/stack/stack-error.ts";
 import { audit, type Audit } from "./audit.ts";
-import { ACCOUNTS, CHANNELS, SENDERS, TEXT, TOLD } from "./bodies.ts";
+import { ACCOUNTS, CHANNELS, SENDERS, TEXT } from "./bodies.ts";
 import type { Account } from "./double-process.ts";
 import { Endpoints } from "./endpoints.ts";
 import { startDoubles, VENDOR_NAMES, type Doubles } from "./doubles.ts";
@@ -88,7 +88,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   await Promise.all(Object.values(doubles).map((double) => double.reach(urls)));
   await Promise.all(slots.map((slot) => slot.start()));
   const endpoints = undo.use(await Endpoints.open(random.fork("endpoints")));
-  for (const accountId of TOLD) await endpoints.register(urls[0] ?? "", SECRET, accountId);
+  for (const accountId of Object.keys(ACCOUNTS)) await endpoints.register(urls[0] ?? "", SECRET, accountId);
 
   const enough = AbortSignal.any([stopping, AbortSignal.timeout(minutes * 60_000)]);
   const { promised, finished } = startSubmitter({
