@@ -1,6 +1,6 @@
 import type { Database } from "./database.ts";
 import { toOpenMessage, type OpenMessageRow } from "./message-rows.ts";
-import type { OpenMessage } from "./store.ts";
+import type { OpenMessage } from "./messages.ts";
 
 export type Steering = "pause" | "resume" | "cancel";
 
