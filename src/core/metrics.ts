@@ -20,6 +20,8 @@ export interface Metrics {
   webhookEnded(labels: { provider: string; result: WebhookResult }): void;
   /** A webhook of ours has had an attempt: `delivered`, `failed` (it is tried again), `given_up` or `gone` (410). */
   deliveryEnded(labels: { result: string }, seconds: number): void;
+  /** The service has turned an endpoint off: `gone` (410), or `failing` for days. */
+  endpointTurnedOff(labels: { reason: string }): void;
   databaseAnswered(operation: string, seconds: number, ok: boolean): void;
   batchWritten(operation: string, items: number): void;
   /** Calls of providers so far, by this process, and how many of them failed otherwise than for going too fast or for the number. */
@@ -90,6 +92,7 @@ export function createMetrics(sources: MetricSources): Metrics {
     CALL_BUCKETS,
     "result",
   );
+  const turnedOff = counter("endpoints_turned_off_total", "Endpoints of webhooks out that were turned off.", "reason");
   const database = histogram("database_seconds", "How long requests to the database take.", QUICK_BUCKETS, "operation");
   const databaseErrors = counter("database_errors_total", "Requests to the database that failed.", "operation");
   const batches = histogram(
@@ -125,6 +128,7 @@ export function createMetrics(sources: MetricSources): Metrics {
     rateLimited: (labels) => limited.inc(labels),
     webhookEnded: (labels) => webhooks.inc(labels),
     deliveryEnded: (labels, seconds) => deliveries.observe(labels, seconds),
+    endpointTurnedOff: (labels) => turnedOff.inc(labels),
     databaseAnswered(operation, seconds, ok) {
       database.observe({ operation }, seconds);
       if (!ok) databaseErrors.inc({ operation });

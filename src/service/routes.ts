@@ -100,7 +100,7 @@ export async function createRoutes(
           termsOf: (message) => termsOf(message, provider?.oneWay === true),
         }) ?? [],
     ),
-    ...endpointRoutes({ events, secrets, fetchPolicy }),
+    ...endpointRoutes({ events, secrets, fetchPolicy, wake: () => outbox.wake() }),
     ...deliveryRoutes({ events, wake: () => outbox.wake() }),
     ...liveRoutes({ events, accounts: store.accounts, live }),
     ...messageRoutes({ queues, store }),

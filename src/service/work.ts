@@ -82,6 +82,7 @@ export function startWork(parts: Parts): Work {
     events,
     queues,
     keepSeconds: config.events.keepSeconds,
+    slots: config.events.concurrency,
     clock,
     log: logOf("events"),
   });

@@ -76,7 +76,7 @@ const HAND_BACK_TIMEOUT_MS = 2000;
 /** One worker a channel queue, and the hunt worker. */
 export function startWorkers(options: WorkersOptions): Workers {
   const { store, clock, redis, prefix } = options;
-  const logOf = (queue: string): Logger => options.logOf(queueOfLane(queue)).child({ queue });
+  const logOf = (queue: string): Logger => options.logOf(roomOf(queue)).child({ queue });
   const handBack = new HandBack();
   const leaving = new HandBack();
   const shared: WorkerOptions = {
@@ -174,6 +174,11 @@ export function startWorkers(options: WorkersOptions): Workers {
       return false;
     },
   };
+}
+
+/** Whose lines a queue's are: the room of its channel, or of what it does. */
+function roomOf(queue: string): string {
+  return queue === WEBHOOKS_QUEUE ? "events" : queueOfLane(queue);
 }
 
 /** Of a message's job what became of the message; others are just done. */
