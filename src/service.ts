@@ -13,7 +13,7 @@ import { createIsStop, isStart } from "./channels/stop-words.ts";
 import { createTermsOf } from "./channels/terms.ts";
 import { counted } from "./channels/webhooks.ts";
 import { accountRoutes } from "./compliance/accounts.routes.ts";
-import { tightestLimit } from "./compliance/limits.ts";
+import { dayLimitsOf, tightestLimit } from "./compliance/limits.ts";
 import { erasureRoutes } from "./compliance/erasure.routes.ts";
 import { createRules, createStopNoticeOf } from "./compliance/rules.ts";
 import { createRulings } from "./compliance/rulings.ts";
@@ -315,6 +315,8 @@ export async function startService(config: Config, overrides: Overrides = {}): P
           const limit = tightestLimit(limits ?? config.limits, definitions.get(channel)?.queue, sender);
           return limit && !(own && own.perSecond <= limit.perSecond) ? limit : own;
         },
+        dayLimitsOf: (channel, sender, limits) =>
+          dayLimitsOf(limits ?? config.limits, definitions.get(channel)?.queue, sender),
       }),
       ...recurrenceRoutes({ store, recurrences: queues.recurrences, channels: definitions, clock, log: logOf("hunt") }),
       ...mediaRoutes({ store, clock }),
