@@ -6,6 +6,7 @@ import type { MessageJob } from "../channels/message-job.ts";
 import { UnavailableError } from "../core/errors.ts";
 import { WEBHOOKS_QUEUE, type DeliveryJob } from "../events/events.jobs.ts";
 import { chunkJobId, HUNT_QUEUE, type HuntJob, type PlanJob } from "../hunt/hunt.jobs.ts";
+import { repeatStrategy } from "../hunt/recurring.ts";
 import type { PlannedMessage } from "../store/store.ts";
 import { readFigures, type QueueFigures } from "./figures.ts";
 import { removeLane, wakeLane } from "./lanes.ts";
@@ -132,7 +133,8 @@ export function createQueues(options: QueuesOptions): Queues {
     removeOnFail: retention.failed,
   };
   // A Redis that is away is the caller's to handle, so construction must not wait for it.
-  const queueOptions: QueueOptions = { connection: redis, prefix, defaultJobOptions, ...telemetry };
+  const settings = { repeatStrategy };
+  const queueOptions: QueueOptions = { connection: redis, prefix, defaultJobOptions, settings, ...telemetry };
   const queues = new Map(names.map((name) => [name, new Queue(name, queueOptions)]));
   const flows = new FlowProducer({ connection: redis, prefix, ...telemetry });
   // ioredis reports each failed reconnection here; readiness reports the outage, once.
