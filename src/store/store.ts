@@ -332,6 +332,8 @@ export interface Store {
    * report of the call's end is kept, and counts when it turns out that it was answered.
    */
   instructionsOf(attemptId: string, ended: Receipt): Promise<Instructions["step"] | undefined>;
+  /** The contact of this attempt is tried over no further channel: nobody can prove that it has not reached them. */
+  endWay(attempt: { messageId: string; attemptId: string }): Promise<void>;
   /** Like `recordReply`, but rejects while the database is away. */
   takeReply(reply: Reply & { stop: boolean; start?: boolean }): Promise<boolean>;
   /** Whether this is the first stop of that person. */

@@ -210,6 +210,7 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
         p_attempt_id: attemptId,
         p_ended: toReceiptRow(ended),
       })) ?? undefined,
+    endWay: ({ messageId, attemptId }) => rpc("end_way", { p_message_id: messageId, p_attempt_id: attemptId }),
     takeReply: (reply) => rpc("record_reply", { p_reply: toReplyRow(reply) }),
 
     recordReply: (reply) => replies.add(reply),
