@@ -36,7 +36,7 @@ const CALL_BUCKETS = [0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20];
 const QUICK_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5];
 const BATCH_BUCKETS = [1, 5, 10, 25, 50, 100, 250, 500];
 /** Classes of codes that say that something is wrong with the provider, or on the way to it: not with the numbers. */
-const FAILURES = new Set(["unreachable", "ambiguous", "unexpected"]);
+export const FAILURES = new Set(["unreachable", "ambiguous", "unexpected"]);
 /** A page does not wait longer for a dependency that is away: it shows what it has, milliseconds. */
 const LOOK_TIMEOUT_MS = 1000;
 

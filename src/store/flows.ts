@@ -46,7 +46,7 @@ export function createFlowStore(database: Database, limits: readonly object[]): 
       const rows = await database.rpc<(OpenMessageRow & { again: boolean })[]>("feed", args);
       return rows.map((row) => ({ ...toOpenMessage(row), again: row.again }));
     },
-    steer: (huntId, action) => database.rpc("steer_hunt", { p_hunt_id: huntId, p_action: action }),
+    steer: (huntId, action) => database.rpc("steer_hunt", { p_hunt_id: huntId, p_action: action, p_limits: limits }),
     continueCancelling: (limit) => database.rpc("continue_cancelling", { p_limit: limit }),
     continueFallbacks: (limit) => database.rpc("continue_fallbacks", { p_limit: limit }),
   };

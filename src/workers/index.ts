@@ -8,6 +8,7 @@ import { messageOf } from "../core/errors.ts";
 import { WEBHOOKS_QUEUE } from "../events/events.jobs.ts";
 import { runHuntJob, type HuntWorkerDeps } from "../hunt/hunt.worker.ts";
 import { HUNT_QUEUE } from "../hunt/hunt.jobs.ts";
+import { repeatStrategy } from "../hunt/recurring.ts";
 import type { Metrics } from "../core/metrics.ts";
 import type { Tracing } from "../core/tracing.ts";
 import { queueOfLane } from "../queues/index.ts";
@@ -87,6 +88,7 @@ export function startWorkers(options: WorkersOptions): Workers {
     maxStalledCount: MAX_STALLED,
     drainDelay: WAIT_SECONDS,
     runRetryDelay: REDIS_RETRY_MS,
+    settings: { repeatStrategy },
     ...(options.tracing.telemetry && { telemetry: options.tracing.telemetry }),
   };
 
