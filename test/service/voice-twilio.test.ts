@@ -319,7 +319,7 @@ describe("a machine has picked up", () => {
     await inbound.drain(true);
     await inbound.resume();
     await ended(made);
-    await delivered(id);
+    expect((await delivered(id)).deliveredAt).not.toBeNull();
   });
 
   test("and Twilio cannot play what it was told → it hangs up, and the message has failed", async () => {
