@@ -1,7 +1,8 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 import { z } from "zod";
-import { BASE_ENV, hasFailover, orderVariable } from "../src/config.ts";
+import { hasFailover, orderVariable } from "../src/config/channels.ts";
+import { BASE_ENV } from "../src/config/env.ts";
 import { CHANNELS } from "../src/modules.ts";
 
 /** A variable of the environment as the documents show it. */

@@ -1,4 +1,7 @@
-import type { CallOptions, Fault, FilePage, NewUpload, PostOptions } from "./shapes.ts";
+import { read } from "./answers.ts";
+import { streamOf } from "./ndjson.ts";
+import { aborted, failed, type Result } from "./result.ts";
+import type { CallOptions, FilePage, NewUpload, PostOptions } from "./shapes.ts";
 
 export interface ClientOptions {
   /** Where the service is, e.g. `https://worker.example.com`; a path is kept as a prefix. */
@@ -13,69 +16,11 @@ export interface ClientOptions {
   fetch?: ((url: string, init: RequestInit) => Promise<Response>) | undefined;
 }
 
-/** What every call comes to: faults are values, not exceptions. */
-export type Result<T> = { ok: true; value: T } | { ok: false; error: ClientError };
-
-interface Failure {
-  status?: number | undefined;
-  code: string;
-  detail: string;
-  errors?: Fault[] | undefined;
-  requestId?: string | undefined;
-  retryable: boolean;
-  retryAfterMs?: number | undefined;
-  idempotencyKey?: string | undefined;
-  cause?: unknown;
-}
-
-/** Why a call came to nothing: the service's own problem (RFC 9457), or what kept its answer from coming. */
-export class ClientError extends Error {
-  override readonly name = "ClientError";
-  /** The HTTP status; undefined when there was no answer. */
-  readonly status: number | undefined;
-  /**
-   * The service's, e.g. `unknown_account` (its /docs lists them), or the client's own: `network_error` (no connection, or
-   * it broke), `timeout`, `aborted`, `http_error` (something before the service answered), `invalid_answer` (not JSON).
-   */
-  readonly code: string;
-  /** In words. */
-  readonly detail: string;
-  /** Every fault of the request; empty where the request is not what is wrong. */
-  readonly errors: Fault[];
-  /** Under which the service's log has it. */
-  readonly requestId: string | undefined;
-  /** Whether the same call may succeed later. The client's own retries are over by then. */
-  readonly retryable: boolean;
-  /** When the service wants to be asked again, milliseconds from its answer. */
-  readonly retryAfterMs: number | undefined;
-  /** Of a POST: repeat the call with it, and whatever the lost answer was, nobody is contacted twice. */
-  readonly idempotencyKey: string | undefined;
-
-  constructor({ cause, ...failure }: Failure) {
-    super(`${failure.status ?? "no answer"} ${failure.code}: ${failure.detail}`, cause === undefined ? {} : { cause });
-    this.status = failure.status;
-    this.code = failure.code;
-    this.detail = failure.detail;
-    this.errors = failure.errors ?? [];
-    this.requestId = failure.requestId;
-    this.retryable = failure.retryable;
-    this.retryAfterMs = failure.retryAfterMs;
-    this.idempotencyKey = failure.idempotencyKey;
-  }
-}
-
 /** For one attempt with a stream, milliseconds. */
 const LINES_TIMEOUT_MS = 300_000;
-/** Lines that are sent at once, characters. */
-const LINES_BYTES = 65_536;
 const FIRST_BACKOFF_MS = 250;
 const MAX_BACKOFF_MS = 8000;
 const PRINTABLE = /^[\x20-\x7e]+$/;
-
-/** Statuses that may pass by themselves; 500 as well, since nothing is done twice. */
-const PASSING = new Set([408, 425, 429, 500, 502, 503, 504]);
-/** 503, but it wants the operator. */
-const STAYING = new Set(["channel_off", "erasure_off"]);
 
 /** One HTTP exchange, with its retries. */
 export interface Calls {
@@ -212,87 +157,6 @@ export function createCalls({ baseUrl, apiSecret, timeoutMs = 30_000, retries = 
     postLines: (path, lines, options) => keyed({ path, lines }, options),
     open,
   };
-}
-
-/** Made as it is sent: a list of any length takes no more memory than some of its lines. */
-function streamOf(values: Iterable<unknown> | AsyncIterable<unknown>): ReadableStream<Uint8Array> {
-  const encoder = new TextEncoder();
-  const next = Symbol.asyncIterator in values ? values[Symbol.asyncIterator]() : values[Symbol.iterator]();
-  return new ReadableStream({
-    async pull(controller) {
-      let text = "";
-      for (let bytes = 0; bytes < LINES_BYTES; bytes = text.length) {
-        const { done, value } = await next.next();
-        if (done) {
-          if (text !== "") controller.enqueue(encoder.encode(text));
-          controller.close();
-          return;
-        }
-        text += `${JSON.stringify(value)}\n`;
-      }
-      controller.enqueue(encoder.encode(text));
-    },
-    async cancel() {
-      await next.return?.();
-    },
-  });
-}
-
-/** An answer that came whole: a value, a problem, or something that the service would not say. */
-function read<T>(
-  response: Response,
-  text: string,
-  { key, alsoGood }: { key: string | undefined; alsoGood: number | undefined },
-): Result<T> {
-  const { status, headers } = response;
-  const type = headers.get("content-type") ?? "";
-  const body = type.includes("json") ? parsed(text) : undefined;
-  const isProblem = type.includes("problem+json");
-  const about = { status, requestId: headers.get("x-request-id") ?? undefined, idempotencyKey: key };
-  if (body !== undefined && !isProblem && (response.ok || status === alsoGood)) return { ok: true, value: body as T };
-  if (response.ok) {
-    const detail = `The answer is not JSON but "${type}": is this the service's address?`;
-    return failed({ ...about, code: "invalid_answer", detail, retryable: false });
-  }
-  const { code, detail, errors, requestId } = (isProblem ? (body ?? {}) : {}) as Partial<ClientError>;
-  return failed({
-    ...about,
-    code: code ?? "http_error",
-    detail: detail ?? `Something before the service answered ${status}${redirectOf(headers)}.`,
-    errors,
-    requestId: requestId ?? about.requestId,
-    retryable: PASSING.has(status) && !STAYING.has(code ?? ""),
-    retryAfterMs: retryAfterMs(headers.get("retry-after")),
-  });
-}
-
-export function failed(failure: Failure): { ok: false; error: ClientError } {
-  return { ok: false, error: new ClientError(failure) };
-}
-
-export function aborted(key?: string): { ok: false; error: ClientError } {
-  const detail = "The caller gave up before there was an answer.";
-  return failed({ code: "aborted", detail, retryable: false, idempotencyKey: key });
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text) ?? undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-function redirectOf(headers: Headers): string {
-  const location = headers.get("location");
-  return location === null ? "" : `, a redirect to ${location}: set baseUrl to where the service is`;
-}
-
-/** `Retry-After` is a number of seconds or a date (RFC 9110, 10.2.3). */
-function retryAfterMs(value: string | null): number | undefined {
-  if (value === null) return undefined;
-  const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now();
-  return Number.isNaN(ms) ? undefined : Math.max(0, ms);
 }
 
 /** fetch says "fetch failed"; the reason is in its cause. */

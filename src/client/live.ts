@@ -1,4 +1,5 @@
-import { failed, slept, type Calls, type Result } from "./calls.ts";
+import { slept, type Calls } from "./calls.ts";
+import { failed, type Result } from "./result.ts";
 import type { EventsOptions, LiveEvent } from "./shapes.ts";
 
 /** Before the connection is taken up again; the service may say otherwise, milliseconds. */

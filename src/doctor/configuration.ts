@@ -1,4 +1,5 @@
-import type { ChannelConfig, Config } from "../config.ts";
+import type { Config } from "../config.ts";
+import type { ChannelConfig } from "../config/channels.ts";
 import { messageOf } from "../core/errors.ts";
 import type { Fault } from "../core/problem.ts";
 import { fault, ok, warning, type Finding } from "./finding.ts";

@@ -1,5 +1,5 @@
 import type { Database } from "./database.ts";
-import type { MessageStatus } from "./store.ts";
+import type { MessageStatus } from "./messages.ts";
 
 /** What trying a message again came to, or would: only `accepted` ones are sent again. */
 export type RetryResult = "accepted" | "missing" | "not_failed" | "not_safe" | "hunt_over" | "no_credit";

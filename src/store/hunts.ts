@@ -1,5 +1,29 @@
 import type { Database } from "./database.ts";
-import type { Counts, MessageStatus } from "./store.ts";
+import type { Counts, MessageStatus } from "./messages.ts";
+
+/** How far the hunt of a submission is. */
+export interface HuntStatus {
+  huntId: string;
+  accountId: string;
+  createdAt: string;
+  /** The database's clock, for durations. */
+  now: string;
+  startedAt: string | null;
+  lastSettledAt: string | null;
+  /** Messages that were attempted and have come to an end. */
+  attempted: number;
+  pausedAt: string | null;
+  cancelledAt: string | null;
+  /** When it goes on, where nothing of it may be sent now. */
+  scheduledAt: string | null;
+  /** When it will be over, as far as can be told. */
+  endsAt: string | null;
+  /** Contacts that wait to be planned, by channel. */
+  pending: Record<string, number>;
+  channels: Record<string, Partial<Counts>>;
+  /** By the hunt's variants; `replied`: messages that were answered. */
+  variants?: Record<string, Partial<Counts> & { replied: number }>;
+}
 
 /** A hunt and how far it is, by the database's clock. */
 export interface HuntProgress {

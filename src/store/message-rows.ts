@@ -1,5 +1,6 @@
 import type { Database } from "./database.ts";
-import type { MessagePage, MessageStatus, OpenMessage, StoredMessage } from "./store.ts";
+import type { MessagePage, MessageStatus, OpenMessage, PlannedMessage, StoredMessage } from "./messages.ts";
+import { phoneHash } from "./phone-hash.ts";
 
 export const MESSAGE_COLUMNS =
   "id, seq, account_id, hunt_id, ad_id, channel, queue, recipient, sender, variant, status, code, detail, provider, " +
@@ -109,4 +110,19 @@ export async function pageOfMessages(
     messages: page.map(toStoredMessage),
     nextCursor: rows.length > limit || rows.length === MAX_ROWS ? String(page.at(-1)?.seq) : undefined,
   };
+}
+
+/** `salt`: under which a recipient is known who was erased. */
+export function messageRows(salt: string | undefined): (message: PlannedMessage) => object {
+  const toRow = ({ accountId, huntId, adId, expiresAt, sendAt, next, ...rest }: PlannedMessage): object => ({
+    ...(next ? { next: toRow(next) } : {}),
+    account_id: accountId,
+    hunt_id: huntId,
+    ad_id: adId,
+    expires_at: expiresAt,
+    send_at: sendAt,
+    ...(salt === undefined ? {} : { recipient_hash: phoneHash(rest.recipient, salt) }),
+    ...rest,
+  });
+  return toRow;
 }

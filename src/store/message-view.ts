@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { MESSAGE_STATUSES, type MessagePage, type StoredMessage } from "./store.ts";
+import { MESSAGE_STATUSES, type MessagePage, type StoredMessage } from "./messages.ts";
 
 const time = z.string().nullable();
 

@@ -1,6 +1,6 @@
 import type { Idempotency } from "../core/route.ts";
 import type { Database } from "./database.ts";
-import type { Acceptance } from "./store.ts";
+import type { Acceptance } from "./answers.ts";
 
 /** A hunt that comes again. Times are ISO 8601, in UTC. */
 export interface StoredRecurrence {

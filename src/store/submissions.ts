@@ -1,11 +1,63 @@
 import type { Idempotency } from "../core/route.ts";
 import { Batcher } from "./batcher.ts";
 import type { Database } from "./database.ts";
-import type { Acceptance, NewHunt, Store } from "./store.ts";
+import type { OpenHours } from "../core/rules.ts";
+import type { Acceptance } from "./answers.ts";
+
+export interface NewHunt {
+  id: string;
+  accountId: string;
+  priority: "high" | "normal" | "low";
+  expiresAt: string | undefined;
+  /** What this submission says to contacts without a message; kept as it is. */
+  content?: unknown;
+  /** Whichever of these is archived keeps it from being accepted. */
+  templateIds?: readonly string[];
+  /** Of this submission's contacts without a time of their own, ISO 8601. */
+  sendAt?: string | undefined;
+  /** The latest of its contacts' own times. */
+  lastSendAt?: string | undefined;
+  /** The first submission's count. */
+  windows?: Windows | undefined;
+}
+
+/** When on which days a hunt's messages are sent. */
+export interface Windows extends OpenHours {
+  /** Evenly over the open time until `until`, else until the window closes. */
+  spread?: boolean | undefined;
+  /** ISO 8601. */
+  until?: string | undefined;
+}
 
 type Staged = { no: number; contacts: unknown[] }[];
 
-export interface Submissions extends Pick<Store, "acceptHunt" | "stageChunks" | "discardChunks" | "acceptStaged"> {
+/** What hunts are submitted with. */
+export interface SubmissionStore {
+  /** Writes a submission in chunks. Nothing of it counts before the last one is in. */
+  acceptHunt<R>(
+    hunt: NewHunt,
+    jobId: string,
+    chunks: unknown[][],
+    response: R,
+    idempotency: Idempotency | undefined,
+  ): Promise<Acceptance<R>>;
+
+  /** Puts chunks of a submission in place, which count once it is accepted; what never is goes after an hour. */
+  stageChunks(jobId: string, chunks: { no: number; contacts: unknown[] }[]): Promise<void>;
+  /** Takes out what was staged of a submission that is not to be accepted. */
+  discardChunks(jobId: string): Promise<void>;
+  /** Accepts what was staged, all of which has so many contacts. */
+  acceptStaged<R>(
+    hunt: NewHunt,
+    jobId: string,
+    contacts: number,
+    response: R,
+    idempotency: Idempotency | undefined,
+  ): Promise<Acceptance<R>>;
+}
+
+interface Submissions {
+  readonly store: SubmissionStore;
   /** What is on its way. */
   readonly batcher: Pick<Batcher<object, Acceptance<never>>, "drained" | "close">;
 }
@@ -42,8 +94,7 @@ export function createSubmissions(
       response,
     });
 
-  return {
-    batcher,
+  const store: SubmissionStore = {
     async acceptHunt(hunt, jobId, chunks, response, idempotency) {
       const contacts = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
       const parts = inParts(chunks.map((chunk, no) => ({ no, contacts: chunk })));
@@ -56,6 +107,7 @@ export function createSubmissions(
     acceptStaged: (hunt, jobId, contacts, response, idempotency) =>
       accept(hunt, jobId, contacts, [], response, idempotency),
   };
+  return { store, batcher };
 }
 
 const toHuntRow = ({ accountId, expiresAt, sendAt, lastSendAt, templateIds = [], ...rest }: NewHunt): object => ({

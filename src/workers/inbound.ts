@@ -11,7 +11,7 @@ import type { Charges } from "./charges.ts";
 /** How long a vendor waits for the ledger before what it brought goes into the queue, milliseconds. */
 const LEDGER_PATIENCE_MS = 500;
 
-interface TakeDeps {
+export interface TakeDeps {
   store: Pick<Store, "takeReceipt" | "takeReply" | "takeInstructions" | "instructionsOf" | "endWay">;
   idle: Queues["idle"];
   /** Whether a reply is a wish to be left alone. */

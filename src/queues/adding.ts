@@ -1,0 +1,173 @@
+import type { FlowProducer, JobsOptions } from "bullmq";
+import { CHARGE_JOB, INBOUND_QUEUE, type ChargeJob, type InboundJob } from "../channels/inbound-job.ts";
+import type { MessageJob } from "../channels/message-job.ts";
+import { WEBHOOKS_QUEUE, type DeliveryJob } from "../events/events.jobs.ts";
+import { chunkJobId, HUNT_QUEUE, type HuntJob, type PlanJob } from "../hunt/hunt.jobs.ts";
+import type { PlannedMessage } from "../store/store.ts";
+import type { Directory } from "./directory.ts";
+import { createRecurrences, type Recurrences } from "./recurrences.ts";
+import { withRedis } from "./redis.ts";
+
+/** A message's job, with when it is to run. */
+export interface NewMessageJob {
+  queue: string;
+  data: MessageJob;
+  delayMs?: number;
+}
+
+/** The typed ways in. */
+export interface Adding {
+  /** Adding a message that has a job already changes nothing. Rejects with `UnavailableError`. */
+  addMessages(jobs: readonly NewMessageJob[]): Promise<void>;
+  /** The whole submission at once: one job a chunk, and one that is done when all of them are. */
+  addHunt(hunt: HuntJob): Promise<void>;
+  readonly recurrences: Recurrences;
+  /**
+   * What a vendor's webhook brought, to be taken into the ledger; changes nothing while there is a job of that id. Rejects with
+   * `UnavailableError`.
+   */
+  addInbound(job: InboundJob, jobId?: string): Promise<void>;
+  /** Has a provider asked later what a message was charged; once a message. Rejects with `UnavailableError`. */
+  addCharge(job: ChargeJob): Promise<void>;
+  /** Has these webhooks attempted; one that has a job already changes nothing. Rejects with `UnavailableError`. */
+  addDeliveries(deliveryIds: readonly string[]): Promise<void>;
+}
+
+export interface AddingOptions {
+  directory: Pick<Directory, "queueOf" | "inLanes">;
+  flows: FlowProducer;
+  defaultJobOptions: JobsOptions;
+  /** Tries of a channel job, the first one included. */
+  attempts: number;
+  /** Before the second try; doubled each time, milliseconds. */
+  backoffMs: number;
+}
+
+/**
+ * The jobs of plan and hunt are tried until they succeed: contacts were accepted, so giving up is not an answer. They
+ * fail for good only when their payload makes no sense.
+ */
+const PLAN_ATTEMPTS = 1_000_000;
+/** Not exponential: BullMQ's has no upper bound, and a hunt must go on soon after an outage of any length. */
+const PLAN_BACKOFF = { type: "fixed", delay: 2000 } as const;
+/** From a message's last report until its charge is asked for; doubled each time that it is not known: for an hour in all. */
+const CHARGE_AFTER_MS = 60_000;
+const CHARGE_ATTEMPTS = 7;
+/** Of so many tries only the last few tell something. */
+const PLAN_STACK_TRACES = 3;
+
+export function createAdding({ directory, flows, defaultJobOptions, attempts, backoffMs }: AddingOptions): Adding {
+  const { queueOf, inLanes } = directory;
+
+  return {
+    async addMessages(jobs: readonly NewMessageJob[]): Promise<void> {
+      const byQueue = await inLanes(
+        jobs.map((job) => ({
+          ...job,
+          accountId: job.data.accountId,
+          sender: job.data.from,
+          recipient: job.data.to,
+        })),
+      );
+      await withRedis("adding jobs", () =>
+        Promise.all(
+          [...byQueue].map(([name, group]) =>
+            queueOf(name).addBulk(
+              group.map(({ data, delayMs = 0 }) => ({
+                name: data.channel,
+                data,
+                opts: {
+                  jobId: data.messageId,
+                  attempts,
+                  backoff: { type: "exponential", delay: backoffMs },
+                  ...(delayMs > 0 ? { delay: delayMs } : {}),
+                },
+              })),
+            ),
+          ),
+        ),
+      );
+    },
+
+    async addHunt(hunt) {
+      const opts: JobsOptions = {
+        ...defaultJobOptions,
+        attempts: PLAN_ATTEMPTS,
+        backoff: PLAN_BACKOFF,
+        stackTraceLimit: PLAN_STACK_TRACES,
+      };
+      await withRedis("adding a hunt", () =>
+        flows.add({
+          name: "hunt",
+          queueName: HUNT_QUEUE,
+          data: hunt,
+          opts: { ...opts, jobId: hunt.jobId },
+          children: Array.from({ length: hunt.chunks }, (_, no) => ({
+            name: "plan",
+            queueName: HUNT_QUEUE,
+            data: { jobId: hunt.jobId, huntId: hunt.huntId, no } satisfies PlanJob,
+            // The first chunk of a small hunt goes before the later ones of a big one.
+            opts: { ...opts, jobId: chunkJobId(hunt.jobId, no), priority: no + 1 },
+          })),
+        }),
+      );
+    },
+
+    recurrences: createRecurrences(queueOf(HUNT_QUEUE), {
+      attempts: PLAN_ATTEMPTS,
+      backoff: PLAN_BACKOFF,
+      stackTraceLimit: PLAN_STACK_TRACES,
+      ...defaultJobOptions,
+    }),
+
+    async addInbound(job, jobId) {
+      // Tried until the ledger has it. It holds what people wrote: once that is in the ledger, it is not kept here.
+      const opts: JobsOptions = {
+        attempts: PLAN_ATTEMPTS,
+        backoff: PLAN_BACKOFF,
+        stackTraceLimit: PLAN_STACK_TRACES,
+        removeOnComplete: true,
+        ...(jobId === undefined ? {} : { jobId }),
+      };
+      await withRedis("adding what a vendor reports", () => queueOf(INBOUND_QUEUE).add("events", job, opts));
+    },
+
+    async addCharge(job) {
+      const opts: JobsOptions = {
+        jobId: `${CHARGE_JOB}-${job.provider}-${job.providerMessageId}`,
+        // After whatever vendors report.
+        priority: 1,
+        delay: CHARGE_AFTER_MS,
+        attempts: CHARGE_ATTEMPTS,
+        backoff: { type: "exponential", delay: CHARGE_AFTER_MS },
+        stackTraceLimit: PLAN_STACK_TRACES,
+        removeOnComplete: true,
+        removeOnFail: true,
+      };
+      await withRedis("adding a question", () => queueOf(INBOUND_QUEUE).add(CHARGE_JOB, job, opts));
+    },
+
+    async addDeliveries(deliveryIds) {
+      // One attempt, and nothing of it stays: the ledger knows what came of it, and what is left would stand in the way.
+      const opts: JobsOptions = { attempts: 1, removeOnComplete: true, removeOnFail: true };
+      await withRedis("adding deliveries", () =>
+        queueOf(WEBHOOKS_QUEUE).addBulk(
+          deliveryIds.map((deliveryId) => ({
+            name: "deliver",
+            data: { deliveryId } satisfies DeliveryJob,
+            opts: { ...opts, jobId: `delivery-${deliveryId}` },
+          })),
+        ),
+      );
+    },
+  };
+}
+
+/** A ledger row's job. */
+export function jobOf(message: PlannedMessage): NewMessageJob {
+  const { id, queue, accountId, huntId, adId, channel, recipient, sender, content, category } = message;
+  return {
+    queue,
+    data: { messageId: id, accountId, huntId, adId, channel, to: recipient, from: sender, content, category },
+  };
+}
