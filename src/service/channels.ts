@@ -6,6 +6,7 @@ import type { FetchPolicy } from "../core/addresses.ts";
 import type { Clock } from "../core/clock.ts";
 import type { StopNoticeOf } from "../core/rules.ts";
 import type { PlanChannels } from "../hunt/plan.ts";
+import type { PacedSenders } from "../store/flows.ts";
 import type { Store } from "../store/store.ts";
 import type { ActiveChannel } from "../workers/run-job.ts";
 import { createProviders } from "./providers.ts";
@@ -45,6 +46,15 @@ export async function openChannels(
 /** Each once, however many channels it carries. */
 export function providersOf(channels: Channels): Set<Provider> {
   return new Set([...channels.values()].flatMap(({ provider }) => provider ?? []));
+}
+
+/** Whose senders a queue has, where they are paced: a lane is one account's. */
+export function pacedSendersOf(channels: Channels, queue: string): PacedSenders | undefined {
+  const carriers = [...channels.values()].flatMap(({ channel, provider }) =>
+    channel.queue === queue && provider ? [provider] : [],
+  );
+  if (carriers.some(({ lanes }) => lanes)) return "own";
+  return carriers.some(({ pace, choice }) => pace ?? choice) ? "shared" : undefined;
 }
 
 /** What planning wants to know of them. */

@@ -7,7 +7,7 @@ import { IDLE } from "../workers/idle.ts";
 import { startWorkers, type Workers } from "../workers/index.ts";
 import { startOutbox, type Outbox } from "../workers/outbox.ts";
 import { startSweeper, type Sweeper } from "../workers/sweeper.ts";
-import { providersOf } from "./channels.ts";
+import { pacedSendersOf, providersOf } from "./channels.ts";
 import type { Parts } from "./parts.ts";
 import { providerNamed } from "./providers.ts";
 
@@ -91,8 +91,7 @@ export function startWork(parts: Parts): Work {
     queues,
     names: [...new Set(config.channels.map(({ channel }) => channel.queue))],
     concurrencyOf: (queue) => config.workers.concurrencies[queue] ?? config.workers.concurrency,
-    ownSenders: (queue) =>
-      [...channels.values()].some(({ channel, provider }) => channel.queue === queue && provider?.lanes !== undefined),
+    sendersOf: (queue) => pacedSendersOf(channels, queue),
     window: config.workers.window,
     taken: workers.taken,
     clock,

@@ -8,6 +8,9 @@ export type SteeringAnswer =
   | { result: "done"; accountId: string; pausedAt: string | null; cancelledAt: string | null }
   | { result: "missing" | "cancelled" };
 
+/** Messages that name no sender: each account has its own for them, or they share the provider's. */
+export type PacedSenders = "own" | "shared";
+
 /** A message whose turn has come. */
 export interface FedMessage extends OpenMessage {
   /** A job that has ended may stand in the way of its new one. */
@@ -21,14 +24,14 @@ export interface FedMessage extends OpenMessage {
 export interface FlowStore {
   /**
    * The next messages for a queue, in turns by weight; of each flow at first `least` wait in the queue, and up to `most` when
-   * they begin fast; of all flows of a sender together no more than a second and a half of what it sends. `ownSenders`: each
-   * account has its own, also where it names none; default: they share the provider's. From then on they are to be in the queue,
-   * after `retryInMs` where something slows them down: the sweeper makes up for whoever fails to put them there.
+   * they begin fast; where `senders` are paced, of all flows of one together no more than a second and a half of what it sends.
+   * From then on they are to be in the queue, after `retryInMs` where something slows them down: the sweeper makes up for whoever
+   * fails to put them there.
    */
   feed(
     queue: string,
     limit: number,
-    queued: { least: number; most: number; ownSenders?: boolean },
+    queued: { least: number; most: number; senders?: PacedSenders | undefined },
   ): Promise<FedMessage[]>;
   /** Each may be said again. `cancelled`: it is over, and can be neither paused nor resumed. */
   steer(huntId: string, action: Steering): Promise<SteeringAnswer>;
@@ -40,9 +43,9 @@ export interface FlowStore {
 
 export function createFlowStore(database: Database, limits: readonly object[]): FlowStore {
   return {
-    async feed(queue, limit, { least, most, ownSenders = false }) {
+    async feed(queue, limit, { least, most, senders }) {
       const given = { p_queue: queue, p_limit: limit, p_least: least, p_most: most };
-      const args = { ...given, p_limits: limits, p_own_senders: ownSenders };
+      const args = { ...given, p_limits: limits, p_senders: senders ?? null };
       const rows = await database.rpc<(OpenMessageRow & { again: boolean })[]>("feed", args);
       return rows.map((row) => ({ ...toOpenMessage(row), again: row.again }));
     },

@@ -3,6 +3,7 @@ import type { Logger } from "pino";
 import type { Clock } from "../core/clock.ts";
 import { UnavailableError } from "../core/errors.ts";
 import type { Queues } from "../queues/index.ts";
+import type { PacedSenders } from "../store/flows.ts";
 import type { Store } from "../store/store.ts";
 import { jobOfOpen, requeueOrphans } from "./requeue.ts";
 
@@ -13,8 +14,8 @@ export interface FeederOptions {
   names: readonly string[];
   /** Messages under way at once in a queue, of this process. */
   concurrencyOf(queue: string): number;
-  /** Whether each account sends over a queue from numbers of its own, also where it names none. */
-  ownSenders(queue: string): boolean;
+  /** Whose senders a queue has; undefined where nothing paces them. */
+  sendersOf(queue: string): PacedSenders | undefined;
   /** Messages of one flow that may be in the queues at once, however fast it is. */
   window: number;
   /** Jobs of a queue that this process has taken so far. */
@@ -64,7 +65,7 @@ export function startFeeder(options: FeederOptions): Feeder {
 
 async function feedQueue(
   name: string,
-  { store, queues, concurrencyOf, ownSenders, window, taken, clock, log }: FeederOptions,
+  { store, queues, concurrencyOf, sendersOf, window, taken, clock, log }: FeederOptions,
   stopping: AbortSignal,
   wakers: Map<string, () => void>,
 ): Promise<void> {
@@ -90,7 +91,7 @@ async function feedQueue(
       missing = now - askedAt < HORIZON_SECONDS * 1000 ? 0 : Math.ceil((pace * HORIZON_SECONDS) / 2);
       if (missing === 0) return Math.min(IDLE_MS / 2, ((waiting - wanted / 2) / pace) * 1000);
     }
-    const queued = { least: Math.min(LEAST, window), most: window, ownSenders: ownSenders(name) };
+    const queued = { least: Math.min(LEAST, window), most: window, senders: sendersOf(name) };
     const messages = await store.flows.feed(name, missing, queued);
     askedAt = now;
     if (messages.length > 0) fedAt = now;

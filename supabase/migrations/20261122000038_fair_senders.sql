@@ -171,8 +171,8 @@ begin
     room := greatest(0, v_state.allowed - v_one.waiting);
     update feed_senders s set allowed = v_state.allowed, pace = v_state.pace, looked_at = v_state.looked_at,
       moved_at = v_state.moved_at, under_way = v_state.under_way,
-      -- By then half of what may wait is left; while nothing moves, later and later.
-      look_at = case when asked > room then now() + make_interval(secs => greatest(0.025, least(1, coalesce(
+      -- By then half of what may wait is left; while nothing moves, later and later. Never long: they may begin all at once.
+      look_at = case when asked > room then now() + make_interval(secs => greatest(0.025, least(0.25, coalesce(
         (greatest(v_state.allowed, v_one.waiting) - v_state.allowed / 2.0) / v_state.pace,
         extract(epoch from clock_timestamp() - v_state.moved_at) / 2
       )))) else '-infinity' end
@@ -190,8 +190,8 @@ $$;
 -- before those of a small one, and a fast one as many as it takes. With those that are put off or being sent it is p_most.
 --
 -- And of all flows of one sender no more wait than a second and a half of what it sends, as far as that is known (feed_senders):
--- what vendors pace goes out in the order in which it came into the queue. p_own_senders: each account has its own, also where
--- it names none.
+-- what is paced goes out in the order in which it came into the queue. p_senders: null where nothing paces them; 'own' where each
+-- account has its own, also if it names none; else 'shared'.
 --
 -- Start-time fair queueing: a flow's tag grows by 1/weight a message, those with the smallest are next, and one that had
 -- nothing to send begins at the queue's clock. An account's flows of one sender share the weight of its heaviest. So each
@@ -203,7 +203,7 @@ $$;
 -- by weight. p_limits: of accounts without their own.
 drop function feed(text, integer, integer, integer, jsonb);
 create function feed(
-  p_queue text, p_limit integer, p_least integer, p_most integer, p_limits jsonb default '[]', p_own_senders boolean default false
+  p_queue text, p_limit integer, p_least integer, p_most integer, p_limits jsonb default '[]', p_senders text default null
 )
 returns table (
   id uuid, seq bigint, queue text, status text, channel text, recipient text, sender text, content jsonb,
@@ -244,7 +244,8 @@ begin
   -- One feeder of a queue at a time: the clock is its lock.
   select tag into v_clock from feed_clocks where queue = p_queue for update;
   v_full := array(
-    select s.account_id || ' ' || s.sender from feed_senders s where s.queue = p_queue and s.look_at > clock_timestamp()
+    select s.account_id || ' ' || s.sender from feed_senders s
+    where p_senders is not null and s.queue = p_queue and s.look_at > clock_timestamp()
   );
 
   -- What there is, and how much room each has.
@@ -285,7 +286,7 @@ begin
         from flows f join hunts h on h.id = f.hunt_id
         where f.queue = p_queue and f.fed_seq < f.last_seq and f.due_at <= now() and h.cancelled_at is null
           and (h.paused_at is null or h.expires_at <= now())
-          and (case when p_own_senders then h.account_id else '' end || ' ' || f.sender) <> all (v_full)
+          and (case when p_senders = 'own' then h.account_id else '' end || ' ' || f.sender) <> all (v_full)
         order by greatest(f.tag, v_clock), f.due_at, f.hunt_id, f.sender, f.send_at, f.zone
         limit c_looks
         for update of f skip locked
@@ -371,14 +372,15 @@ begin
   end if;
 
   -- How much room the senders have, by what waits for them in all of their flows.
-  for v_sender in select * from look_at_senders(p_queue, v_flows, v_clock, p_least, p_own_senders) loop
-    if v_sender.asked > v_sender.room then
+  if p_senders is not null then
+    for v_sender in select * from look_at_senders(p_queue, v_flows, v_clock, p_least, p_senders = 'own') loop
+      continue when v_sender.asked <= v_sender.room;
       v_part := array(select f from unnest(v_flows) f where f.no = any (v_sender.flows));
       for v_flow in select * from unnest(share_out(v_part, v_sender.room, fair_level(v_part, v_sender.room))) loop
         v_flows[v_flow.no].room := v_flow.share;
       end loop;
-    end if;
-  end loop;
+    end loop;
+  end if;
 
   v_level := fair_level(v_flows, p_limit);
   v_flows := share_out(v_flows, p_limit, v_level);
@@ -484,10 +486,10 @@ begin
   waiting as (
     update feed_senders s set under_way = s.under_way + x.found
     from (
-      select case when p_own_senders then g.account_id else '' end as account_id, g.sender, sum(g.found) as found
+      select case when p_senders = 'own' then g.account_id else '' end as account_id, g.sender, sum(g.found) as found
       from given g group by 1, 2
     ) x
-    where s.queue = p_queue and s.account_id = x.account_id and s.sender = x.sender and x.found > 0
+    where p_senders is not null and s.queue = p_queue and s.account_id = x.account_id and s.sender = x.sender and x.found > 0
   )
   select m.id, m.seq, m.queue, m.status, m.channel, m.recipient, m.sender, m.content, m.priority, m.account_id,
     m.hunt_id, m.ad_id, greatest(
