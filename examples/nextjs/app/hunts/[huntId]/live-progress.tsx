@@ -1,7 +1,7 @@
 "use client";
 
 import { useEffect, useState } from "react";
-import { after, ended, WITH_COUNTS, type Counts, type Progress } from "../../../lib/progress.ts";
+import { after, ended, WITH_COUNTS, type Counts, type Progress } from "../../../lib/progress";
 
 /** A hunt as it goes. The browser takes a broken connection up again by itself, where it was. */
 export function LiveProgress({ huntId }: { huntId: string }) {

@@ -1,5 +1,5 @@
-import { accountOf, ownsHunt } from "../../../../../lib/session.ts";
-import { workerSecret, workerUrl } from "../../../../../lib/worker.ts";
+import { accountOf, ownsHunt } from "../../../../../lib/session";
+import { workerSecret, workerUrl } from "../../../../../lib/worker";
 
 export const dynamic = "force-dynamic";
 /** Seconds. Where functions may not run for longer the browser comes again, and goes on where it was. */
