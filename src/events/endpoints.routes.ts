@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { urlFault, type FetchPolicy } from "../core/addresses.ts";
+import { namesLoopback, urlFaults, type FetchPolicy } from "../core/addresses.ts";
 import { invalidRequest, notFound, ProblemError } from "../core/problem.ts";
 import { refusalOf, REFUSALS } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
@@ -55,7 +55,11 @@ export const ENDPOINT_EXAMPLE = {
 const SECRET_EXAMPLE = { ...ENDPOINT_EXAMPLE, secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" };
 
 const fields = {
-  url: z.string().min(1).max(MAX_URL).describe("Where events are posted to: an https address on a public server"),
+  url: z
+    .string()
+    .min(1)
+    .max(MAX_URL)
+    .describe("Where events are posted to: an https address on a public server, at port 443, 80, 8080 or 8443"),
   description: shortText(MAX_DESCRIPTION).nullable().describe("For people"),
   events: eventFilterSchema
     .nullable()
@@ -69,6 +73,9 @@ const TAKEN = {
   codes: { endpoint_exists: "The account has an endpoint of this address. Change that one, or rotate its secret." },
 };
 
+const LOOPBACK =
+  "On a developer's machine WEBHOOK_ALLOW_LOOPBACK=true lets webhooks through to it; `npm run dev` sets it.";
+
 /** Where accounts want to be told of events. */
 export function endpointRoutes({ events, secrets, fetchPolicy }: EndpointRoutesDeps): Route[] {
   const one = `${ENDPOINTS}/:endpointId`;
@@ -77,11 +84,15 @@ export function endpointRoutes({ events, secrets, fetchPolicy }: EndpointRoutesD
 
   /** In the form in which it is connected to. */
   const checkedUrl = (given: string): string => {
-    const isOpen = fetchPolicy?.allowPrivate !== undefined && fetchPolicy.allowPrivate !== false;
-    const fault =
-      urlFault(given, fetchPolicy) ??
-      (isOpen || URL.parse(given)?.protocol === "https:" ? undefined : "The URL is not an https:// address.");
-    if (fault !== undefined) throw invalidRequest([{ pointer: "/url", detail: fault }]);
+    const { allowPrivate = false, allowLoopback = false } = fetchPolicy ?? {};
+    const details = urlFaults(given, fetchPolicy);
+    const target = URL.parse(given);
+    const isOurs = target !== null && namesLoopback(target);
+    if (target?.protocol === "http:" && allowPrivate === false && !(isOurs && allowLoopback)) {
+      details.push("The URL is not an https:// address.");
+    }
+    if (details.length > 0 && isOurs && !allowLoopback) details.push(LOOPBACK);
+    if (details.length > 0) throw invalidRequest(details.map((detail) => ({ pointer: "/url", detail })));
     return new URL(given).href;
   };
 

@@ -226,20 +226,21 @@ test("a reader that does not read → is cut off, while another gets everything"
   expect(reader.faults).toEqual([]);
 });
 
-test("an endpoint within a private network, or without https → is refused when it is made", async () => {
+test("an endpoint within a private network, without https or at another port → is refused when it is made, with all its faults", async () => {
   const accountId = await world.account();
-  for (const url of [
-    "https://127.0.0.1/x",
-    "https://10.0.0.1",
-    "http://example.com/x",
-    "https://[::1]/",
-    "ftp://example.com",
-  ]) {
+  for (const [url, ...faults] of [
+    ["https://10.0.0.1", /private/],
+    ["http://example.com/x", /https/],
+    ["http://10.0.0.1:3001/x", /port 3001.* 80, 443, 8080, and 8443/, /private/, /https/],
+    ["https://[::1]/", /private/, /WEBHOOK_ALLOW_LOOPBACK/],
+    ["http://localhost:3001/x", /port 3001/, /private/, /https/, /WEBHOOK_ALLOW_LOOPBACK/],
+    ["ftp://example.com", /not an address/],
+  ] as const) {
     const answer = await one.post("/api/webhook-endpoints", { accountId, url });
-    expect({ url, status: answer.status, errors: answer.body.errors }).toMatchObject({
+    expect({ url, status: answer.status, errors: answer.body.errors }).toEqual({
       url,
       status: 400,
-      errors: [{ pointer: "/url" }],
+      errors: faults.map((detail) => ({ pointer: "/url", detail: expect.stringMatching(detail) })),
     });
   }
 });
