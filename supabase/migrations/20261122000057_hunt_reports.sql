@@ -1,4 +1,5 @@
--- What a hunt's reports tell of contacts that come after the end, and end before it is looked at again.
+-- What a hunt's reports tell of contacts that come after the end, and end before it is looked at again; and endpoints that are
+-- tried out, deliveries that are repeated once for each Idempotency-Key.
 
 -- Tells how far hunts are of which something has changed: at most once a second for each, and later where counting takes long.
 -- hunt.completed comes only after a hunt.started. Whoever begins to listen in the middle is told of a start when something ends.
@@ -68,5 +69,71 @@ begin
     v_told := v_told + cardinality(v_types);
   end loop;
   return v_told;
+end
+$$;
+
+-- As test_endpoint, once for each key: {"result": "accepted" | "off" | "conflict" | "replay", "response": {"deliveryId"}}.
+create function try_endpoint(p_id uuid, p_idempotency jsonb) returns jsonb
+language plpgsql
+set search_path = public
+as $$
+declare
+  v_answer jsonb := idempotency_seen(p_idempotency);
+  v_delivery bigint;
+  v_response jsonb;
+begin
+  if v_answer is not null then
+    return v_answer;
+  end if;
+  v_delivery := test_endpoint(p_id);
+  if v_delivery is null then
+    return jsonb_build_object('result', 'off');
+  end if;
+  v_response := jsonb_build_object('deliveryId', v_delivery::text);
+  if idempotency_take(p_idempotency, v_response) is not null then
+    -- The same request won the race: undo the delivery.
+    raise exception 'idempotency key taken meanwhile' using errcode = 'serialization_failure';
+  end if;
+  return jsonb_build_object('result', 'accepted', 'response', v_response);
+end
+$$;
+
+-- As replay_delivery, once for each key: {"result": "accepted" | "missing" | "pending" | "conflict" | "replay", "response"}.
+create function repeat_delivery(p_endpoint_id uuid, p_id bigint, p_idempotency jsonb) returns jsonb
+language plpgsql
+set search_path = public
+as $$
+declare
+  v_answer jsonb;
+  v_response jsonb := jsonb_build_object('deliveryId', p_id::text);
+  v_result text;
+begin
+  -- First, as the same request may hold the row until it has taken its key.
+  perform 1 from webhook_deliveries where id = p_id and endpoint_id = p_endpoint_id for update;
+  v_answer := idempotency_seen(p_idempotency);
+  if v_answer is not null then
+    return v_answer;
+  end if;
+  v_result := replay_delivery(p_endpoint_id, p_id);
+  if v_result <> 'again' then
+    return jsonb_build_object('result', v_result);
+  end if;
+  -- Nobody else can take it: it counts for this row alone.
+  perform idempotency_take(p_idempotency, v_response);
+  return jsonb_build_object('result', 'accepted', 'response', v_response);
+end
+$$;
+
+do $$
+declare
+  f regprocedure;
+begin
+  for f in
+    select p.oid::regprocedure from pg_proc p
+    where p.pronamespace = 'public'::regnamespace and p.proname in ('try_endpoint', 'repeat_delivery')
+  loop
+    execute format('revoke all on function %s from public, anon, authenticated', f);
+    execute format('grant execute on function %s to service_role', f);
+  end loop;
 end
 $$;
