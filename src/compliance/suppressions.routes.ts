@@ -151,7 +151,11 @@ export function suppressionRoutes({ store }: { store: Pick<Store, "account" | "c
       query: z.object({
         accountId: accountId.optional().describe("For lines without an account of their own; default: every account"),
       }),
-      rawBody: { maxBytes: MAX_FILE_BYTES, contentTypes: ["text/csv"] },
+      rawBody: {
+        maxBytes: MAX_FILE_BYTES,
+        contentTypes: ["text/csv"],
+        example: "phone,accountId,reason\n+33612345678,acc_456,asked by e-mail\n06 12 34 56 79,,\n",
+      },
       responses: {
         200: {
           description: "What the good lines say is on the list.",

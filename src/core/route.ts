@@ -45,6 +45,8 @@ export interface RawBodyRule {
   maxBytes: number;
   /** The media types that are read; anything else is answered with 415 before it is read. */
   contentTypes: readonly string[];
+  /** Of a body in text. */
+  example?: string;
 }
 
 /** One line of a body in NDJSON, empty ones left out; counted from 1. */

@@ -125,11 +125,28 @@ const COMMON_RESPONSES: Record<string, OpenApiResponse> = Object.fromEntries(
     name,
     {
       description: codes.map((code) => HTTP_PROBLEMS[code].title).join(", or: "),
-      content: { [PROBLEM_TYPE]: { schema: { $ref: "#/components/schemas/Problem" } } },
+      content: {
+        [PROBLEM_TYPE]: { schema: { $ref: "#/components/schemas/Problem" }, example: problemExample(codes[0]!) },
+      },
       "x-problem-codes": Object.fromEntries(codes.map((code) => [code, HTTP_PROBLEMS[code].meaning])),
     },
   ]),
 );
+
+function problemExample(code: HttpProblemCode): unknown {
+  const { status, title, meaning } = HTTP_PROBLEMS[code];
+  const requestId = "0198c5a2-7d5e-7b1a-9f00-3c2a8d9e4f10";
+  const errors = [{ pointer: "/contacts/0/recipientPhone", detail: "is missing; expected text" }];
+  return {
+    type: `/docs#problem-${code}`,
+    title,
+    status,
+    detail: meaning,
+    code,
+    requestId,
+    ...(code === "invalid_request" ? { errors } : {}),
+  };
+}
 
 function operation(route: Route, schemas: Record<string, JsonSchema>): OpenApiOperation {
   const parameters = [
@@ -216,7 +233,7 @@ function requestBodyOf(route: Route, schemas: Record<string, JsonSchema>): OpenA
     const content = rawBody.contentTypes.map((type) => {
       // Bytes as they are have no `type` (OpenAPI 3.1, 4.8.14.2); the length counts them.
       const schema: JsonSchema = { contentMediaType: type, maxLength: rawBody.maxBytes };
-      return [type, { schema }];
+      return [type, { schema, ...(rawBody.example === undefined ? {} : { example: rawBody.example }) }];
     });
     return { required: true, content: Object.fromEntries(content) };
   }
