@@ -2,6 +2,7 @@ import { z } from "zod";
 import { notFound, ProblemError } from "../core/problem.ts";
 import { refusalOf } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
+import { timestamp } from "../core/text.ts";
 import { DELIVERY_STATES, type EventStore } from "../store/events.ts";
 import { endpointParams, ENDPOINTS, existing, NONE, TAG } from "./endpoints.routes.ts";
 
@@ -12,7 +13,7 @@ export interface DeliveryRoutesDeps {
 }
 
 const attemptSchema = z.object({
-  at: z.string(),
+  at: timestamp(),
   status: z.number().int().nullable().describe("What was answered; null: nothing"),
   durationMs: z.number().int(),
   error: z.string().nullable().describe("Why there was no answer"),
@@ -26,12 +27,11 @@ const deliverySchema = z.object({
   type: z.string(),
   state: z.enum(DELIVERY_STATES).describe("`failed`: it is not tried any more, but may be replayed"),
   attempts: z.number().int().describe("Since it was made or replayed"),
-  nextAttemptAt: z
-    .string()
+  nextAttemptAt: timestamp()
     .nullable()
     .describe("null: it is over, or waits for the one before it about the same thing"),
-  createdAt: z.string(),
-  endedAt: z.string().nullable(),
+  createdAt: timestamp(),
+  endedAt: timestamp().nullable(),
   log: z.array(attemptSchema).describe("The last 20 attempts"),
 });
 

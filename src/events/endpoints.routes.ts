@@ -3,10 +3,11 @@ import { namesLoopback, urlFaults, type FetchPolicy } from "../core/addresses.ts
 import { invalidRequest, notFound, ProblemError } from "../core/problem.ts";
 import { refusalOf, REFUSALS } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
-import { shortText } from "../core/text.ts";
+import { shortText, timestamp } from "../core/text.ts";
 import type { EventStore, WebhookEndpoint } from "../store/events.ts";
 import type { Secrets } from "./secrets.ts";
-import { eventFilterSchema } from "./types.ts";
+import { EVENTS } from "./data.ts";
+import { EVENT_TYPES, eventFilterSchema, EXAMPLE } from "./types.ts";
 
 export interface EndpointRoutesDeps {
   events: EventStore;
@@ -30,10 +31,10 @@ export const endpointSchema = z.object({
   events: z.array(z.string()).nullable().describe("null: all"),
   enabled: z.boolean(),
   disabledBecause: z.string().nullable().describe("`gone`: it has answered 410. null where a person turned it off"),
-  oldSecretUntil: z.string().nullable().describe("Until then the secrets before this one sign as well"),
-  lastDeliveredAt: z.string().nullable(),
+  oldSecretUntil: timestamp().nullable().describe("Until then the secrets before this one sign as well"),
+  lastDeliveredAt: timestamp().nullable(),
   failures: z.number().int().describe("Attempts that have failed since"),
-  createdAt: z.string(),
+  createdAt: timestamp(),
 });
 const withSecret = endpointSchema.extend({
   secret: z.string().describe("What deliveries are signed with; it is shown this once"),
@@ -72,6 +73,13 @@ const TAKEN = {
   description: "It is there already.",
   codes: { endpoint_exists: "The account has an endpoint of this address. Change that one, or rotate its secret." },
 };
+
+const WEBHOOKS = Object.fromEntries(
+  Object.entries(EVENT_TYPES).map(([type, summary]) => {
+    const example = type === EXAMPLE.type ? { example: EXAMPLE } : {};
+    return [type, { summary, schema: EVENTS[type]!, ...example }];
+  }),
+);
 
 const LOOPBACK =
   "On a developer's machine WEBHOOK_ALLOW_LOOPBACK=true lets webhooks through to it; `npm run dev` sets it.";
@@ -117,7 +125,12 @@ export function endpointRoutes({ events, secrets, fetchPolicy }: EndpointRoutesD
         description: "the web app",
         events: ["message.*", "hunt.completed"],
       },
-      responses: { 201: shown("Made, and turned on."), 409: TAKEN, 422: REFUSALS[422]! },
+      webhooks: WEBHOOKS,
+      responses: {
+        201: { ...shown("Made, and turned on."), headers: { Location: "Where it is to be read." } },
+        409: TAKEN,
+        422: REFUSALS[422]!,
+      },
       async handle({ body }) {
         const { secret, stored } = secrets.create();
         const made = await events.createEndpoint({ ...body, url: checkedUrl(body.url), secret: stored });

@@ -104,12 +104,14 @@ test("each body of the document → has an example that is taken, and the answer
     const response = await fetch(service.url + path.replaceAll(/\{(\w+)\}/g, (_, name: string) => ids[name] ?? name), {
       method,
       headers: { authorization: `Bearer ${SECRET}`, "content-type": type },
-      body: type === "application/json" ? JSON.stringify(example) : String(example),
+      body: type === "application/json" ? JSON.stringify(example) : (example as string),
     });
     const text = await response.text();
     expect({ what, type, refused: response.ok ? "" : text }).toEqual({ what, type, refused: "" });
     const answer = JSON.parse(text) as Record<string, string>;
-    const { schema } = responseOf(document, operation, response.status)!.content!["application/json"]!;
+    const { content, headers = {} } = responseOf(document, operation, response.status)!;
+    const { schema } = content!["application/json"]!;
+    expect({ what, location: response.headers.has("location") }).toEqual({ what, location: "Location" in headers });
     expect({ what, fault: fits(schema, answer) }).toEqual({ what, fault: undefined });
     // Lines and contacts that are not taken are no good example.
     expect({ what, faults: answer["faults"] ?? [] }).toEqual({ what, faults: [] });
@@ -153,6 +155,25 @@ test("an endpoint's other routes → try it out, show it and delete it, as docum
   await call("GET", "/api/accounts/{accountId}", 200, { accountId });
 });
 
+test("each answer that is not JSON → is of the type that is documented, and begins as its example does", async () => {
+  await service.post("/api/suppressions", { phone: "+33612345678" });
+  await service.post("/api/suppressions", { phone: "+33612345679" });
+  for (const path of ["/api/suppressions/export", "/metrics"]) {
+    const { content = {} } = document.paths[path]!["get"]!.responses[200]!;
+    const { headers, body } = await service.get(path);
+    const [type, { example }] = Object.entries(content)[0]!;
+    expect({ path, type: headers.get("content-type") }).toEqual({ path, type: expect.stringContaining(`${type};`) });
+    expect(body).toContain((example as string).slice(0, 16));
+  }
+  const { headers = {} } = document.paths["/api/suppressions/export"]!["get"]!.responses[200]!;
+  const first = await service.get("/api/suppressions/export?limit=1");
+  expect(Object.keys(headers).map((name) => first.headers.has(name))).toEqual([true]);
+  const without = operationsOf(document).flatMap(({ path, responses }) =>
+    Object.entries(responses).flatMap(([status, { content }]) => (/^20[0-3]/.test(status) && !content ? path : [])),
+  );
+  expect(without).toEqual([]);
+});
+
 test("a path that takes a file → lists its types, and how many bytes", () => {
   const { requestBody, parameters } = document.paths["/api/media"]!["post"]!;
   expect(requestBody).toMatchObject({ required: true });
@@ -186,7 +207,12 @@ test("each answer of an operation that has a body → has an example, and so has
   const missing = operationsOf(document).flatMap(({ method, path, requestBody, responses }) => {
     const taken = Object.entries(requestBody?.content ?? {}).filter(([type]) => type === "application/json");
     const given = Object.entries(responses).filter(([status]) => status.startsWith("2"));
-    return [...taken.map(([, content]) => content), ...given.flatMap(([, { content = {} }]) => Object.values(content))]
+    return [
+      ...taken.map(([, content]) => content),
+      ...given.flatMap(([, { content = {} }]) =>
+        Object.entries(content).flatMap(([type, each]) => (type.startsWith("image/") ? [] : each)),
+      ),
+    ]
       .filter(({ schema, example }) => schema !== undefined && example === undefined)
       .map(() => `${method} ${path}`);
   });

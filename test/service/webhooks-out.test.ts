@@ -1,6 +1,9 @@
 import { Webhook } from "standardwebhooks";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createClient, type Client, type Result } from "../../src/client.ts";
+import { EVENTS } from "../../src/events/data.ts";
+import { EVENT_TYPES } from "../../src/events/types.ts";
+import type { OpenApiDocument } from "../../src/routes/openapi.ts";
 import { finished, phone, settles, submit } from "../helpers/hunts.ts";
 import { until } from "../helpers/ledger.ts";
 import { keepPrivate } from "../helpers/output.ts";
@@ -279,4 +282,19 @@ test("replies, stops and sessions → are told with what they say, and no more o
   await client.replayWebhookDelivery(endpointId, deliveryId);
   const again = (await receiver.until(path, (seen) => seen.length === 6)).at(-1);
   expect(again?.body).toMatchObject({ type: "message.reply", data: { messageId, text: null, phone: null } });
+});
+
+test("each webhook of these tests → is as the document says of its type, with nothing else in it", async () => {
+  const { webhooks } = (await service.get("/openapi.json")).body as OpenApiDocument;
+  expect(Object.keys(webhooks)).toEqual(Object.keys(EVENT_TYPES));
+  const told = receiver.all.filter(({ body }) => body.type !== "webhook.test");
+  for (const { body } of told) {
+    const { data } = EVENTS[body.type]!.shape;
+    expect({ body, fault: data.strict().safeParse(body.data).error?.issues }).toEqual({ body, fault: undefined });
+    const { schema } = webhooks[body.type]!.post.requestBody!.content["application/json"]!;
+    expect(schema.properties!["data"]!.required!.toSorted()).toEqual(Object.keys(body.data).toSorted());
+  }
+  const groups = new Set(told.map(({ body }) => body.type.split(".")[0]));
+  expect([...groups].toSorted()).toEqual(["hunt", "message", "session", "suppression"]);
+  expect(typesOf(told)).toContain("message.reply");
 });
