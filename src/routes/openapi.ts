@@ -85,7 +85,7 @@ export function openApiDocument(routes: readonly Route[], info: { title: string;
 
 const DESCRIPTION =
   "JSON in and out, but for uploads. Errors are application/problem+json (RFC 9457) and list every fault at once. " +
-  "A POST that enqueues takes an Idempotency-Key: the same key with the same body gives the same answer for 24 hours.";
+  "A POST that sends, delivers or spends takes an Idempotency-Key: the same key with the same body is one request for 24 hours.";
 
 const PROBLEM_SCHEMA: JsonSchema = {
   type: "object",
