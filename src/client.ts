@@ -20,8 +20,9 @@ export { ClientError, type Result } from "./client/result.ts";
 
 /**
  * The service's API. No method rejects for what a caller cannot help (problems, the network, time-outs, answers that are
- * not JSON): those are `{ ok: false, error }`. Faults that may pass are retried, GETs because they change nothing, POSTs
- * because each carries an `Idempotency-Key` and so stays one request.
+ * not JSON): those are `{ ok: false, error }`. Faults that may pass are retried: GETs change nothing, what sends, delivers or spends
+ * carries an `Idempotency-Key` and so stays one request, and all else comes to the same when it comes twice (a pause, a new secret, a
+ * file that is kept twice), or says that it is there already.
  */
 export interface Client
   extends

@@ -101,6 +101,13 @@ export function readConfig(
   if (production && metricsTokens.some((token) => token.length < 16)) {
     faults.push({ pointer: "METRICS_TOKEN", detail: "is too short for production: 16 characters or more, each" });
   }
+  if (production && parsed.data?.WEBHOOK_ALLOW_LOOPBACK) {
+    faults.push({
+      pointer: "WEBHOOK_ALLOW_LOOPBACK",
+      detail:
+        "is for a developer's machine: in production it would let whoever makes an endpoint reach what runs beside the service",
+    });
+  }
   const chosen = channelConfigs(channels, given, production, faults);
   if (!parsed.success || faults.length > 0) throw new ConfigError(unique(faults));
 

@@ -128,7 +128,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     version,
     clock,
     logOf,
-    fetchPolicy,
+    webhookPolicy: config.events.allowLoopback ? { ...fetchPolicy, allowLoopback: true } : fetchPolicy,
     tracing,
     metrics,
     store,

@@ -59,6 +59,7 @@ export function singleRoute(
     responses: {
       202: {
         description: "Accepted and safe in the database.",
+        headers: { Location: "Where the message is to be read." },
         schema: z.object({ jobId: z.uuid(), queue: z.string(), messageId: z.uuid() }),
         example: { jobId: EXAMPLE_ID, queue: channel.queue, messageId: EXAMPLE_ID },
       },

@@ -26,7 +26,7 @@ const PRINTABLE = /^[\x20-\x7e]+$/;
 export interface Calls {
   call<T>(what: Call): Promise<Result<T>>;
   get<T>(path: string, options?: CallOptions): Promise<Result<T>>;
-  /** Each carries an `Idempotency-Key`, and so stays one request however often it is tried. */
+  /** With an `Idempotency-Key`: where the route heeds it, it stays one request however often it is tried. */
   post<T>(path: string, body: unknown, options?: PostOptions): Promise<Result<T>>;
   /** Like `post`, with a body in NDJSON that is sent as it is read. */
   postLines<T>(path: string, lines: NonNullable<Call["lines"]>, options?: PostOptions): Promise<Result<T>>;

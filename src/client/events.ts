@@ -8,6 +8,7 @@ import type {
   EventsOptions,
   LiveEvent,
   NewWebhookEndpoint,
+  PostOptions,
   WebhookDelivery,
   WebhookEndpoint,
   WebhookEndpointChanges,
@@ -45,7 +46,7 @@ export interface EventCalls {
   /** With its deliveries. Errors: `not_found`. */
   deleteWebhookEndpoint(endpointId: string, options?: CallOptions): Promise<Result<{ endpointId: string }>>;
   /** Delivers an event `webhook.test`. Errors: `not_found`, `endpoint_off`. */
-  testWebhookEndpoint(endpointId: string, options?: CallOptions): Promise<Result<WebhookDelivery>>;
+  testWebhookEndpoint(endpointId: string, options?: PostOptions): Promise<Result<WebhookDelivery>>;
   /** One page of what was delivered, the newest first. Errors: `not_found`. */
   webhookDeliveries(
     endpointId: string,
@@ -57,7 +58,7 @@ export interface EventCalls {
   replayWebhookDelivery(
     endpointId: string,
     deliveryId: string,
-    options?: CallOptions,
+    options?: PostOptions,
   ): Promise<Result<WebhookDelivery>>;
   /**
    * Events of an account or a hunt as they happen, until the signal aborts. A connection that breaks is taken up where it was.

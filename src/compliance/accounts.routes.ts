@@ -3,7 +3,7 @@ import { z } from "zod";
 import { invalidRequest, notFound } from "../core/problem.ts";
 import { refusalOf } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
-import { shortText } from "../core/text.ts";
+import { shortText, timestamp } from "../core/text.ts";
 import type { AccountStore } from "../store/accounts.ts";
 import { limitsSchema } from "./limits.ts";
 import { policySchema } from "./policy.ts";
@@ -52,7 +52,7 @@ const accountSchema = z.object({
   limits: z.unknown().describe("As they were given"),
   consentDeclared: z.boolean(),
   resendUnknown: z.boolean(),
-  createdAt: z.string(),
+  createdAt: timestamp(),
   credits: z.array(creditsSchema).describe("By channel; one that is missing is not metered"),
 });
 

@@ -4,7 +4,7 @@ import { parsePhone } from "../core/phone.ts";
 import { invalidRequest, notFound } from "../core/problem.ts";
 import { refusalOf, REFUSALS } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
-import { shortText, UNSTORABLE, unstorable } from "../core/text.ts";
+import { shortText, timestamp, UNSTORABLE, unstorable } from "../core/text.ts";
 import { SUPPRESSION_SOURCES, type NewSuppression } from "../store/compliance.ts";
 import type { Store } from "../store/store.ts";
 import { csvLine, readCsv, unguarded, type LineFault } from "./csv.ts";
@@ -23,7 +23,7 @@ const suppressionSchema = z.object({
     .enum(SUPPRESSION_SOURCES)
     .describe("`reply`: the person wrote STOP, and START takes it back; nothing else is taken back by a reply"),
   reason: z.string().nullable().describe("What you gave as a reason"),
-  createdAt: z.string(),
+  createdAt: timestamp(),
 });
 
 const EXAMPLE = {
@@ -33,6 +33,9 @@ const EXAMPLE = {
   reason: "asked by e-mail",
   createdAt: "2026-01-08T09:30:00.000Z",
 };
+
+/** Of an exported file. */
+const COLUMNS = ["phone", "accountId", "reason", "source", "createdAt"] as const;
 
 const phone = shortText(100).describe("E.164, or the account's national format (without an account: French)");
 const accountId = shortText(200);
@@ -151,7 +154,11 @@ export function suppressionRoutes({ store }: { store: Pick<Store, "account" | "c
       query: z.object({
         accountId: accountId.optional().describe("For lines without an account of their own; default: every account"),
       }),
-      rawBody: { maxBytes: MAX_FILE_BYTES, contentTypes: ["text/csv"] },
+      rawBody: {
+        maxBytes: MAX_FILE_BYTES,
+        contentTypes: ["text/csv"],
+        example: "phone,accountId,reason\n+33612345678,acc_456,asked by e-mail\n06 12 34 56 79,,\n",
+      },
       responses: {
         200: {
           description: "What the good lines say is on the list.",
@@ -205,14 +212,21 @@ export function suppressionRoutes({ store }: { store: Pick<Store, "account" | "c
         "where there are more, the header `X-Next-Cursor` says from where to go on, and the pages that follow have no line " +
         "of names, so that they can be put together as they are. Who was erased is not in it.",
       query: filterSchema.extend({ limit: z.coerce.number().int().min(1).max(MAX_EXPORTED).default(MAX_EXPORTED) }),
-      responses: { 200: { description: "`text/csv` in UTF-8." } },
+      responses: {
+        200: {
+          description: "In UTF-8.",
+          headers: { "X-Next-Cursor": "Where to go on; absent where there is nothing more." },
+          mediaType: "text/csv",
+          schema: z.string(),
+          example: csvLine(COLUMNS) + csvLine(COLUMNS.map((name) => EXAMPLE[name])),
+        },
+      },
       async handle({ query }) {
         const page = await pageOf(query);
         const lines = page.suppressions
           .filter((each) => each.phone !== null)
-          .map((each) => csvLine([each.phone, each.accountId, each.reason, each.source, each.createdAt]));
-        const names =
-          query.cursor === undefined ? csvLine(["phone", "accountId", "reason", "source", "createdAt"]) : "";
+          .map((each) => csvLine(COLUMNS.map((name) => each[name])));
+        const names = query.cursor === undefined ? csvLine(COLUMNS) : "";
         return {
           status: 200,
           body: names + lines.join(""),

@@ -39,6 +39,8 @@ const REFUSED_IPV6: [network: string, prefix: number][] = [
   ["3fff::", 20],
 ];
 
+const loopback = blockList([["127.0.0.0", 8]], "ipv4");
+loopback.addAddress("::1", "ipv6");
 const given = blockList([["2000::", 3], ...CARRIES_IPV4.map((start): [string, number] => [`${start}0:0`, 96])], "ipv6");
 const refusedIpv4 = blockList(REFUSED_IPV4, "ipv4");
 const refusedIpv6 = blockList(
@@ -82,6 +84,8 @@ export interface FetchPolicy {
    * accepts. Default: false.
    */
   allowPrivate?: boolean | ((address: string, port: number) => boolean) | undefined;
+  /** For development: lets addresses of this machine through, those that a URL names on any port. Default: false. */
+  allowLoopback?: boolean | undefined;
   /**
    * Default: 80, 443, 8080 and 8443, where files are served. On others a caller could have us probe mail servers and
    * databases of third parties.
@@ -97,40 +101,70 @@ interface Refusal {
 }
 
 const PORTS: readonly number[] = [80, 443, 8080, 8443];
+const LIST = new Intl.ListFormat("en", { type: "conjunction" });
 
 /** The same for a private address, a private name and what a name resolves to: nobody learns what exists inside. */
 export const PRIVATE = "points to a private or reserved network, which is never contacted";
 export const UNFETCHABLE = "is not an address that can be fetched; give an http:// or https:// URL";
 
 /**
- * What is wrong with a URL, as a sentence for people, or undefined: what can be told without asking a resolver. For the
+ * What is wrong with a URL, as sentences for people, or undefined: what can be told without asking a resolver. For the
  * edge; a URL without a fault here may still be refused when it is fetched.
  */
 export function urlFault(url: string, policy: FetchPolicy = {}): string | undefined {
-  const target = URL.parse(url);
-  const detail = target === null ? UNFETCHABLE : refusalOf(target, policy)?.detail;
-  return detail === undefined ? undefined : `The URL ${detail}.`;
+  return urlFaults(url, policy).join(" ") || undefined;
 }
 
-/** What is wrong with a URL before a resolver is asked; `detail` goes after "The URL". */
+/** The same, one sentence a fault. */
+export function urlFaults(url: string, policy: FetchPolicy = {}): string[] {
+  const target = URL.parse(url);
+  const details = target === null ? [UNFETCHABLE] : refusalsOf(target, policy).map(({ detail }) => detail);
+  return details.map((detail) => `The URL ${detail}.`);
+}
+
+/** The first thing that is wrong with a URL before a resolver is asked; `detail` goes after "The URL". */
 export function refusalOf(target: URL, policy: FetchPolicy): Refusal | undefined {
-  const { allowPrivate = false, ports = PORTS } = policy;
-  if (target.protocol !== "http:" && target.protocol !== "https:") return { code: "bad_url", detail: UNFETCHABLE };
+  return refusalsOf(target, policy)[0];
+}
+
+function refusalsOf(target: URL, policy: FetchPolicy): Refusal[] {
+  const { allowPrivate = false, allowLoopback = false, ports = PORTS } = policy;
+  if (target.protocol !== "http:" && target.protocol !== "https:") return [{ code: "bad_url", detail: UNFETCHABLE }];
+  const refusals: Refusal[] = [];
   if (target.username !== "" || target.password !== "") {
-    return { code: "bad_url", detail: "holds a user name or a password, which is not sent on; give one without" };
+    const detail = "holds a user name or a password, which is not sent on; give one without";
+    refusals.push({ code: "bad_url", detail });
   }
   const port = portOf(target);
+  const isOurs = allowLoopback && namesLoopback(target);
   // Node takes port 0 for 80: another than the one that was checked.
-  if (port === 0 || (ports !== "any" && !ports.includes(port))) {
-    return { code: "not_allowed", detail: `names port ${port}, which is not one of those allowed` };
+  if (port === 0 || (ports !== "any" && !isOurs && !ports.includes(port))) {
+    const allowed = ports === "any" ? "1 to 65535" : LIST.format(ports.map(String));
+    refusals.push({ code: "not_allowed", detail: `names port ${port}, which is not one of those allowed: ${allowed}` });
   }
-  // `URL` has brought every spelling of an IPv4 address to its dotted form, but leaves the last dots of a name.
-  const labels = target.hostname.split(".").filter((label) => label !== "");
-  const name = labels.join(".").replace(/^\[(.*)\]$/, "$1");
+  const name = nameOf(target);
   const isPrivate =
-    isIP(name) === 0 ? labels.at(-1) === "localhost" && allowPrivate === false : !permitted(name, port, policy);
-  return isPrivate ? { code: "not_allowed", detail: PRIVATE } : undefined;
+    isIP(name) === 0 ? isLocalName(name) && allowPrivate === false && !isOurs : !permitted(name, port, policy);
+  if (isPrivate) refusals.push({ code: "not_allowed", detail: PRIVATE });
+  return refusals;
 }
+
+/** Whether a URL names this machine itself, whatever the policy. */
+export function namesLoopback(target: URL): boolean {
+  const name = nameOf(target);
+  return isIP(name) === 0 ? isLocalName(name) : isLoopback(name);
+}
+
+/** `URL` has brought every spelling of an IPv4 address to its dotted form, but leaves the last dots of a name. */
+function nameOf(target: URL): string {
+  const labels = target.hostname.split(".").filter((label) => label !== "");
+  return labels.join(".").replace(/^\[(.*)\]$/, "$1");
+}
+
+/** RFC 6761, 6.3. */
+const isLocalName = (name: string): boolean => name === "localhost" || name.endsWith(".localhost");
+
+const isLoopback = (address: string): boolean => loopback.check(address, isIP(address) === 6 ? "ipv6" : "ipv4");
 
 export function portOf(target: URL): number {
   if (target.port !== "") return Number(target.port);
@@ -138,7 +172,11 @@ export function portOf(target: URL): number {
 }
 
 /** Whether this address may be connected to. */
-export function permitted(address: string, port: number, { allowPrivate = false }: FetchPolicy): boolean {
-  if (isPublicAddress(address)) return true;
+export function permitted(
+  address: string,
+  port: number,
+  { allowPrivate = false, allowLoopback = false }: FetchPolicy,
+): boolean {
+  if (isPublicAddress(address) || (allowLoopback && isLoopback(address))) return true;
   return typeof allowPrivate === "function" ? allowPrivate(address, port) : allowPrivate;
 }

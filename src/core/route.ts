@@ -9,6 +9,8 @@ export interface RouteResponse {
   /** Default: JSON. */
   mediaType?: string;
   example?: unknown;
+  /** Headers that tell something, by name, and what. */
+  headers?: Record<string, string>;
   /** The problem codes that come with this status, and what each means. Documented at `/docs#problem-<code>`. */
   codes?: Record<string, string>;
 }
@@ -45,6 +47,8 @@ export interface RawBodyRule {
   maxBytes: number;
   /** The media types that are read; anything else is answered with 415 before it is read. */
   contentTypes: readonly string[];
+  /** Of a body in text. */
+  example?: string;
 }
 
 /** One line of a body in NDJSON, empty ones left out; counted from 1. */
@@ -92,6 +96,8 @@ export interface Route {
   idempotent?: boolean;
   params?: z.ZodObject;
   query?: z.ZodObject;
+  /** Headers that the handler heeds, by name, and what they say. For the document alone: it checks them itself. */
+  headers?: Record<string, string>;
   body?: z.ZodType;
   /** Checks a body whose plain validation would hold the event loop for too long. Throws `invalidRequest`. */
   parseBody?: (raw: unknown) => Promise<unknown>;
@@ -100,6 +106,8 @@ export interface Route {
   rawBody?: RawBodyRule;
   /** Beside `body`. */
   stream?: StreamRule;
+  /** What is posted to an address that a caller has given here, by event. For the document alone. */
+  webhooks?: Record<string, { summary: string; schema: z.ZodType; example?: unknown }>;
   responses: Record<number, RouteResponse>;
   handle(request: RouteRequest<never, never, never>): Promise<RouteReply>;
 }

@@ -15,3 +15,6 @@ export function shortText(maxLength: number) {
     .max(maxLength)
     .refine((text) => !unstorable(text), UNSTORABLE);
 }
+
+/** A moment in an answer: ISO 8601, in UTC. */
+export const timestamp = () => z.string().meta({ format: "date-time" });

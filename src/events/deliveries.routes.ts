@@ -1,6 +1,8 @@
 import { z } from "zod";
 import { notFound, ProblemError } from "../core/problem.ts";
+import { refusalOf } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
+import { timestamp } from "../core/text.ts";
 import { DELIVERY_STATES, type EventStore } from "../store/events.ts";
 import { endpointParams, ENDPOINTS, existing, NONE, TAG } from "./endpoints.routes.ts";
 
@@ -11,7 +13,7 @@ export interface DeliveryRoutesDeps {
 }
 
 const attemptSchema = z.object({
-  at: z.string(),
+  at: timestamp(),
   status: z.number().int().nullable().describe("What was answered; null: nothing"),
   durationMs: z.number().int(),
   error: z.string().nullable().describe("Why there was no answer"),
@@ -25,12 +27,11 @@ const deliverySchema = z.object({
   type: z.string(),
   state: z.enum(DELIVERY_STATES).describe("`failed`: it is not tried any more, but may be replayed"),
   attempts: z.number().int().describe("Since it was made or replayed"),
-  nextAttemptAt: z
-    .string()
+  nextAttemptAt: timestamp()
     .nullable()
     .describe("null: it is over, or waits for the one before it about the same thing"),
-  createdAt: z.string(),
-  endedAt: z.string().nullable(),
+  createdAt: timestamp(),
+  endedAt: timestamp().nullable(),
   log: z.array(attemptSchema).describe("The last 20 attempts"),
 });
 
@@ -73,6 +74,7 @@ export function deliveryRoutes({ events, wake }: DeliveryRoutesDeps): Route[] {
       summary: "Try an endpoint out",
       description:
         "Delivers an event `webhook.test`, whatever the endpoint asks for; its delivery tells what came of it.",
+      idempotent: true,
       params: endpointParams,
       responses: {
         202: shown("It is on its way."),
@@ -82,19 +84,25 @@ export function deliveryRoutes({ events, wake }: DeliveryRoutesDeps): Route[] {
           codes: { endpoint_off: "Nothing is delivered to an endpoint that is turned off." },
         },
       },
-      async handle({ params: { endpointId } }) {
+      async handle({ params: { endpointId }, idempotency }) {
         existing(await events.endpoint(endpointId), endpointId);
-        const deliveryId = await events.testEndpoint(endpointId);
-        if (deliveryId === undefined) {
-          throw new ProblemError({
-            status: 409,
-            code: "endpoint_off",
-            title: "The endpoint is off",
-            detail: "Nothing is delivered to an endpoint that is turned off.",
-          });
+        const answer = await events.testEndpoint(endpointId, idempotency);
+        switch (answer.result) {
+          case "conflict":
+            throw refusalOf("conflict", "");
+          case "off":
+            throw new ProblemError({
+              status: 409,
+              code: "endpoint_off",
+              title: "The endpoint is off",
+              detail: "Nothing is delivered to an endpoint that is turned off.",
+            });
+          case "accepted":
+            wake();
+            return { status: 202, body: await find(endpointId, answer.response.deliveryId) };
+          case "replay":
+            return { status: 202, body: await find(endpointId, answer.response.deliveryId) };
         }
-        wake();
-        return { status: 202, body: await find(endpointId, deliveryId) };
       },
     }),
     route({
@@ -144,6 +152,7 @@ export function deliveryRoutes({ events, wake }: DeliveryRoutesDeps): Route[] {
       description:
         "The same event under the same `webhook-id`, whatever became of it before, with a first attempt at once. It keeps no order " +
         "with others. An endpoint that is off gets it when it is on.",
+      idempotent: true,
       params: deliveryParams,
       responses: {
         202: shown("It is on its way."),
@@ -153,8 +162,11 @@ export function deliveryRoutes({ events, wake }: DeliveryRoutesDeps): Route[] {
           codes: { delivery_pending: "It is still to be tried: there is nothing to repeat." },
         },
       },
-      async handle({ params: { endpointId, deliveryId } }) {
-        switch (await events.replay(endpointId, deliveryId)) {
+      async handle({ params: { endpointId, deliveryId }, idempotency }) {
+        const { result } = await events.replay(endpointId, deliveryId, idempotency);
+        switch (result) {
+          case "conflict":
+            throw refusalOf("conflict", "");
           case "missing":
             throw notFound("delivery", deliveryId);
           case "pending":
@@ -164,8 +176,10 @@ export function deliveryRoutes({ events, wake }: DeliveryRoutesDeps): Route[] {
               title: "The delivery is on its way",
               detail: "It is still to be tried: there is nothing to repeat.",
             });
-          case "again":
+          case "accepted":
             wake();
+            return { status: 202, body: await find(endpointId, deliveryId) };
+          case "replay":
             return { status: 202, body: await find(endpointId, deliveryId) };
         }
       },

@@ -1,12 +1,13 @@
 import { z } from "zod";
-import { urlFault, type FetchPolicy } from "../core/addresses.ts";
+import { namesLoopback, urlFaults, type FetchPolicy } from "../core/addresses.ts";
 import { invalidRequest, notFound, ProblemError } from "../core/problem.ts";
 import { refusalOf, REFUSALS } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
-import { shortText } from "../core/text.ts";
+import { shortText, timestamp } from "../core/text.ts";
 import type { EventStore, WebhookEndpoint } from "../store/events.ts";
 import type { Secrets } from "./secrets.ts";
-import { eventFilterSchema } from "./types.ts";
+import { EVENTS } from "./data.ts";
+import { EVENT_TYPES, eventFilterSchema, EXAMPLE } from "./types.ts";
 
 export interface EndpointRoutesDeps {
   events: EventStore;
@@ -37,10 +38,10 @@ export const endpointSchema = z.object({
     .describe(
       "`gone`: it has answered 410; `failing`: it has taken nothing for five days. null where a person turned it off",
     ),
-  oldSecretUntil: z.string().nullable().describe("Until then the secrets before this one sign as well"),
-  lastDeliveredAt: z.string().nullable(),
+  oldSecretUntil: timestamp().nullable().describe("Until then the secrets before this one sign as well"),
+  lastDeliveredAt: timestamp().nullable(),
   failures: z.number().int().describe("Attempts that have failed since"),
-  createdAt: z.string(),
+  createdAt: timestamp(),
 });
 const withSecret = endpointSchema.extend({
   secret: z.string().describe("What deliveries are signed with; it is shown this once"),
@@ -62,7 +63,11 @@ export const ENDPOINT_EXAMPLE = {
 const SECRET_EXAMPLE = { ...ENDPOINT_EXAMPLE, secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" };
 
 const fields = {
-  url: z.string().min(1).max(MAX_URL).describe("Where events are posted to: an https address on a public server"),
+  url: z
+    .string()
+    .min(1)
+    .max(MAX_URL)
+    .describe("Where events are posted to: an https address on a public server, at port 443, 80, 8080 or 8443"),
   description: shortText(MAX_DESCRIPTION).nullable().describe("For people"),
   events: eventFilterSchema
     .nullable()
@@ -76,6 +81,16 @@ const TAKEN = {
   codes: { endpoint_exists: "The account has an endpoint of this address. Change that one, or rotate its secret." },
 };
 
+const WEBHOOKS = Object.fromEntries(
+  Object.entries(EVENT_TYPES).map(([type, summary]) => {
+    const example = type === EXAMPLE.type ? { example: EXAMPLE } : {};
+    return [type, { summary, schema: EVENTS[type]!, ...example }];
+  }),
+);
+
+const LOOPBACK =
+  "On a developer's machine WEBHOOK_ALLOW_LOOPBACK=true lets webhooks through to it; `npm run dev` sets it.";
+
 const TOO_MANY =
   "An account has 20 endpoints at the most, those that are off included. Delete one that is not needed, or have one take more events.";
 
@@ -87,11 +102,15 @@ export function endpointRoutes({ events, secrets, fetchPolicy, wake }: EndpointR
 
   /** In the form in which it is connected to. */
   const checkedUrl = (given: string): string => {
-    const isOpen = fetchPolicy?.allowPrivate !== undefined && fetchPolicy.allowPrivate !== false;
-    const fault =
-      urlFault(given, fetchPolicy) ??
-      (isOpen || URL.parse(given)?.protocol === "https:" ? undefined : "The URL is not an https:// address.");
-    if (fault !== undefined) throw invalidRequest([{ pointer: "/url", detail: fault }]);
+    const { allowPrivate = false, allowLoopback = false } = fetchPolicy ?? {};
+    const details = urlFaults(given, fetchPolicy);
+    const target = URL.parse(given);
+    const isOurs = target !== null && namesLoopback(target);
+    if (target?.protocol === "http:" && allowPrivate === false && !(isOurs && allowLoopback)) {
+      details.push("The URL is not an https:// address.");
+    }
+    if (details.length > 0 && isOurs && !allowLoopback) details.push(LOOPBACK);
+    if (details.length > 0) throw invalidRequest(details.map((detail) => ({ pointer: "/url", detail })));
     return new URL(given).href;
   };
 
@@ -116,8 +135,9 @@ export function endpointRoutes({ events, secrets, fetchPolicy, wake }: EndpointR
         description: "the web app",
         events: ["message.*", "hunt.completed"],
       },
+      webhooks: WEBHOOKS,
       responses: {
-        201: shown("Made, and turned on."),
+        201: { ...shown("Made, and turned on."), headers: { Location: "Where it is to be read." } },
         409: {
           description: "It is there already, or the account has as many as it may have.",
           codes: { ...TAKEN.codes, too_many_endpoints: TOO_MANY },

@@ -36,6 +36,7 @@ export function liveRoutes({ events, accounts, live }: LiveRoutesDeps): Route[] 
         accountId: shortText(200).optional().describe("All events of this account"),
         huntId: shortText(200).optional().describe("Only those of this hunt"),
       }),
+      headers: { "Last-Event-ID": "The `id` of the last event that was read: it goes on after it. Default: from now." },
       responses: {
         200: {
           description: "Goes on until either side ends it.",

@@ -23,6 +23,12 @@ export const EVENTS_ENV = {
       "Before a webhook's second attempt; three times as long after each, up to six hours, for twelve attempts in all",
     ),
   WEBHOOK_CONCURRENCY: wholeNumber(1, 1000).default(100).describe("Webhooks under way at once, each process"),
+  WEBHOOK_ALLOW_LOOPBACK: z
+    .stringbool()
+    .default(false)
+    .describe(
+      "`true` lets webhooks go to this machine itself, by http and to any port, to try a receiver out (docs/events.md); not in production",
+    ),
   EVENT_RETENTION_DAYS: wholeNumber(1, 90)
     .default(7)
     .describe("For how long events and their deliveries are kept, to be read again and replayed"),
@@ -34,6 +40,8 @@ export interface EventsConfig {
   timeoutMs: number;
   backoffMs: number;
   concurrency: number;
+  /** Webhooks may go to this machine itself. */
+  allowLoopback: boolean;
   keepSeconds: number;
 }
 
@@ -48,6 +56,7 @@ export function eventsConfig(
     timeoutMs: env.WEBHOOK_TIMEOUT_MS,
     backoffMs: env.WEBHOOK_BACKOFF_MS,
     concurrency: env.WEBHOOK_CONCURRENCY,
+    allowLoopback: env.WEBHOOK_ALLOW_LOOPBACK,
     keepSeconds: env.EVENT_RETENTION_DAYS * 86_400,
   };
 }

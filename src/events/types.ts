@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { timestamp } from "../core/text.ts";
 
 /** Every event, and what each tells; the documents and the filters of endpoints are made from this. */
 export const EVENT_TYPES = {
@@ -27,8 +28,10 @@ export const EVENT_TYPES = {
   "suppression.added": "A number of the account's own list: it must not be contacted any more",
 } as const;
 
+export type EventType = keyof typeof EVENT_TYPES;
+
 /** Those that hold what a person wrote, or a number: read when they leave, so that an erasure holds. */
-const PERSONAL: readonly string[] = ["message.reply", "suppression.added"] satisfies (keyof typeof EVENT_TYPES)[];
+const PERSONAL: readonly string[] = ["message.reply", "suppression.added"] satisfies EventType[];
 
 export const isPersonal = (type: string): boolean => PERSONAL.includes(type);
 
@@ -47,7 +50,7 @@ export const eventSchema = z.object({
     .string()
     .describe("The same wherever and however often it comes: whoever has seen it does nothing. Also `webhook-id`"),
   type: z.string(),
-  timestamp: z.string().describe("When it happened, ISO 8601 in UTC"),
+  timestamp: timestamp().describe("When it happened, ISO 8601 in UTC"),
   data: z.record(z.string(), z.unknown()).describe("What it is about; fields may be added"),
 });
 

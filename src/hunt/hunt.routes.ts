@@ -58,7 +58,8 @@ export function huntRoutes({ store, enqueueHunt, channels, clock, log }: HuntRou
       stream: createHuntStream({ store, channels, readHead: hunts.readHead, replyTo }),
       responses: {
         202: {
-          description: "Accepted. `Location` is where to watch it.",
+          description: "Accepted.",
+          headers: { Location: "Where to watch it." },
           schema: z.object({ jobId: z.uuid(), huntId: z.string(), accepted: z.number().int() }),
           example: { jobId: "7f1c9c1e-7a55-4b55-9c53-0a6d0b3f1a51", huntId: "hunt_123", accepted: 1 },
         },

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { timestamp } from "../core/text.ts";
 import { MESSAGE_STATUSES, type Counts, type HuntStatus, type MessageStatus } from "../store/store.ts";
 
 const countsSchema = z.object(
@@ -21,11 +22,11 @@ export const statusSchema = z.object({
   byVariant: z
     .record(z.string(), countsSchema.extend({ replied: z.number().int().describe("Messages that were answered") }))
     .describe("Of contacts whose text came from one of the hunt's variants, once they are planned"),
-  pausedAt: z.string().nullable(),
-  cancelledAt: z.string().nullable(),
-  scheduledAt: z.string().nullable().describe("When it begins or goes on, where nothing of it may be sent now"),
-  startedAt: z.string().nullable().describe("The first attempt"),
-  finishedAt: z.string().nullable().describe("When the last message settled; receipts may still come"),
+  pausedAt: timestamp().nullable(),
+  cancelledAt: timestamp().nullable(),
+  scheduledAt: timestamp().nullable().describe("When it begins or goes on, where nothing of it may be sent now"),
+  startedAt: timestamp().nullable().describe("The first attempt"),
+  finishedAt: timestamp().nullable().describe("When the last message settled; receipts may still come"),
   etaSeconds: z
     .number()
     .int()

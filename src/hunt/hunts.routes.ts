@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { invalidRequest, notFound } from "../core/problem.ts";
 import { route, type Route } from "../core/route.ts";
-import { shortText } from "../core/text.ts";
+import { shortText, timestamp } from "../core/text.ts";
 import type { HuntProgress, HuntStore } from "../store/hunts.ts";
 import { MESSAGE_STATUSES } from "../store/store.ts";
 import { huntIdSchema } from "./body.ts";
@@ -12,8 +12,8 @@ const DEFAULT_POINTS = 60;
 const huntSchema = statusSchema.omit({ byChannel: true, byVariant: true }).extend({
   jobId: z.string().describe("Its last submission"),
   priority: z.enum(["high", "normal", "low"]),
-  createdAt: z.string(),
-  expiresAt: z.string().describe("Nothing is sent after it"),
+  createdAt: timestamp(),
+  expiresAt: timestamp().describe("Nothing is sent after it"),
 });
 
 const huntWithReasonsSchema = huntSchema.extend({
@@ -27,7 +27,7 @@ const timelineSchema = z.object({
   from: z.string(),
   to: z.string().describe("Now; or of a hunt that has settled, when the last thing happened"),
   points: z.array(
-    z.object({ at: z.string(), counts: statusSchema.shape.counts.describe("Messages that were in each state then") }),
+    z.object({ at: timestamp(), counts: statusSchema.shape.counts.describe("Messages that were in each state then") }),
   ),
 });
 

@@ -6,7 +6,7 @@ import { UnavailableError } from "../core/errors.ts";
 import { notFound } from "../core/problem.ts";
 import { refusalOf, REFUSALS } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
-import { shortText } from "../core/text.ts";
+import { shortText, timestamp } from "../core/text.ts";
 import type { StoredRecurrence } from "../store/recurrences.ts";
 import type { Store } from "../store/store.ts";
 import { huntBody, refuseAccount } from "./body.ts";
@@ -37,10 +37,10 @@ const recurrenceSchema = z.object({
   count: z.int().nullable(),
   contacts: z.int(),
   runs: z.int().describe("So far. Each is a hunt, `<recurrenceId>:<time>`"),
-  lastRunAt: z.string().nullable().describe("For when the last one was planned"),
-  nextRunAt: z.string().nullable().describe("null: it is paused, or over"),
-  pausedAt: z.string().nullable(),
-  createdAt: z.string(),
+  lastRunAt: timestamp().nullable().describe("For when the last one was planned"),
+  nextRunAt: timestamp().nullable().describe("null: it is paused, or over"),
+  pausedAt: timestamp().nullable(),
+  createdAt: timestamp(),
 });
 
 const ID = "7f1c9c1e-7a55-4b55-9c53-0a6d0b3f1a51";
@@ -135,7 +135,7 @@ export function recurrenceRoutes({ store, recurrences, channels, clock, log }: R
       responses: {
         201: {
           description: "It is safe in the database.",
-          schema: z.object({ recurrenceId: z.uuid(), contacts: z.int(), nextRunAt: z.string() }),
+          schema: z.object({ recurrenceId: z.uuid(), contacts: z.int(), nextRunAt: timestamp() }),
           example: { recurrenceId: ID, contacts: 2, nextRunAt: "2026-01-09T08:00:00.000Z" },
         },
         400: REFUSALS[400]!,

@@ -2,6 +2,7 @@ import { z } from "zod";
 import { notFound } from "../core/problem.ts";
 import { CANCELLED, refusalOf } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
+import { timestamp } from "../core/text.ts";
 import type { FlowStore, Steering } from "../store/flows.ts";
 import { huntIdSchema } from "./body.ts";
 
@@ -46,8 +47,8 @@ export function steeringRoutes({ flows, wake }: SteeringRoutesDeps): Route[] {
           schema: z.object({
             huntId: z.string(),
             accountId: z.string(),
-            pausedAt: z.string().nullable(),
-            cancelledAt: z.string().nullable(),
+            pausedAt: timestamp().nullable(),
+            cancelledAt: timestamp().nullable(),
           }),
           example: { huntId: "hunt_123", accountId: "acc_456", pausedAt: null, cancelledAt: null },
         },

@@ -3,6 +3,7 @@ import type { Redis } from "ioredis";
 import { z } from "zod";
 import { notFound } from "../core/problem.ts";
 import { route, type Route } from "../core/route.ts";
+import { timestamp } from "../core/text.ts";
 import { FAILED_CURSOR, failedJobs } from "../queues/failed.ts";
 import type { Queues } from "../queues/index.ts";
 import type { DeadLetter } from "../store/dead-letters.ts";
@@ -25,7 +26,7 @@ const failedSchema = z.object({
   huntId: z.string().nullable(),
   channel: z.string().nullable(),
   attempts: z.number().int().describe("Tries that have ended"),
-  failedAt: z.string().nullable(),
+  failedAt: timestamp().nullable(),
   code: z.string().nullable().describe("With what code the message failed"),
   why: z.string().describe("Why it failed, in words"),
   retryable: z.boolean().describe("Trying it again is safe, and possible now"),

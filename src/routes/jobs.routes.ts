@@ -2,6 +2,7 @@ import type { Job } from "bullmq";
 import { z } from "zod";
 import { notFound } from "../core/problem.ts";
 import { route, type Route } from "../core/route.ts";
+import { timestamp } from "../core/text.ts";
 import type { Queues } from "../queues/index.ts";
 import { withRedis } from "../queues/redis.ts";
 import type { Store } from "../store/store.ts";
@@ -54,9 +55,9 @@ const jobSchema = z.object({
   maxAttempts: z.number().int(),
   errors: z.array(z.string()).describe("Why tries failed, the last one last"),
   result: z.unknown(),
-  createdAt: z.string(),
-  startedAt: z.string().nullable(),
-  finishedAt: z.string().nullable(),
+  createdAt: timestamp(),
+  startedAt: timestamp().nullable(),
+  finishedAt: timestamp().nullable(),
 });
 
 /** What operators and callers ask about queues, jobs and single messages. */

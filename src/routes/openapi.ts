@@ -25,7 +25,7 @@ export interface OpenApiParameter {
 export interface OpenApiResponse {
   $ref?: string;
   description?: string;
-  headers?: Record<string, unknown>;
+  headers?: Record<string, { description: string; schema: JsonSchema }>;
   content?: Record<string, { schema: JsonSchema; example?: unknown }>;
   "x-problem-codes"?: Record<string, string>;
 }
@@ -47,6 +47,8 @@ export interface OpenApiDocument {
   tags: { name: string }[];
   security: Record<string, string[]>[];
   paths: Record<string, Record<string, OpenApiOperation>>;
+  /** By event. */
+  webhooks: Record<string, { post: Omit<OpenApiOperation, "operationId"> }>;
   components: {
     securitySchemes: Record<string, unknown>;
     schemas: Record<string, JsonSchema>;
@@ -60,9 +62,11 @@ const PROBLEM_TYPE = "application/problem+json";
 export function openApiDocument(routes: readonly Route[], info: { title: string; version: string }): OpenApiDocument {
   const schemas: Record<string, JsonSchema> = { Problem: PROBLEM_SCHEMA };
   const paths: OpenApiDocument["paths"] = {};
+  const webhooks: OpenApiDocument["webhooks"] = {};
   for (const route of routes) {
     const path = route.path.replaceAll(/:(\w+)/g, "{$1}");
     (paths[path] ??= {})[route.method] = operation(route, schemas);
+    Object.assign(webhooks, webhooksOf(route, schemas));
   }
   return {
     openapi: "3.1.0",
@@ -70,6 +74,7 @@ export function openApiDocument(routes: readonly Route[], info: { title: string;
     tags: [...new Set(routes.map((route) => route.tag))].map((name) => ({ name })),
     security: [{ bearer: [] }],
     paths,
+    webhooks,
     components: {
       securitySchemes: { bearer: { type: "http", scheme: "bearer", description: "The API secret." } },
       schemas,
@@ -80,7 +85,7 @@ export function openApiDocument(routes: readonly Route[], info: { title: string;
 
 const DESCRIPTION =
   "JSON in and out, but for uploads. Errors are application/problem+json (RFC 9457) and list every fault at once. " +
-  "A POST that enqueues takes an Idempotency-Key: the same key with the same body gives the same answer for 24 hours.";
+  "A POST that sends, delivers or spends takes an Idempotency-Key: the same key with the same body is one request for 24 hours.";
 
 const PROBLEM_SCHEMA: JsonSchema = {
   type: "object",
@@ -120,22 +125,43 @@ const COMMON: Record<number, { name: string; codes: HttpProblemCode[] }> = {
   503: { name: "Unavailable", codes: ["stopping", "database_unavailable", "redis_unavailable"] },
 };
 
+const RETRY_AFTER = { "Retry-After": "Seconds after which to send it again; absent where that does not help." };
+
 const COMMON_RESPONSES: Record<string, OpenApiResponse> = Object.fromEntries(
   Object.values(COMMON).map(({ name, codes }) => [
     name,
     {
       description: codes.map((code) => HTTP_PROBLEMS[code].title).join(", or: "),
-      content: { [PROBLEM_TYPE]: { schema: { $ref: "#/components/schemas/Problem" } } },
+      ...(name === "Unavailable" ? { headers: documented(RETRY_AFTER) } : {}),
+      content: {
+        [PROBLEM_TYPE]: { schema: { $ref: "#/components/schemas/Problem" }, example: problemExample(codes[0]!) },
+      },
       "x-problem-codes": Object.fromEntries(codes.map((code) => [code, HTTP_PROBLEMS[code].meaning])),
     },
   ]),
 );
+
+function problemExample(code: HttpProblemCode): unknown {
+  const { status, title, meaning } = HTTP_PROBLEMS[code];
+  const requestId = "0198c5a2-7d5e-7b1a-9f00-3c2a8d9e4f10";
+  const errors = [{ pointer: "/contacts/0/recipientPhone", detail: "is missing; expected text" }];
+  return {
+    type: `/docs#problem-${code}`,
+    title,
+    status,
+    detail: meaning,
+    code,
+    requestId,
+    ...(code === "invalid_request" ? { errors } : {}),
+  };
+}
 
 function operation(route: Route, schemas: Record<string, JsonSchema>): OpenApiOperation {
   const parameters = [
     ...parametersOf(route.params, "path", schemas),
     ...parametersOf(route.query, "query", schemas),
     ...(route.idempotent ? [IDEMPOTENCY_KEY] : []),
+    ...Object.entries(route.headers ?? {}).map(([name, description]) => headerOf(name, description)),
   ];
   // Before the answers: where a schema differs as input and as output, the input keeps its plain name.
   const requestBody = requestBodyOf(route, schemas);
@@ -155,6 +181,32 @@ function operation(route: Route, schemas: Record<string, JsonSchema>): OpenApiOp
     ...(requestBody === undefined ? {} : { requestBody }),
     responses,
   };
+}
+
+const SIGNATURE = [
+  headerOf("webhook-id", "The event's `id`, the same at each attempt."),
+  headerOf("webhook-timestamp", "Of this attempt, seconds since 1970."),
+  headerOf("webhook-signature", "`v1,` and HMAC-SHA256 in base64; several with a space between (Standard Webhooks)."),
+];
+
+function webhooksOf({ webhooks = {}, tag }: Route, schemas: Record<string, JsonSchema>): OpenApiDocument["webhooks"] {
+  const described = Object.entries(webhooks).map(([event, { summary, schema, example }]) => {
+    const body = { schema: jsonSchema(schema, "output", schemas), ...(example === undefined ? {} : { example }) };
+    const post = {
+      tags: [tag],
+      summary,
+      security: [],
+      parameters: SIGNATURE,
+      requestBody: { required: true, content: { "application/json": body } },
+      responses: {
+        "2XX": { description: "Taken." },
+        "410": { description: "Gone: the endpoint is turned off." },
+        default: { description: "It is tried again, for about a day." },
+      },
+    };
+    return [event, { post }];
+  });
+  return Object.fromEntries(described) as OpenApiDocument["webhooks"];
 }
 
 function commonStatuses(route: Route): number[] {
@@ -194,6 +246,10 @@ const IDEMPOTENCY_KEY: OpenApiParameter = {
   schema: { type: "string", minLength: 1, maxLength: 255, pattern: "^[\\x20-\\x7e]+$" },
 };
 
+function headerOf(name: string, description: string): OpenApiParameter {
+  return { name, in: "header", required: false, description, schema: { type: "string" } };
+}
+
 function parametersOf(
   object: z.ZodObject | undefined,
   place: "path" | "query",
@@ -216,7 +272,7 @@ function requestBodyOf(route: Route, schemas: Record<string, JsonSchema>): OpenA
     const content = rawBody.contentTypes.map((type) => {
       // Bytes as they are have no `type` (OpenAPI 3.1, 4.8.14.2); the length counts them.
       const schema: JsonSchema = { contentMediaType: type, maxLength: rawBody.maxBytes };
-      return [type, { schema }];
+      return [type, { schema, ...(rawBody.example === undefined ? {} : { example: rawBody.example }) }];
     });
     return { required: true, content: Object.fromEntries(content) };
   }
@@ -237,7 +293,7 @@ function requestBodyOf(route: Route, schemas: Record<string, JsonSchema>): OpenA
 }
 
 function responseOf(status: string, response: RouteResponse, schemas: Record<string, JsonSchema>): OpenApiResponse {
-  const { description, schema, mediaType = "application/json", example, codes } = response;
+  const { description, schema, mediaType = "application/json", example, headers, codes } = response;
   const isProblem = Number(status) >= 400 && schema === undefined;
   const content = isProblem
     ? {
@@ -254,9 +310,18 @@ function responseOf(status: string, response: RouteResponse, schemas: Record<str
       };
   return {
     description,
+    ...(headers === undefined ? {} : { headers: documented(headers) }),
     ...(content === undefined ? {} : { content }),
     ...(codes === undefined ? {} : { "x-problem-codes": codes }),
   };
+}
+
+function documented(headers: Record<string, string>): NonNullable<OpenApiResponse["headers"]> {
+  const described = Object.entries(headers).map(([name, description]) => [
+    name,
+    { description, schema: { type: "string" } },
+  ]);
+  return Object.fromEntries(described) as NonNullable<OpenApiResponse["headers"]>;
 }
 
 /** Moves the definitions of schemas with an `id` to the shared components. */

@@ -89,7 +89,14 @@ export function opsRoutes(deps: OpsRoutesDeps): Route[] {
       summary: "Figures for Prometheus",
       description: "Wants a Bearer token: the API's, or one that was made for this alone.",
       ownTokens: deps.metricsTokens,
-      responses: { 200: { description: "Prometheus' text format." } },
+      responses: {
+        200: {
+          description: "Prometheus' text format.",
+          mediaType: "text/plain",
+          schema: z.string(),
+          example: 'auto_prospect_delivery_seconds_count{result="delivered"} 42\n',
+        },
+      },
       async handle() {
         const { contentType, text } = await deps.metrics.page();
         return { status: 200, body: text, headers: { "Content-Type": contentType } };

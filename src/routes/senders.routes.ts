@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { route, type Route } from "../core/route.ts";
+import { timestamp } from "../core/text.ts";
 import type { SenderState, Throttle } from "../queues/throttle.ts";
 
 const senderSchema = z.object({
@@ -8,9 +9,9 @@ const senderSchema = z.object({
   perSecond: z.number().describe("Messages a second that it sends now at most"),
   minPerSecond: z.number(),
   maxPerSecond: z.number(),
-  heldUntil: z.string().nullable().describe("The provider wants to hear nothing from it before then"),
+  heldUntil: timestamp().nullable().describe("The provider wants to hear nothing from it before then"),
   lastRefusal: z
-    .object({ code: z.string(), at: z.string() })
+    .object({ code: z.string(), at: timestamp() })
     .nullable()
     .describe("The provider's last refusal for going too fast, or for a fault of the sender's own"),
   placed: z.int().describe("Messages that have a place within the next half minute; more may wait behind them"),

@@ -23,7 +23,8 @@ export interface Parts {
   version: string;
   clock: Clock;
   logOf(room: string): Logger;
-  fetchPolicy: FetchPolicy | undefined;
+  /** Where webhooks may go. */
+  webhookPolicy: FetchPolicy | undefined;
   tracing: Tracing<Telemetry>;
   metrics: Metrics;
   store: Store;

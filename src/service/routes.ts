@@ -39,7 +39,7 @@ export async function createRoutes(
   parts: Parts,
   { workers, feeder, outbox }: Pick<Work, "workers" | "feeder" | "outbox">,
 ): Promise<Route[]> {
-  const { config, version, clock, logOf, fetchPolicy, metrics, store, redis, pingRedis, queues, isStopping } = parts;
+  const { config, version, clock, logOf, webhookPolicy, metrics, store, redis, pingRedis, queues, isStopping } = parts;
   const { channels, definitions, planChannels, taking, rules, stopNoticeOf, secrets, live, throttle } = parts;
   const { events } = store;
   const termsOf = createTermsOf({ store, stopNoticeOf });
@@ -102,7 +102,7 @@ export async function createRoutes(
           termsOf: (message) => termsOf(message, provider?.oneWay === true),
         }) ?? [],
     ),
-    ...endpointRoutes({ events, secrets, fetchPolicy, wake: () => outbox.wake() }),
+    ...endpointRoutes({ events, secrets, fetchPolicy: webhookPolicy, wake: () => outbox.wake() }),
     ...deliveryRoutes({ events, wake: () => outbox.wake() }),
     ...liveRoutes({ events, accounts: store.accounts, live }),
     ...messageRoutes({ queues, store }),

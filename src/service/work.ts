@@ -21,7 +21,7 @@ export interface Work {
 }
 
 export function startWork(parts: Parts): Work {
-  const { config, clock, logOf, fetchPolicy, tracing, metrics, store, workerRedis, queues, throttle } = parts;
+  const { config, clock, logOf, webhookPolicy, tracing, metrics, store, workerRedis, queues, throttle } = parts;
   const { channels, definitions, planChannels, taking, rules, secrets } = parts;
   const { events } = store;
   const carriers = [...providersOf(channels)];
@@ -66,7 +66,7 @@ export function startWork(parts: Parts): Work {
       ...config.events,
       events,
       secrets,
-      fetchPolicy,
+      fetchPolicy: webhookPolicy,
       wake: () => outbox.wake(),
       clock,
       log: logOf("events"),

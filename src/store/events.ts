@@ -1,3 +1,5 @@
+import type { Idempotency } from "../core/route.ts";
+
 /** Something that happened, as readers get it. `data` never holds a credential. */
 export interface StoredEvent {
   /** Its place in the order of events; later ones are greater. */
@@ -146,8 +148,8 @@ export interface EventStore {
   rotateSecret(id: string, secret: string, overlapSeconds: number): Promise<WebhookEndpoint | undefined>;
   /** With its deliveries; whether there was one. */
   deleteEndpoint(id: string): Promise<boolean>;
-  /** The id of a delivery that only tries it out; undefined where it is off. */
-  testEndpoint(id: string): Promise<string | undefined>;
+  /** Makes a delivery that only tries it out. */
+  testEndpoint(id: string, idempotency: Idempotency | undefined): Promise<DeliveryAnswer<"off">>;
 
   /** The newest first. */
   deliveries(
@@ -155,5 +157,13 @@ export interface EventStore {
     filter: { state: DeliveryState | undefined; cursor: string | undefined; limit: number },
   ): Promise<{ deliveries: WebhookDelivery[]; nextCursor: string | undefined }>;
   delivery(endpointId: string, deliveryId: string): Promise<WebhookDelivery | undefined>;
-  replay(endpointId: string, deliveryId: string): Promise<"again" | "pending" | "missing">;
+  replay(
+    endpointId: string,
+    deliveryId: string,
+    idempotency: Idempotency | undefined,
+  ): Promise<DeliveryAnswer<"pending" | "missing">>;
 }
+
+export type DeliveryAnswer<Refused extends string> =
+  | { result: "accepted" | "replay"; response: { deliveryId: string } }
+  | { result: "conflict" | Refused };

@@ -173,10 +173,7 @@ export function createEventStore(
       );
       return rows.length > 0;
     },
-    async testEndpoint(id) {
-      const made = await rpc<number | null>("test_endpoint", { p_id: id });
-      return made === null ? undefined : String(made);
-    },
+    testEndpoint: (id, idempotency) => rpc("try_endpoint", { p_id: id, p_idempotency: idempotency ?? null }),
 
     async deliveries(endpointId, { state, cursor, limit }) {
       let query = deliveries().select(DELIVERY_COLUMNS).eq("endpoint_id", endpointId);
@@ -194,7 +191,8 @@ export function createEventStore(
       const row = await database.run("delivery", query.maybeSingle<DeliveryRow>());
       return row ? toDelivery(row) : undefined;
     },
-    replay: (endpointId, deliveryId) => rpc("replay_delivery", { p_endpoint_id: endpointId, p_id: deliveryId }),
+    replay: (endpointId, deliveryId, idempotency) =>
+      rpc("repeat_delivery", { p_endpoint_id: endpointId, p_id: deliveryId, p_idempotency: idempotency ?? null }),
 
     drained: async () => void (await Promise.all([begins.drained(), outcomes.drained()])),
     close() {

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { notFound } from "../core/problem.ts";
 import { refusalOf, REFUSALS } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
-import { shortText } from "../core/text.ts";
+import { shortText, timestamp } from "../core/text.ts";
 import type { TemplateStore } from "../store/templates.ts";
 import { templateText } from "./template.ts";
 
@@ -20,14 +20,14 @@ const templateSchema = z.object({
   channel: z.string().nullable(),
   version: z.int().describe("The newest"),
   text: z.string().describe("Of that version"),
-  createdAt: z.string(),
-  updatedAt: z.string(),
-  archivedAt: z.string().nullable().describe("No hunt may use it from then on"),
+  createdAt: timestamp(),
+  updatedAt: timestamp(),
+  archivedAt: timestamp().nullable().describe("No hunt may use it from then on"),
 });
 
 const oneSchema = templateSchema.extend({
   versions: z
-    .array(z.object({ version: z.int(), text: z.string(), createdAt: z.string() }))
+    .array(z.object({ version: z.int(), text: z.string(), createdAt: timestamp() }))
     .describe("The newest first, at most 100"),
 });
 

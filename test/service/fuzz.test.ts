@@ -118,7 +118,7 @@ function createJudge() {
     if (!content) return `documented as ${Object.keys(documented.content).join(", ")}`;
     const codes = documented["x-problem-codes"];
     if (problem && codes && !(problem.code in codes)) return `a code that is not documented: ${problem.code}`;
-    return fits(content.schema, type === "text/event-stream" ? text : JSON.parse(text));
+    return fits(content.schema, type?.endsWith("json") ? JSON.parse(text) : text);
   };
 }
 

@@ -3,8 +3,8 @@ import { request, type IncomingMessage } from "node:http";
 import type pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createClient, type LiveEvent, type Result } from "../../src/client.ts";
-import { finished, huntId, phone, settles, submit } from "../helpers/hunts.ts";
-import { until } from "../helpers/ledger.ts";
+import { finished, huntId, phone, run, settles, submit } from "../helpers/hunts.ts";
+import { contacts, until } from "../helpers/ledger.ts";
 import { contact, openWorld, SECRET, type TestService, type World } from "../helpers/service.ts";
 
 let world: World;
@@ -133,8 +133,7 @@ test("a hunt's reader → gets the events of that hunt alone, from its start to 
   await reader.stop();
   expect(new Set(events.map(({ data }) => data["huntId"]))).toEqual(new Set([hunt]));
   const steps = events.map(({ type }) => type).filter((type) => /^hunt\.(?!progress)/.test(type));
-  // Whether it had ended before it was looked at again decides whether it has started once more.
-  expect(steps.filter((type) => type !== "hunt.started")).toEqual(["hunt.paused", "hunt.resumed", "hunt.completed"]);
+  expect(steps).toEqual(["hunt.paused", "hunt.started", "hunt.resumed", "hunt.completed"]);
   expect(events.find(isSkipTold)?.data).toMatchObject({ accountId, huntId: hunt, pausedAt: expect.any(String) });
 
   expect((await one.get("/api/events?huntId=no_such_hunt")).status).toBe(404);
@@ -142,6 +141,30 @@ test("a hunt's reader → gets the events of that hunt alone, from its start to 
   expect((await one.get("/api/events?accountId=acc_nobody")).status).toBe(404);
   expect((await one.get("/api/events")).status).toBe(400);
   expect((await one.get(`/api/events?accountId=${accountId}`, { "last-event-id": "x" })).status).toBe(400);
+});
+
+test("contacts that are added after the end, and end before anybody looks → start the hunt again, and complete it", async () => {
+  const accountId = await world.account();
+  const hunt = huntId();
+  const { jobId } = await submit(one, { huntId: hunt, accountId, contacts: contacts(2, 40) });
+  await finished(one, jobId);
+  const reader = follow(one, { huntId: hunt });
+  await reader.open();
+  const lookAgain = (when: string) =>
+    world.sql.query(`update hunt_reports set due_at = ${when} where hunt_id = $1`, [hunt]);
+  for (const ends of [1, 2]) {
+    await lookAgain("now() + interval '1 hour'");
+    await run(one, { huntId: hunt, accountId, contacts: contacts(2, 40 + 2 * ends) });
+    await lookAgain("now()");
+    await reader.until((events) => events.filter(({ type }) => type === "hunt.completed").length === ends);
+  }
+  await reader.stop();
+  const steps = reader.events.filter(({ type }) => /^hunt\.(?!progress)/.test(type));
+  expect(steps.map(({ type }) => type)).toEqual([1, 2].flatMap(() => ["hunt.started", "hunt.completed"]));
+  const totals = steps.map(({ data }) =>
+    Object.values(data["counts"] as Record<string, number>).reduce((a, b) => a + b),
+  );
+  expect([totals[1], totals[3]]).toEqual([4, 6]);
 });
 
 test("an event that commits after a later one → is read after it, and not passed over", async () => {
@@ -271,20 +294,21 @@ test("a reader that does not read → is cut off, while another gets everything"
   expect(reader.faults).toEqual([]);
 });
 
-test("an endpoint within a private network, or without https → is refused when it is made", async () => {
+test("an endpoint within a private network, without https or at another port → is refused when it is made, with all its faults", async () => {
   const accountId = await world.account();
-  for (const url of [
-    "https://127.0.0.1/x",
-    "https://10.0.0.1",
-    "http://example.com/x",
-    "https://[::1]/",
-    "ftp://example.com",
-  ]) {
+  for (const [url, ...faults] of [
+    ["https://10.0.0.1", /private/],
+    ["http://example.com/x", /https/],
+    ["http://10.0.0.1:3001/x", /port 3001.* 80, 443, 8080, and 8443/, /private/, /https/],
+    ["https://[::1]/", /private/, /WEBHOOK_ALLOW_LOOPBACK/],
+    ["http://localhost:3001/x", /port 3001/, /private/, /https/, /WEBHOOK_ALLOW_LOOPBACK/],
+    ["ftp://example.com", /not an address/],
+  ] as const) {
     const answer = await one.post("/api/webhook-endpoints", { accountId, url });
-    expect({ url, status: answer.status, errors: answer.body.errors }).toMatchObject({
+    expect({ url, status: answer.status, errors: answer.body.errors }).toEqual({
       url,
       status: 400,
-      errors: [{ pointer: "/url" }],
+      errors: faults.map((detail) => ({ pointer: "/url", detail: expect.stringMatching(detail) })),
     });
   }
 });

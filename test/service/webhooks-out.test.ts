@@ -1,7 +1,9 @@
 import { Webhook } from "standardwebhooks";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createClient, type Client, type Result } from "../../src/client.ts";
-import { LOOPBACK } from "../fakes/twilio-voice/file-server.ts";
+import { EVENTS } from "../../src/events/data.ts";
+import { EVENT_TYPES } from "../../src/events/types.ts";
+import type { OpenApiDocument } from "../../src/routes/openapi.ts";
 import { finished, phone, settles, submit } from "../helpers/hunts.ts";
 import { until } from "../helpers/ledger.ts";
 import { keepPrivate } from "../helpers/output.ts";
@@ -17,11 +19,12 @@ beforeAll(async () => {
   world = await openWorld();
   receiver = await openReceiver();
   const environment = {
+    WEBHOOK_ALLOW_LOOPBACK: "true",
     WEBHOOK_BACKOFF_MS: "20",
     WEBHOOK_TIMEOUT_MS: "1000",
     WEBHOOK_ENCRYPTION_KEY: Buffer.from(Array.from({ length: 32 }, (_, i) => (i * 37 + 11) % 251)).toString("base64"),
   };
-  service = await world.start(environment, { fetchPolicy: LOOPBACK });
+  service = await world.start(environment);
   client = createClient({ baseUrl: service.url, apiSecret: SECRET });
 });
 afterAll(async () => {
@@ -181,7 +184,10 @@ test("a rotated secret → both sign until the overlap is over, the old one no m
   // Over: as after the hours of the overlap.
   const past = `update webhook_endpoints set old_secrets = jsonb_set(old_secrets, '{0,until}', '"2020-01-01T00:00:00Z"') where id = $1`;
   await world.sql.query(past, [endpointId]);
-  await client.testWebhookEndpoint(endpointId);
+  // One, however often it is asked for under one key.
+  const tries = [1, 2].map(() => client.testWebhookEndpoint(endpointId, { idempotencyKey: "try" }));
+  const [one, same] = (await Promise.all(tries)).map((result) => valueOf(result).deliveryId);
+  expect(same).toBe(one);
   const [, after] = await receiver.until(path, (all) => all.length === 2);
   expect([first, second].map((secret) => isSigned(after!, secret))).toEqual([false, true]);
 
@@ -204,16 +210,21 @@ test("a delivery that is replayed → comes again under the same id; one on its 
     await answers.promise;
     return { status: 200 };
   });
-  expect(valueOf(await client.replayWebhookDelivery(endpointId, deliveryId))).toMatchObject({
-    state: "pending",
-    attempts: 0,
-  });
+  const replay = () => client.replayWebhookDelivery(endpointId, deliveryId, { idempotencyKey: "again" });
+  expect(valueOf(await replay())).toMatchObject({ state: "pending", attempts: 0 });
+  expect(valueOf(await replay()).deliveryId).toBe(deliveryId);
   const again = await client.replayWebhookDelivery(endpointId, deliveryId);
   expect(again).toMatchObject({ ok: false, error: { code: "delivery_pending" } });
   answers.resolve();
   const all = await receiver.until(path, (seen) => seen.length === 2);
   expect(all.map(({ id }) => id)).toEqual([eventId, eventId]);
   expect(all[1]?.raw).toBe(all[0]?.raw);
+  await until(
+    async () => valueOf(await client.webhookDelivery(endpointId, deliveryId)),
+    ({ state }) => state === "delivered",
+  );
+  // Its answer was lost, and it is asked for again.
+  expect(valueOf(await replay())).toMatchObject({ deliveryId, state: "delivered", attempts: 1 });
   const { endpointId: another } = await endpoint("/another");
   expect(await client.replayWebhookDelivery(another, deliveryId)).toMatchObject({
     ok: false,
@@ -270,4 +281,19 @@ test("replies, stops and sessions → are told with what they say, and no more o
   await client.replayWebhookDelivery(endpointId, deliveryId);
   const again = (await receiver.until(path, (seen) => seen.length === 6)).at(-1);
   expect(again?.body).toMatchObject({ type: "message.reply", data: { messageId, text: null, phone: null } });
+});
+
+test("each webhook of these tests → is as the document says of its type, with nothing else in it", async () => {
+  const { webhooks } = (await service.get("/openapi.json")).body as OpenApiDocument;
+  expect(Object.keys(webhooks)).toEqual(Object.keys(EVENT_TYPES));
+  const told = receiver.all.filter(({ body }) => body.type !== "webhook.test");
+  for (const { body } of told) {
+    const { data } = EVENTS[body.type]!.shape;
+    expect({ body, fault: data.strict().safeParse(body.data).error?.issues }).toEqual({ body, fault: undefined });
+    const { schema } = webhooks[body.type]!.post.requestBody!.content["application/json"]!;
+    expect(schema.properties!["data"]!.required!.toSorted()).toEqual(Object.keys(body.data).toSorted());
+  }
+  const groups = new Set(told.map(({ body }) => body.type.split(".")[0]));
+  expect([...groups].toSorted()).toEqual(["hunt", "message", "session", "suppression"]);
+  expect(typesOf(told)).toContain("message.reply");
 });

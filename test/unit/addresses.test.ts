@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { isPublicAddress, urlFault } from "../../src/core/addresses.ts";
+import { isPublicAddress, urlFault, urlFaults } from "../../src/core/addresses.ts";
 
 /** First and last address of each range that is never contacted, and the public neighbours outside of it. */
 const IPV4_RANGES = [
@@ -209,5 +209,24 @@ describe("API7:2023 Server Side Request Forgery: URLs at the edge", () => {
     expect(urlFault("http://127.0.0.1:8080/", onlyOne)).toBeUndefined();
     expect(urlFault("http://127.0.0.1:8443/", onlyOne)).toMatch(/private/);
     expect(urlFault("http://127.0.0.2:8080/", onlyOne)).toMatch(/private/);
+  });
+
+  test("a policy for a developer's machine lets that through, at any port, and nothing else", () => {
+    const own = { allowLoopback: true };
+    for (const host of ["127.0.0.1", "127.8.9.1", "[::1]", "[::ffff:127.0.0.1]", "localhost", "app.localhost."]) {
+      expect(urlFault(`http://${host}:3001/`, own)).toBeUndefined();
+      expect(urlFault(`http://${host}:0/`, own)).toMatch(/port 0/);
+    }
+    for (const host of ["10.0.0.1", "169.254.169.254", "[fd00::1]", "0.0.0.0"])
+      expect(urlFault(`http://${host}/`, own)).toMatch(/private/);
+    expect(urlFault("http://example.com:3001/", own)).toMatch(/port 3001/);
+  });
+
+  test("several faults → are told at once, one sentence each", () => {
+    expect(urlFaults("http://user@10.0.0.1:25/")).toEqual([
+      expect.stringContaining("user name"),
+      expect.stringContaining("allowed: 80, 443, 8080, and 8443."),
+      expect.stringContaining("private"),
+    ]);
   });
 });

@@ -237,6 +237,14 @@ describe("production", () => {
     expect(providers(read({ ...production, ...TWILIO }))["sms"]).toBe("twilio");
   });
 
+  test("webhooks to the machine itself → are refused, in words", () => {
+    const open = { ...COMPLETE, API_SECRET: "a-secret-of-sixteen-or-more", WEBHOOK_ALLOW_LOOPBACK: "true" };
+    expect(faultsOf({ ...open, ...production })).toEqual({
+      WEBHOOK_ALLOW_LOOPBACK: expect.stringContaining("developer's machine"),
+    });
+    expect(faultsOf(open)).toEqual({});
+  });
+
   test.each(["short", "a-secret-of-sixteen-or-more,short"])("the secrets %j → are too short", (secrets) => {
     expect(faultsOf({ ...COMPLETE, ...production, API_SECRET: secrets })["API_SECRET"]).toContain("16");
     expect(faultsOf({ ...COMPLETE, API_SECRET: secrets })).toEqual({});

@@ -42,6 +42,24 @@ test("a name that leads into a private network by the time of connecting → not
   expect(receiver.all.length).toBe(before);
 });
 
+test("a developer's own machine → is posted to, and so is a name that leads to it; nothing else that is private", async () => {
+  receiver.answer(() => ({ status: 204 }));
+  const { port } = new URL(receiver.url);
+  const own = { allowLoopback: true };
+  const leadsTo = (address: string) => ({
+    ...own,
+    ports: "any" as const,
+    lookup: async () => [{ address, family: 4 }],
+  });
+  expect(await attempt(receiver.url, own)).toMatchObject({ delivered: true });
+  expect(await attempt(`http://hooks.example.com:${port}/`, leadsTo("127.0.0.1"))).toMatchObject({ delivered: true });
+  for (const outcome of [
+    await attempt(`http://hooks.example.com:${port}/`, leadsTo("10.0.0.1")),
+    await attempt("http://169.254.169.254/", own),
+  ])
+    expect(outcome.entry.error).toMatch(/private or reserved network/);
+});
+
 test("an answer to what is personal → is not kept, whatever it says", async () => {
   receiver.answer(() => ({ status: 500, text: "I cannot file: please come home" }));
   const answerOf = async (type: string) => (await attempt(receiver.url, OPEN, 0, type)).entry.answer;

@@ -1,8 +1,10 @@
 import { createHmac } from "node:crypto";
 import { expect, test } from "vitest";
+import { liveEvents } from "../../examples/nextjs/lib/live-events.ts";
 import { after, ended, type Progress } from "../../examples/nextjs/lib/progress.ts";
 import { accountOf } from "../../examples/nextjs/lib/session.ts";
 import { isSigned } from "../../examples/nextjs/lib/standard-webhooks.ts";
+import { serve } from "../helpers/client.ts";
 
 // The example of https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 const SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -59,4 +61,26 @@ test("who is logged in → is told by the cookie, the only thing that an EventSo
   expect(await of({ cookie: "theme=dark; session=acc_456; other=x" })).toBe("acc_456");
   expect(await of({ cookie: "mysession=acc_456; session=" })).toBeUndefined();
   expect(await of({ "x-demo-account": "acc_456" })).toBeUndefined();
+});
+
+test("a worker that is away, or fails → the browser comes again; a hunt that is not there → it does not", async () => {
+  const asked: unknown[] = [];
+  const url = await serve((request, response) => {
+    const status = Number(new URL(request.url!, "http://x").searchParams.get("huntId"));
+    asked.push([request.headers.authorization, request.headers["last-event-id"]]);
+    response.writeHead(status, { "content-type": status === 200 ? "text/event-stream" : "application/json" });
+    response.end(status === 200 ? "id: 8\ndata: {}\n\n" : "{}");
+  });
+  const browser = new Request("http://app.example", { headers: { "last-event-id": "7" } });
+  const answerOf = async (huntId: string, worker = url) => {
+    const response = await liveEvents({ url: worker, secret: "s" }, huntId, browser);
+    return [response.status, response.headers.get("content-type"), await response.text()];
+  };
+  const comeAgain = [200, "text/event-stream", "retry: 2000\n\n"];
+  expect(await answerOf("200")).toEqual([200, "text/event-stream", "id: 8\ndata: {}\n\n"]);
+  expect(await answerOf("503")).toEqual(comeAgain);
+  expect(await answerOf("500")).toEqual(comeAgain);
+  expect((await answerOf("404"))[0]).toBe(404);
+  expect(asked).toEqual(Array.from({ length: 4 }, () => ["Bearer s", "7"]));
+  expect(await answerOf("200", "http://127.0.0.1:1")).toEqual(comeAgain);
 });

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { parsePhone } from "../../core/phone.ts";
 import { invalidRequest, notFound, ProblemError } from "../../core/problem.ts";
 import { route, type Route } from "../../core/route.ts";
-import { shortText } from "../../core/text.ts";
+import { shortText, timestamp } from "../../core/text.ts";
 import { SESSION_STATES, type Session } from "../../store/sessions.ts";
 import type { ChannelRouteDeps } from "../channel.ts";
 import { settingsSchema } from "./providers/baileys/settings.ts";
@@ -35,11 +35,11 @@ const sessionSchema = z.object({
     .describe("While pairing: the text of the QR code, also at `…/qr.png`. It changes every 20 to 60 s"),
   pairingCode: z.string().optional().describe("While pairing with `method: code`: what to type in on the phone"),
   lastError: z.string().optional().describe("The last thing that went wrong, in words"),
-  pairedAt: z.string().nullable(),
-  coldPausedUntil: z.string().nullable().describe("WhatsApp has restricted it: no first contacts before then"),
+  pairedAt: timestamp().nullable(),
+  coldPausedUntil: timestamp().nullable().describe("WhatsApp has restricted it: no first contacts before then"),
   settings: settingsSchema.describe("Its own values for the pace; the rest is as the environment says"),
   pace: z.record(z.string(), z.unknown()).describe("What its pace is now, as last reported"),
-  createdAt: z.string(),
+  createdAt: timestamp(),
 });
 
 const EXAMPLE = {
@@ -55,6 +55,8 @@ const EXAMPLE = {
   pace: {},
   createdAt: "2026-11-22T08:59:30.000Z",
 };
+
+const LOCATION = { Location: "Where the session is to be read." };
 
 /** Pairing WhatsApp numbers, and how each is. */
 export function sessionRoutes({ sessions, provider, clock }: ChannelRouteDeps): Route[] {
@@ -83,9 +85,15 @@ export function sessionRoutes({ sessions, provider, clock }: ChannelRouteDeps): 
       }),
       bodyExample: { accountId: "acc_456", phone: "+33612345678", method: "qr" },
       responses: {
-        200: { description: "The number is paired and works.", schema: sessionSchema, example: EXAMPLE },
+        200: {
+          description: "The number is paired and works.",
+          headers: LOCATION,
+          schema: sessionSchema,
+          example: EXAMPLE,
+        },
         202: {
           description: "Pairing.",
+          headers: LOCATION,
           schema: sessionSchema,
           example: { ...EXAMPLE, state: "pairing", pairedAt: null },
         },
@@ -167,7 +175,12 @@ export function sessionRoutes({ sessions, provider, clock }: ChannelRouteDeps): 
       summary: "The QR code to scan, as a picture",
       params: one,
       responses: {
-        200: { description: "A PNG." },
+        200: {
+          description: "A PNG.",
+          mediaType: "image/png",
+          // Bytes as they are have no `type` (OpenAPI 3.1, 4.8.14.2).
+          schema: z.unknown().meta({ contentMediaType: "image/png" }),
+        },
         404: {
           description: "There is no such session, or nothing to scan.",
           codes: {

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Contact } from "@auto-prospect/worker/client";
-import { accountOf } from "../../../lib/session.ts";
-import { worker } from "../../../lib/worker.ts";
+import { accountOf } from "../../../lib/session";
+import { worker } from "../../../lib/worker";
 
 /** Starts a hunt. The browser makes up `requestId` once a click, so that a click that is repeated starts one hunt. */
 export async function POST(request: Request): Promise<Response> {

@@ -1,4 +1,4 @@
-import { LiveProgress } from "./live-progress.tsx";
+import { LiveProgress } from "./live-progress";
 
 interface Props {
   params: Promise<{ huntId: string }>;

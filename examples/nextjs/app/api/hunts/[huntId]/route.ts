@@ -1,6 +1,6 @@
-import { accountOf, ownsHunt } from "../../../../lib/session.ts";
-import { worker } from "../../../../lib/worker.ts";
-import type { Progress } from "../../../../lib/progress.ts";
+import { accountOf, ownsHunt } from "../../../../lib/session";
+import { worker } from "../../../../lib/worker";
+import type { Progress } from "../../../../lib/progress";
 
 interface Context {
   params: Promise<{ huntId: string }>;

@@ -1,5 +1,5 @@
-import { isSigned } from "../../../../lib/standard-webhooks.ts";
-import { required } from "../../../../lib/worker.ts";
+import { isSigned } from "../../../../lib/standard-webhooks";
+import { required } from "../../../../lib/worker";
 
 interface WorkerEvent {
   /** The same however often it comes. */

@@ -1,0 +1,27 @@
+/** Milliseconds. */
+const RETRY_MS = 2000;
+/** Proxies are told not to wait until there is more. */
+const STREAM = { "content-type": "text/event-stream", "cache-control": "no-store", "x-accel-buffering": "no" };
+
+/**
+ * A hunt's live events, for a browser, which must not have the secret. An `EventSource` that is answered anything but 200 gives up
+ * for good, and one whose stream ends comes again where it was: so while the worker is away (it restarts, it is deployed) the answer
+ * is an empty stream. 404 where the worker does not know the hunt. Never rejects.
+ */
+export async function liveEvents(
+  worker: { url: string; secret: string },
+  huntId: string,
+  request: Request,
+): Promise<Response> {
+  const lastEventId = request.headers.get("last-event-id");
+  const events = await fetch(`${worker.url}/api/events?huntId=${encodeURIComponent(huntId)}`, {
+    headers: {
+      authorization: `Bearer ${worker.secret}`,
+      ...(lastEventId === null ? {} : { "last-event-id": lastEventId }),
+    },
+    cache: "no-store",
+    signal: request.signal,
+  }).catch(() => undefined);
+  if (events?.status === 404) return new Response(null, { status: 404 });
+  return new Response(events?.ok ? events.body : `retry: ${RETRY_MS}\n\n`, { headers: STREAM });
+}
