@@ -44,7 +44,7 @@ export function singleRoute(
     tag: "Messages",
     summary: channel.single.summary,
     idempotent: true,
-    body: z.object({
+    body: z.strictObject({
       recipientPhone: phone.describe("E.164, or the account's national format"),
       senderPhone: phone.optional().describe("Number to send from; default: the provider's"),
       accountId: shortText(200).optional().describe("Whose suppressions and credits apply; default: nobody's"),

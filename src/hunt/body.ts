@@ -6,7 +6,14 @@ import { shortText } from "../core/text.ts";
 import { refusalOf } from "../core/refusals.ts";
 import type { NewHunt, Store } from "../store/store.ts";
 import type { TemplateStore } from "../store/templates.ts";
-import { contactSchema, readContacts, type ChannelDirectory, type Contact, type ContactTerms } from "./contacts.ts";
+import {
+  contactSchema,
+  readContacts,
+  unknownFields,
+  type ChannelDirectory,
+  type Contact,
+  type ContactTerms,
+} from "./contacts.ts";
 import { contentFields, covers, readHuntContent, templatesOf, type GivenContent, type HuntContent } from "./content.ts";
 import { createTiming, timingShape, type HuntTimes } from "./timing.ts";
 
@@ -50,7 +57,7 @@ export function huntBody(
   store: { readonly templates: Pick<TemplateStore, "read"> },
   clock: Clock,
 ): HuntBodyReader {
-  const head = z.object({
+  const head = z.strictObject({
     huntId: huntIdSchema.describe("The hunt, in the web app's own words. Giving it again adds contacts to it"),
     accountId: shortText(200),
     priority: z.enum(["high", "normal", "low"]).default("normal"),
@@ -91,7 +98,9 @@ export function huntBody(
   };
 
   async function readHead(schema: z.ZodObject, raw: unknown, faults: Fault[], at = ""): Promise<ReadHead> {
-    const { value, faults: own } = check(schema, raw);
+    // Beside a field that is not known all others are read as well.
+    const { value, faults: own } = check(schema.strip(), raw);
+    own.push(...unknownFields(raw, new Set(Object.keys(schema.shape))));
     const read = value as (z.output<typeof head> & GivenContent) | undefined;
     const timing = createTiming(read ?? raw, clock.now(), own);
     const content = read && (await readHuntContent(read, read.accountId, store.templates, own));

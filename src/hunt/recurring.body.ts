@@ -92,10 +92,14 @@ async function readHunt(raw: unknown, accountId: unknown, hunts: HuntBodyReader,
     faults.push(...error.errors.map(({ pointer, detail }) => ({ pointer: `/hunt${pointer}`, detail })));
     return undefined;
   });
-  read?.contacts.forEach(({ sendAt }, i) => {
-    if (sendAt === undefined) return;
-    faults.push({ pointer: `/hunt/contacts/${i}/sendAt`, detail: "belongs to no hunt that comes again" });
-  });
+  // Of contacts that are right: of others it is told what is wrong with them first.
+  const given = (read ? (raw as { contacts: Record<string, unknown>[] }).contacts : []).entries();
+  for (const [i, contact] of given) {
+    for (const name of ["sendAt", "timeZone"]) {
+      if (contact[name] === undefined || contact[name] === null) continue;
+      faults.push({ pointer: `/hunt/contacts/${i}/${name}`, detail: "belongs to no hunt that comes again" });
+    }
+  }
   return read;
 }
 
