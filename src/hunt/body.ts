@@ -27,7 +27,7 @@ export const huntIdSchema = shortText(200).regex(/^[\0\P{Cc}]*$/u, "must not con
 export interface HuntHead extends HuntTimes {
   huntId: string;
   accountId: string;
-  priority: "high" | "normal" | "low";
+  priority: "high" | "normal" | "low" | undefined;
   content: HuntContent;
 }
 
@@ -60,13 +60,18 @@ export function huntBody(
   const head = z.strictObject({
     huntId: huntIdSchema.describe("The hunt, in the web app's own words. Giving it again adds contacts to it"),
     accountId: shortText(200),
-    priority: z.enum(["high", "normal", "low"]).default("normal"),
+    priority: z
+      .enum(["high", "normal", "low"])
+      .optional()
+      .describe("The hunt's; default: normal. A further submission leaves it out, or gives the same (`hunt_differs`)"),
     // Postgres has no year 0.
     expiresAt: z.iso
       .datetime({ offset: true })
       .refine((text) => !(Date.parse(text) <= 0), "must be after 1970")
       .optional()
-      .describe("Nothing is sent after it; default: in seven days, or seven days after the last `sendAt`"),
+      .describe(
+        "Nothing is sent after it; default: in seven days, or seven days after the last `sendAt`. The hunt's, as `priority`",
+      ),
     ...timingShape,
     ...contentFields(channels.values()),
   });

@@ -2,7 +2,7 @@ import { refusalOf, REFUSALS } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
 import type { PreviewStore } from "../store/previews.ts";
 import type { Store } from "../store/store.ts";
-import { huntBody, type HuntBody } from "./body.ts";
+import { huntBody, newHuntOf, type HuntBody } from "./body.ts";
 import type { ChannelDirectory } from "./contacts.ts";
 import { templatesOf } from "./content.ts";
 import { previewHunt, type PreviewDeps } from "./preview.ts";
@@ -19,17 +19,22 @@ export function previewRoutes({ store, definitions, ...deps }: PreviewRoutesDeps
   const { idempotency_conflict: _, ...codes } = conflict?.codes ?? {};
 
   /** As a hunt would be refused. */
-  const refuse = async ({ huntId, accountId, content }: HuntBody) => {
+  const refuse = async ({ contacts: _contacts, ...head }: HuntBody) => {
+    const { accountId, content, sendAt, lastSendAt } = head;
     const account = await store.accounts.read(accountId);
     if (!account) throw refusalOf("unknown_account", "/accountId");
     if (account.status === "suspended") throw refusalOf("suspended_account", "/accountId");
-    const hunt = await store.previews.hunt(huntId);
+    const hunt = await store.previews.hunt(newHuntOf(head));
     if (hunt && hunt.accountId !== accountId) throw refusalOf("other_account", "/accountId");
     if (hunt?.cancelled) throw refusalOf("cancelled_hunt", "/huntId");
+    if (hunt && hunt.differences.length > 0) throw refusalOf("differs", "", hunt.differences);
+    const last = Math.max(...[sendAt, lastSendAt].map((at) => (at === undefined ? -Infinity : Date.parse(at))));
+    if (hunt && last >= Date.parse(hunt.expiresAt)) throw refusalOf("sends_too_late", "/sendAt");
     for (const id of templatesOf(content)) {
       if ((await store.templates.read(accountId, id))?.archivedAt) throw refusalOf("archived_template", "/templateId");
     }
-    return account;
+    const own = hunt && { expiresAt: hunt.expiresAt, windows: hunt.windows ?? undefined };
+    return { account, own };
   };
 
   return [
@@ -55,8 +60,11 @@ export function previewRoutes({ store, definitions, ...deps }: PreviewRoutesDeps
       },
       async handle({ body: given }) {
         const hunt = given as unknown as HuntBody;
-        const account = await refuse(hunt);
-        return { status: 200, body: await previewHunt(hunt, account, { previews: store.previews, ...deps }) };
+        const { account, own } = await refuse(hunt);
+        return {
+          status: 200,
+          body: await previewHunt({ ...hunt, ...own }, account, { previews: store.previews, ...deps }),
+        };
       },
     }),
   ];

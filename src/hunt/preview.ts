@@ -35,7 +35,7 @@ const WEEK_MS = 7 * 86_400_000;
 export async function previewHunt(hunt: HuntBody, account: StoredAccount, deps: PreviewDeps): Promise<Preview> {
   const { huntId, accountId, contacts } = hunt;
   const now = deps.clock.now();
-  const expiresAt = hunt.expiresAt ?? new Date(now + WEEK_MS).toISOString();
+  const expiresAt = hunt.expiresAt ?? hunt.defaultExpiresAt ?? new Date(now + WEEK_MS).toISOString();
   const { policy, consentDeclared, defaultCountry } = account;
   const { content, sendAt, windows } = hunt;
   const own = { huntId, accountId, content, sendAt, windows, contacts: null };

@@ -66,7 +66,7 @@ export function recurrenceBody(hunts: HuntBodyReader, channels: ChannelDirectory
       const read = await readHunt(own, accountId, hunts, faults);
       if (faults.length > 0 || !given || !read) throw invalidRequest(faults);
       const { contacts, ...rest } = read;
-      const { priority, content, windows } = newHuntOf(rest);
+      const { priority = "normal", content, windows } = newHuntOf(rest);
       const { name, cron: pattern, timeZone, count, expiresAfterSeconds } = given;
       const until = given.until === undefined ? null : new Date(given.until).toISOString();
       const each = { priority, content, windows, expiresAfterSeconds };

@@ -11,7 +11,9 @@ export type Acceptance<Response> =
         | "cancelled_hunt"
         | "archived_template"
         | "sends_too_late";
-    };
+    }
+  /** The hunt has these fields otherwise. */
+  | { result: "differs"; fields: string[] };
 
 export type RetryAnswer<Response> =
   | { result: "accepted" | "replay"; response: Response }
