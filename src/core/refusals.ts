@@ -15,7 +15,7 @@ export type Refusal =
 /** Of a hunt that is over for good. */
 export const CANCELLED = "This hunt was cancelled, which is for good. To contact these people, submit another hunt.";
 
-const ARCHIVED = "A template of this hunt was archived. Nothing was enqueued. Use another one.";
+export const ARCHIVED = "A template of this hunt was archived. Nothing was enqueued. Use another one.";
 
 const DIFFERS =
   "The hunt has these fields otherwise, and a further submission does not change them. Nothing was enqueued. Leave them out, or change " +

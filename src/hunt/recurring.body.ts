@@ -66,12 +66,21 @@ export function recurrenceBody(hunts: HuntBodyReader, channels: ChannelDirectory
       const read = await readHunt(own, accountId, hunts, faults);
       if (faults.length > 0 || !given || !read) throw invalidRequest(faults);
       const { contacts, ...rest } = read;
-      const { priority = "normal", content, windows } = newHuntOf(rest);
+      const { priority = "normal", content, windows, templateIds = [] } = newHuntOf(rest);
       const { name, cron: pattern, timeZone, count, expiresAfterSeconds } = given;
       const until = given.until === undefined ? null : new Date(given.until).toISOString();
       const each = { priority, content, windows, expiresAfterSeconds };
       return {
-        recurrence: { accountId: given.accountId, name, pattern, timeZone, until, count: count ?? null, hunt: each },
+        recurrence: {
+          accountId: given.accountId,
+          name,
+          pattern,
+          timeZone,
+          until,
+          count: count ?? null,
+          hunt: each,
+          templateIds,
+        },
         contacts,
       };
     },
