@@ -10,6 +10,7 @@ export type Refusal =
   | "cancelled_hunt"
   | "archived_template"
   | "sends_too_late"
+  | "ended"
   | "differs";
 
 /** Of a hunt that is over for good. */
@@ -85,6 +86,10 @@ export function refusalOf(refusal: Refusal, pointer: string, fields: readonly st
           pointer: "/sendAt",
           detail: "this, or a contact's, is not before the hunt's expiresAt, after which nothing is sent",
         },
+      ]);
+    case "ended":
+      return invalidRequest([
+        { pointer: "/expiresAt", detail: "this, or the hunt's own, is in the past: nothing would be sent" },
       ]);
     case "differs":
       return new ProblemError({

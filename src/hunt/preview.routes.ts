@@ -28,6 +28,8 @@ export function previewRoutes({ store, definitions, ...deps }: PreviewRoutesDeps
     if (hunt && hunt.accountId !== accountId) throw refusalOf("other_account", "/accountId");
     if (hunt?.cancelled) throw refusalOf("cancelled_hunt", "/huntId");
     if (hunt && hunt.differences.length > 0) throw refusalOf("differs", "", hunt.differences);
+    const expiresAt = hunt?.expiresAt ?? head.expiresAt;
+    if (expiresAt !== undefined && Date.parse(expiresAt) <= deps.clock.now()) throw refusalOf("ended", "/expiresAt");
     const last = Math.max(...[sendAt, lastSendAt].map((at) => (at === undefined ? -Infinity : Date.parse(at))));
     if (hunt && last >= Date.parse(hunt.expiresAt)) throw refusalOf("sends_too_late", "/sendAt");
     for (const id of templatesOf(content)) {
@@ -44,7 +46,7 @@ export function previewRoutes({ store, definitions, ...deps }: PreviewRoutesDeps
       tag: "Hunts",
       summary: "What a hunt would do, without doing it",
       description:
-        "Takes what `POST /api/hunt/execute` takes, with the same faults, and writes nothing. What happens until the hunt is " +
+        "Takes what `POST /api/hunt/execute` takes in JSON, with the same faults, and writes nothing. What happens until the hunt is " +
         "submitted can change it.",
       body,
       parseBody,

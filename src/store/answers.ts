@@ -10,7 +10,8 @@ export type Acceptance<Response> =
         | "other_account"
         | "cancelled_hunt"
         | "archived_template"
-        | "sends_too_late";
+        | "sends_too_late"
+        | "ended";
     }
   /** The hunt has these fields otherwise. */
   | { result: "differs"; fields: string[] };

@@ -18,7 +18,7 @@ as $$
 $$;
 
 -- As before; a further submission that gives expires_at, priority or windows otherwise than the hunt has them is refused:
--- {"result": "differs", "fields": those}. p_hunt: also "default_expires_at"?: of a hunt that has no expires_at.
+-- {"result": "differs", "fields": those}, and so is one of a hunt that has ended. What is refused makes no hunt. p_hunt: also "default_expires_at"?: of a hunt that has no expires_at.
 create or replace function accept_hunt(
   p_hunt jsonb, p_job_id uuid, p_contacts integer, p_chunks jsonb, p_idempotency jsonb, p_response jsonb
 ) returns jsonb
@@ -30,6 +30,7 @@ declare
   v_refusal text;
   v_hunt hunts;
   v_differences jsonb;
+  v_new boolean;
 begin
   if v_answer is not null then
     return v_answer;
@@ -45,30 +46,36 @@ begin
     nullif(p_hunt -> 'windows', 'null')
   )
   on conflict (id) do nothing;
+  v_new := found;
   select * into v_hunt from hunts where id = p_hunt ->> 'id';
-  if v_hunt.account_id <> p_hunt ->> 'account_id' then
-    return jsonb_build_object('result', 'other_account');
-  end if;
-  if v_hunt.cancelled_at is not null then
-    return jsonb_build_object('result', 'cancelled_hunt');
-  end if;
   v_differences := hunt_differences(v_hunt, p_hunt);
-  if v_differences <> '[]' then
-    return jsonb_build_object('result', 'differs', 'fields', v_differences);
-  end if;
-  if greatest((p_hunt ->> 'send_at')::timestamptz, (p_hunt ->> 'last_send_at')::timestamptz) >= v_hunt.expires_at then
-    return jsonb_build_object('result', 'sends_too_late');
-  end if;
+  v_refusal := case
+    when v_hunt.account_id <> p_hunt ->> 'account_id' then 'other_account'
+    when v_hunt.cancelled_at is not null then 'cancelled_hunt'
+    when v_differences <> '[]' then 'differs'
+    when v_hunt.expires_at <= now() then 'ended'
+    when greatest((p_hunt ->> 'send_at')::timestamptz, (p_hunt ->> 'last_send_at')::timestamptz) >= v_hunt.expires_at
+      then 'sends_too_late'
+  end;
   -- Whoever said the same before has had their answer above: what was accepted goes on.
-  if exists (
+  if v_refusal is null and exists (
     select 1 from templates t
     where t.id in (select value::uuid from jsonb_array_elements_text(p_hunt -> 'template_ids')) and t.archived_at is not null
     for share
   ) then
-    return jsonb_build_object('result', 'archived_template');
+    v_refusal := 'archived_template';
   end if;
-  v_answer := idempotency_take(p_idempotency, p_response);
+  if v_refusal is null then
+    v_answer := idempotency_take(p_idempotency, p_response);
+  else
+    v_answer := jsonb_build_object('result', v_refusal)
+      || case when v_refusal = 'differs' then jsonb_build_object('fields', v_differences) else '{}' end;
+  end if;
   if v_answer is not null then
+    -- What was not accepted says nothing of the hunt: who mends it may say otherwise.
+    if v_new then
+      delete from hunts where id = v_hunt.id;
+    end if;
     return v_answer;
   end if;
   perform stage_chunks(p_job_id, p_chunks);
