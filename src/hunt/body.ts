@@ -14,7 +14,15 @@ import {
   type Contact,
   type ContactTerms,
 } from "./contacts.ts";
-import { contentFields, covers, readHuntContent, templatesOf, type GivenContent, type HuntContent } from "./content.ts";
+import {
+  contentFields,
+  covers,
+  readHuntContent,
+  templatesOf,
+  variantFaults,
+  type GivenContent,
+  type HuntContent,
+} from "./content.ts";
 import { createTiming, timingShape, type HuntTimes } from "./timing.ts";
 
 /** Contacts of one request. More are submitted in several requests for the same hunt. */
@@ -106,6 +114,7 @@ export function huntBody(
     // Beside a field that is not known all others are read as well.
     const { value, faults: own } = check(schema.strip(), raw);
     own.push(...unknownFields(raw, new Set(Object.keys(schema.shape))));
+    own.push(...variantFaults((raw as GivenContent | null)?.variants));
     const read = value as (z.output<typeof head> & GivenContent) | undefined;
     const timing = createTiming(read ?? raw, clock.now(), own);
     const content = read && (await readHuntContent(read, read.accountId, store.templates, own));

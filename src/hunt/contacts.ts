@@ -242,8 +242,14 @@ function readContent(
   const templated = contact.message === undefined && contact.audioUrl === undefined && covered(channel);
   const content = channel.contentOf(templated ? { ...contact, message: PLACEHOLDER } : contact);
   if ("content" in content) return;
-  for (const { pointer, detail } of content.faults) faults.push({ pointer: at + pointer, detail });
+  const isMissing = contact.message === undefined && "message" in channel.single.fields;
+  for (const { pointer, detail } of content.faults) {
+    const words = isMissing && pointer === "/message" ? noMessage(channel.name) : detail;
+    faults.push({ pointer: at + pointer, detail: words });
+  }
 }
+
+const noMessage = (channel: string): string => `has no message, and no template of the hunt is for ${channel}`;
 
 function readChannels({ channel, channels }: Record<string, unknown>, at: string, faults: Fault[]): string[] {
   const pointer = `${at}/channels`;

@@ -115,11 +115,26 @@ async function readHunt(raw: unknown, accountId: unknown, hunts: HuntBodyReader,
 function cronFaults({ cron: pattern, timeZone, until }: z.output<typeof head>, now: number): Fault[] {
   try {
     const next = nextRun({ pattern, timeZone }, now);
-    if (next === undefined) return [{ pointer: "/cron", detail: "never comes" }];
+    if (next === undefined) return [{ pointer: "/cron", detail: NEVER }];
     if (until !== undefined && next > Date.parse(until))
       return [{ pointer: "/until", detail: "is before the first run" }];
     return [];
   } catch {
-    return [{ pointer: "/cron", detail: "is no cron pattern, such as 0 9 * * 1-5" }];
+    const never = isPatternApart(pattern, timeZone);
+    return [{ pointer: "/cron", detail: never ? NEVER : "is no cron pattern, such as 0 9 * * 1-5" }];
+  }
+}
+
+const NEVER = "never comes: there is no such day in that month";
+
+/** Whether only the day and the month together are wrong, such as the 31st of February. */
+function isPatternApart(pattern: string, timeZone: string): boolean {
+  const [minute, hour, day, month, weekday] = pattern.split(" ");
+  try {
+    for (const each of [`${minute} ${hour} ${day} * ${weekday}`, `${minute} ${hour} * ${month} ${weekday}`])
+      nextRun({ pattern: each, timeZone }, 0);
+    return true;
+  } catch {
+    return false;
   }
 }

@@ -226,6 +226,10 @@ test("what is wrong with a recurrence → is told at once, where it is; a key ma
     "/count",
   ]);
   expect(await faultsOf({ cron: "99 * * * *" })).toEqual(["/cron"]);
+  for (const cron of ["0 9 31 2 *", "0 9 31 2,4 *"])
+    expect((await post({ cron })).body.errors).toEqual([
+      { pointer: "/cron", detail: expect.stringMatching(/^never comes/) },
+    ]);
   expect(await faultsOf({ until: "2020-01-01T00:00:00Z" })).toEqual(["/until"]);
   const hunt = {
     huntId: "mine",
