@@ -28,15 +28,14 @@ export function previewRoutes({ store, definitions, ...deps }: PreviewRoutesDeps
     if (hunt && hunt.accountId !== accountId) throw refusalOf("other_account", "/accountId");
     if (hunt?.cancelled) throw refusalOf("cancelled_hunt", "/huntId");
     if (hunt && hunt.differences.length > 0) throw refusalOf("differs", "", hunt.differences);
+    const last = [sendAt, lastSendAt].filter((each) => each !== undefined).map((each) => Date.parse(each));
+    if (hunt && Math.max(...last) >= Date.parse(hunt.expiresAt)) throw refusalOf("sends_too_late", "/huntId");
     const expiresAt = hunt?.expiresAt ?? head.expiresAt;
     if (expiresAt !== undefined && Date.parse(expiresAt) <= deps.clock.now()) throw refusalOf("ended", "/expiresAt");
-    const last = Math.max(...[sendAt, lastSendAt].map((at) => (at === undefined ? -Infinity : Date.parse(at))));
-    if (hunt && last >= Date.parse(hunt.expiresAt)) throw refusalOf("sends_too_late", "/sendAt");
     for (const id of templatesOf(content)) {
       if ((await store.templates.read(accountId, id))?.archivedAt) throw refusalOf("archived_template", "/templateId");
     }
-    const own = hunt && { expiresAt: hunt.expiresAt, windows: hunt.windows ?? undefined };
-    return { account, own };
+    return { account, terms: hunt };
   };
 
   return [
@@ -62,11 +61,8 @@ export function previewRoutes({ store, definitions, ...deps }: PreviewRoutesDeps
       },
       async handle({ body: given }) {
         const hunt = given as unknown as HuntBody;
-        const { account, own } = await refuse(hunt);
-        return {
-          status: 200,
-          body: await previewHunt({ ...hunt, ...own }, account, { previews: store.previews, ...deps }),
-        };
+        const { account, terms } = await refuse(hunt);
+        return { status: 200, body: await previewHunt(hunt, account, { previews: store.previews, ...deps }, terms) };
       },
     }),
   ];

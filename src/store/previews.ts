@@ -9,9 +9,11 @@ export type Finding = {
   detail: string | null;
 };
 
-export interface PreviewedHunt {
+/** What a hunt has from its first submission, which holds for further ones. */
+export interface HuntTerms {
   accountId: string;
   cancelled: boolean;
+  /** ISO 8601. */
   expiresAt: string;
   windows: Windows | null;
   /** Fields that the submission gives otherwise. */
@@ -21,7 +23,9 @@ export interface PreviewedHunt {
 /** Looks, and writes nothing. All reject with `UnavailableError` while the database is away. */
 export interface PreviewStore {
   /** The hunt that it would be added to. */
-  hunt(hunt: NewHunt): Promise<PreviewedHunt | undefined>;
+  hunt(hunt: NewHunt): Promise<HuntTerms | undefined>;
+  /** What hunts of an account have used of its limits a day; `day`: as 2026-01-31. */
+  used(accountId: string): Promise<{ scope: string; day: string; used: number }[]>;
   /** For each in its order; null: nothing is in the way. */
   judge(messages: readonly PlannedMessage[]): Promise<(Finding | null)[]>;
 }
@@ -29,7 +33,11 @@ export interface PreviewStore {
 export function createPreviewStore(database: Database, salt: string | undefined): PreviewStore {
   return {
     async hunt({ content: _content, ...hunt }) {
-      return (await database.rpc<PreviewedHunt | null>("preview_hunt", { p_hunt: toHuntRow(hunt) })) ?? undefined;
+      return (await database.rpc<HuntTerms | null>("preview_hunt", { p_hunt: toHuntRow(hunt) })) ?? undefined;
+    },
+    async used(accountId) {
+      const query = database.client.from("limit_counters").select("scope, day, used").eq("account_id", accountId);
+      return (await database.run("limits used", query.returns<{ scope: string; day: string; used: number }[]>())) ?? [];
     },
     judge: (messages) =>
       database.rpc("preview_messages", {

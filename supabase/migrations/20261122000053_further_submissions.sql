@@ -53,9 +53,9 @@ begin
     when v_hunt.account_id <> p_hunt ->> 'account_id' then 'other_account'
     when v_hunt.cancelled_at is not null then 'cancelled_hunt'
     when v_differences <> '[]' then 'differs'
-    when v_hunt.expires_at <= now() then 'ended'
     when greatest((p_hunt ->> 'send_at')::timestamptz, (p_hunt ->> 'last_send_at')::timestamptz) >= v_hunt.expires_at
       then 'sends_too_late'
+    when v_hunt.expires_at <= now() then 'ended'
   end;
   -- Whoever said the same before has had their answer above: what was accepted goes on.
   if v_refusal is null and exists (
