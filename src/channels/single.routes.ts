@@ -3,7 +3,7 @@ import type { CountryCode } from "libphonenumber-js";
 import type { Logger } from "pino";
 import { z } from "zod";
 import { UnavailableError } from "../core/errors.ts";
-import { parsePhone } from "../core/phone.ts";
+import { parsePhone, senderOf } from "../core/phone.ts";
 import { invalidRequest, ProblemError, type Fault } from "../core/problem.ts";
 import { refusalOf, REFUSALS } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
@@ -44,7 +44,7 @@ export function singleRoute(
     tag: "Messages",
     summary: channel.single.summary,
     idempotent: true,
-    body: z.object({
+    body: z.strictObject({
       recipientPhone: phone.describe("E.164, or the account's national format"),
       senderPhone: phone.optional().describe("Number to send from; default: the provider's"),
       accountId: shortText(200).optional().describe("Whose suppressions and credits apply; default: nobody's"),
@@ -81,8 +81,9 @@ export function singleRoute(
       if (off) throw channelOff(channel.name, off);
 
       const account = given.accountId === undefined ? undefined : await store.account(given.accountId);
-      const country = account?.defaultCountry ?? DEFAULT_COUNTRY;
-      const recipient = parsePhone(given.recipientPhone, country as CountryCode);
+      const country = (account?.defaultCountry ?? DEFAULT_COUNTRY) as CountryCode;
+      const recipient = parsePhone(given.recipientPhone, country);
+      const sender = given.senderPhone === undefined ? undefined : senderOf(given.senderPhone, country);
       const ruling =
         given.category && recipient.ok
           ? rules({
@@ -94,15 +95,15 @@ export function singleRoute(
           : undefined;
       const content = channel.contentOf(channel.single.input(given), {
         country: recipient.ok ? recipient.country : undefined,
-        sender: given.senderPhone,
+        sender,
         oneWay: oneWay(channel.name),
         stopNotice: ruling?.stopNotice,
       });
       const faults: Fault[] = channel.single.check?.(given) ?? [];
       if (faults.length === 0 && "faults" in content) faults.push(...content.faults);
       if (!recipient.ok) faults.unshift({ pointer: "/recipientPhone", detail: recipient.detail });
-      const sender = await lanes(channel.name)?.senderFault({ accountId: given.accountId, sender: given.senderPhone });
-      if (sender) faults.push(sender);
+      const senderFault = await lanes(channel.name)?.senderFault({ accountId: given.accountId, sender });
+      if (senderFault) faults.push(senderFault);
       if (!recipient.ok || "faults" in content || faults.length > 0) throw invalidRequest(faults);
 
       const id = randomUUID();
@@ -115,7 +116,7 @@ export function singleRoute(
         channel: channel.name,
         queue: channel.queue,
         recipient: recipient.e164,
-        sender: given.senderPhone,
+        sender,
         content: content.content,
         expiresAt: undefined,
         skip: ruling?.skip?.code,

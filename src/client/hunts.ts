@@ -25,7 +25,7 @@ const ITERATOR_PAGE = 1000;
 
 /** Hunts: submitted, previewed, followed and steered. */
 export interface HuntCalls {
-  /** Contacts everybody of a hunt. Errors: `invalid_request`, `unknown_account`, `suspended_account`, `idempotency_conflict`, `hunt_of_other_account`, `hunt_cancelled`, `template_archived`. */
+  /** Contacts everybody of a hunt. Errors: `invalid_request`, `unknown_account`, `suspended_account`, `idempotency_conflict`, `hunt_of_other_account`, `hunt_cancelled`, `hunt_differs`, `template_archived`. */
   executeHunt(hunt: NewHunt, options?: PostOptions): Promise<Result<AcceptedHunt>>;
   /**
    * What a hunt would do: texts, segments, credits, who would be skipped and when it would end. Writes nothing. Errors: as

@@ -14,7 +14,7 @@ const RECURRENCES = "/api/recurrences";
 
 /** Hunts that come again. */
 export interface RecurrenceCalls {
-  /** Has a hunt come again, by a cron pattern. Errors: `invalid_request`, `unknown_account`, `suspended_account`. */
+  /** Has a hunt come again, by a cron pattern. Errors: `invalid_request`, `unknown_account`, `suspended_account`, `template_archived`. */
   createRecurrence(recurrence: NewRecurrence, options?: PostOptions): Promise<Result<AcceptedRecurrence>>;
   /** Errors: `not_found`. */
   recurrence(accountId: string, recurrenceId: string, options?: CallOptions): Promise<Result<Recurrence>>;

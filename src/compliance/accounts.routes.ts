@@ -5,7 +5,7 @@ import { refusalOf } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
 import { shortText, timestamp } from "../core/text.ts";
 import type { AccountStore } from "../store/accounts.ts";
-import { limitsSchema } from "./limits.ts";
+import { limitsSchema, withSenders } from "./limits.ts";
 import { policySchema } from "./policy.ts";
 
 export interface AccountRoutesDeps {
@@ -49,7 +49,7 @@ const accountSchema = z.object({
   status: z.enum(["active", "suspended"]),
   defaultCountry: z.string(),
   policy: z.unknown().describe("As it was given"),
-  limits: z.unknown().describe("As they were given"),
+  limits: z.unknown().describe("As they were given, numbers of senders in E.164"),
   consentDeclared: z.boolean(),
   resendUnknown: z.boolean(),
   createdAt: timestamp(),
@@ -110,7 +110,8 @@ export function accountRoutes({ accounts, channels }: AccountRoutesDeps): Route[
       bodyExample: { defaultCountry: "FR", policy: "marketing-fr", consentDeclared: true },
       responses: { 200: found },
       async handle({ params: { accountId }, body }) {
-        return { status: 200, body: await accounts.put(accountId, body) };
+        const limits = body.limits && withSenders(body.limits, body.defaultCountry);
+        return { status: 200, body: await accounts.put(accountId, { ...body, limits }) };
       },
     }),
     route({
@@ -124,7 +125,13 @@ export function accountRoutes({ accounts, channels }: AccountRoutesDeps): Route[
       bodyExample: { policy: { base: "marketing-fr", perDay: 2, stopNotice: "STOP au 36111" } },
       responses: { 200: found, 404: NONE },
       async handle({ params: { accountId }, body }) {
-        const account = await accounts.change(accountId, body as Parameters<AccountStore["change"]>[1]);
+        const change = body as Parameters<AccountStore["change"]>[1];
+        if (body.limits) {
+          const country = body.defaultCountry ?? (await accounts.read(accountId))?.defaultCountry;
+          if (country === undefined) throw notFound("account", accountId);
+          change.limits = withSenders(body.limits, country);
+        }
+        const account = await accounts.change(accountId, change);
         if (!account) throw notFound("account", accountId);
         return { status: 200, body: account };
       },

@@ -1,9 +1,12 @@
+import type { CountryCode } from "libphonenumber-js";
 import { z } from "zod";
+import { senderOf } from "../core/phone.ts";
 import { isTimeZone, NO_TIME_ZONE } from "../core/time-zone.ts";
 import { shortText } from "../core/text.ts";
 import { KINDS } from "./policy.ts";
 
 const MAX_LIMITS = 100;
+const DEFAULT_COUNTRY = "FR";
 
 /** How much may be sent together of what an entry fits. */
 const limit = z
@@ -15,7 +18,7 @@ const limit = z
     sender: shortText(100)
       .optional()
       .describe(
-        "From this sender, as contacts name it in `senderPhone`; `*`: each by itself, also whoever the provider takes where none is named; absent: all senders together",
+        "From this sender, as contacts may name it in `senderPhone`: kept in E.164 where it is a number; `*`: each by itself, also whoever the provider takes where none is named; absent: all senders together",
       ),
     perSecond: z.number().min(0.0001).max(100_000).optional().describe("Evenly apart"),
     perMinute: z.number().min(0.001).max(6_000_000).optional().describe("Evenly apart"),
@@ -30,7 +33,16 @@ const limit = z
 /** Limits of what hunts send; each that fits holds. */
 export const limitsSchema = z.array(limit).max(MAX_LIMITS);
 
-/** The same as a variable's text. */
+/** With each sender in the spelling in which messages have theirs, so that they are the same. */
+export const withSenders = <Limit extends { sender?: string | undefined }>(
+  limits: readonly Limit[],
+  country: string,
+): Limit[] =>
+  limits.map((each) =>
+    each.sender === undefined ? each : { ...each, sender: senderOf(each.sender, country as CountryCode) },
+  );
+
+/** The same as a variable's text; it is no account's, and its numbers without a country code are French. */
 export const limitsVariable = z
   .string()
   .transform((text, context): unknown => {
@@ -41,7 +53,8 @@ export const limitsVariable = z
       return z.NEVER;
     }
   })
-  .pipe(limitsSchema);
+  .pipe(limitsSchema)
+  .transform((limits) => withSenders(limits, DEFAULT_COUNTRY));
 
 /** How much of what an account sends may be sent on one day of a zone; `scope`: what counts together, as the ledger calls it. */
 export interface DayLimit {

@@ -79,7 +79,7 @@ export function suppressionRoutes({ store }: { store: Pick<Store, "account" | "c
         "From the moment of the answer nothing more is sent to the number, not even what is queued already. Without " +
         "`accountId` that holds for every account. Adding a number that is there already changes only its reason; one that a " +
         "reply has stopped can from then on not be started again by a reply.",
-      body: z.object({
+      body: z.strictObject({
         phone,
         accountId: accountId.optional().describe("Default: every account"),
         reason: shortText(MAX_REASON).optional(),

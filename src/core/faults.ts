@@ -45,6 +45,8 @@ const UNITS: Record<string, [one: string, many: string]> = {
   map: ["entry", "entries"],
 };
 
+export const UNKNOWN_FIELD = "is not a known field";
+
 /** A JSON pointer (RFC 6901) beneath `prefix`. */
 export function pointerOf(path: readonly PropertyKey[], prefix = ""): string {
   let pointer = prefix;
@@ -147,7 +149,7 @@ export function faultsOf(issues: readonly Issue[], prefix = ""): Fault[] {
   for (const issue of issues) {
     const pointer = pointerOf(issue.path, prefix);
     if (issue.code === "unrecognized_keys") {
-      for (const key of issue.keys) faults.push({ pointer: pointerOf([key], pointer), detail: "is not a known field" });
+      for (const key of issue.keys) faults.push({ pointer: pointerOf([key], pointer), detail: UNKNOWN_FIELD });
     } else if (issue.code === "invalid_union" && issue.errors.length > 0) {
       // Not `push(...)`: a hundred thousand arguments overflow the stack.
       for (const fault of unionFaults(issue.errors, pointer)) faults.push(fault);

@@ -41,6 +41,21 @@ export function parsePhone(raw: string, defaultCountry: CountryCode): ParsedPhon
   return { ok: true, e164: phone.number, country: phone.country };
 }
 
+const SHORT_CODE = /^\d{1,6}$/;
+
+/**
+ * One spelling of a sender, so that one number is not several: E.164 where it is a number as `parsePhone` takes it, another
+ * one without what sets its digits apart; names and short codes (up to six digits) as they are.
+ */
+export function senderOf(raw: string, defaultCountry: CountryCode): string {
+  const text = raw.trim();
+  if (/\p{L}/u.test(text)) return text;
+  const digits = text.replace(/[\s().-]/g, "");
+  if (SHORT_CODE.test(digits)) return digits;
+  const phone = parsePhone(text, defaultCountry);
+  return phone.ok ? phone.e164 : digits || text;
+}
+
 /** Calling codes of one and two digits (ITU-T E.164, annex); all others have three. */
 const SHORT_CALLING_CODE = /^\+(?:[17]|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58])/;
 

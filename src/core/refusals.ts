@@ -9,12 +9,18 @@ export type Refusal =
   | "other_account"
   | "cancelled_hunt"
   | "archived_template"
-  | "sends_too_late";
+  | "sends_too_late"
+  | "ended"
+  | "differs";
 
 /** Of a hunt that is over for good. */
 export const CANCELLED = "This hunt was cancelled, which is for good. To contact these people, submit another hunt.";
 
-const ARCHIVED = "A template of this hunt was archived. Nothing was enqueued. Use another one.";
+export const ARCHIVED = "A template of this hunt was archived. Nothing was enqueued. Use another one.";
+
+const DIFFERS =
+  "The hunt has these fields otherwise, and a further submission does not change them. Nothing was enqueued. Leave them out, or change " +
+  "the hunt first: PATCH /api/hunts/{huntId}.";
 
 /** The answers that `refusalOf` can give, for a route's `responses`. */
 export const REFUSALS: Record<number, RouteResponse> = {
@@ -31,6 +37,7 @@ export const REFUSALS: Record<number, RouteResponse> = {
       hunt_of_other_account: "A hunt of this id exists already and is not this account's.",
       hunt_cancelled: CANCELLED,
       template_archived: ARCHIVED,
+      hunt_differs: DIFFERS,
     },
   },
   422: {
@@ -39,8 +46,8 @@ export const REFUSALS: Record<number, RouteResponse> = {
   },
 };
 
-/** The problem that a refusal is to the caller; `pointer` is where the account was named. */
-export function refusalOf(refusal: Refusal, pointer: string): ProblemError {
+/** The problem that a refusal is to the caller; `pointer` is where the account was named, `fields` are what differs. */
+export function refusalOf(refusal: Refusal, pointer: string, fields: readonly string[] = []): ProblemError {
   switch (refusal) {
     case "conflict":
       return new ProblemError({
@@ -80,6 +87,18 @@ export function refusalOf(refusal: Refusal, pointer: string): ProblemError {
           detail: "this, or a contact's, is not before the hunt's expiresAt, after which nothing is sent",
         },
       ]);
+    case "ended":
+      return invalidRequest([
+        { pointer: "/expiresAt", detail: "this, or the hunt's own, is in the past: nothing would be sent" },
+      ]);
+    case "differs":
+      return new ProblemError({
+        status: 409,
+        code: "hunt_differs",
+        title: "The hunt says otherwise",
+        detail: DIFFERS,
+        errors: fields.map((name) => ({ pointer: `/${name}`, detail: "is not as the hunt has it" })),
+      });
     case "cancelled_hunt":
       return new ProblemError({
         status: 409,

@@ -59,7 +59,7 @@ export interface StreamRequest extends Omit<RouteRequest<undefined, undefined, A
   idempotency(): Idempotency | undefined;
 }
 
-/** What a route also takes as `application/x-ndjson`, read as it arrives. Its handler sees to what is wrong with the lines. */
+/** What a route also takes as `application/x-ndjson` (or `ndjson`, `jsonl`), read as it arrives. Its handler sees to what is wrong with the lines. */
 export interface StreamRule {
   description: string;
   example: string;

@@ -6,8 +6,23 @@ import { shortText } from "../core/text.ts";
 import { refusalOf } from "../core/refusals.ts";
 import type { NewHunt, Store } from "../store/store.ts";
 import type { TemplateStore } from "../store/templates.ts";
-import { contactSchema, readContacts, type ChannelDirectory, type Contact, type ContactTerms } from "./contacts.ts";
-import { contentFields, covers, readHuntContent, templatesOf, type GivenContent, type HuntContent } from "./content.ts";
+import {
+  contactSchema,
+  readContacts,
+  unknownFields,
+  type ChannelDirectory,
+  type Contact,
+  type ContactTerms,
+} from "./contacts.ts";
+import {
+  contentFields,
+  covers,
+  readHuntContent,
+  templatesOf,
+  variantFaults,
+  type GivenContent,
+  type HuntContent,
+} from "./content.ts";
 import { createTiming, timingShape, type HuntTimes } from "./timing.ts";
 
 /** Contacts of one request. More are submitted in several requests for the same hunt. */
@@ -20,7 +35,7 @@ export const huntIdSchema = shortText(200).regex(/^[\0\P{Cc}]*$/u, "must not con
 export interface HuntHead extends HuntTimes {
   huntId: string;
   accountId: string;
-  priority: "high" | "normal" | "low";
+  priority: "high" | "normal" | "low" | undefined;
   content: HuntContent;
 }
 
@@ -50,16 +65,21 @@ export function huntBody(
   store: { readonly templates: Pick<TemplateStore, "read"> },
   clock: Clock,
 ): HuntBodyReader {
-  const head = z.object({
+  const head = z.strictObject({
     huntId: huntIdSchema.describe("The hunt, in the web app's own words. Giving it again adds contacts to it"),
     accountId: shortText(200),
-    priority: z.enum(["high", "normal", "low"]).default("normal"),
+    priority: z
+      .enum(["high", "normal", "low"])
+      .optional()
+      .describe("The hunt's; default: normal. A further submission leaves it out, or gives the same (`hunt_differs`)"),
     // Postgres has no year 0.
     expiresAt: z.iso
       .datetime({ offset: true })
       .refine((text) => !(Date.parse(text) <= 0), "must be after 1970")
       .optional()
-      .describe("Nothing is sent after it; default: in seven days, or seven days after the last `sendAt`"),
+      .describe(
+        "Nothing is sent after it; default: in seven days, or seven days after the last `sendAt`. The hunt's, as `priority`",
+      ),
     ...timingShape,
     ...contentFields(channels.values()),
   });
@@ -91,7 +111,10 @@ export function huntBody(
   };
 
   async function readHead(schema: z.ZodObject, raw: unknown, faults: Fault[], at = ""): Promise<ReadHead> {
-    const { value, faults: own } = check(schema, raw);
+    // Beside a field that is not known all others are read as well.
+    const { value, faults: own } = check(schema.strip(), raw);
+    own.push(...unknownFields(raw, new Set(Object.keys(schema.shape))));
+    own.push(...variantFaults((raw as GivenContent | null)?.variants));
     const read = value as (z.output<typeof head> & GivenContent) | undefined;
     const timing = createTiming(read ?? raw, clock.now(), own);
     const content = read && (await readHuntContent(read, read.accountId, store.templates, own));

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import type { Channel, ContentInput } from "../channels/channel.ts";
+import { pointerOf, UNKNOWN_FIELD } from "../core/faults.ts";
 import type { Fault } from "../core/problem.ts";
 import { contactTimingShape, type ReadSendAt } from "./timing.ts";
 import { UNSTORABLE, unstorable } from "../core/text.ts";
@@ -37,6 +38,8 @@ export type ChannelDirectory = ReadonlyMap<string, Channel>;
 const MEDIA = "`whatsapp_image`, `_video`, `_audio`, `_document` only";
 
 const MAX_CHANNELS = 5;
+/** Of one object: a body of nothing but these is not answered with a much bigger one. */
+const MAX_UNKNOWN = 20;
 
 /** Any text: what a template will say is seen when it is planned. */
 const PLACEHOLDER = "x";
@@ -52,9 +55,11 @@ export interface ContactTerms {
 }
 
 /** Documents a contact; the check itself is `readContacts`, which a hundred thousand of them can afford. */
-export function contactSchema(channels: ChannelDirectory) {
-  const names = z.enum([...channels.keys()] as [string, ...string[]]);
-  return z.object({
+export const contactSchema = (channels: ChannelDirectory) =>
+  z.strictObject(fieldsOf(z.enum([...channels.keys()] as [string, ...string[]])));
+
+function fieldsOf(names: z.ZodType<string>) {
+  return {
     adId: z.string().min(1).max(200).describe("The advert or business, in the web app's own words"),
     recipientPhone: z
       .string()
@@ -115,7 +120,16 @@ export function contactSchema(channels: ChannelDirectory) {
     multipleAnswers: z.boolean().optional().describe("`whatsapp_poll` only: several answers may be chosen"),
     ...contactTimingShape,
     replyTo: z.string().optional().describe("WhatsApp only: the message to quote, by our `messageId` or a reply's id"),
-  });
+  };
+}
+
+const FIELDS: ReadonlySet<string> = new Set(Object.keys(fieldsOf(z.string())));
+
+/** Each field of an object that is none of those known: misspelt, it would be left out without a word. */
+export function unknownFields(given: unknown, known: ReadonlySet<string>, at = ""): Fault[] {
+  if (typeof given !== "object" || given === null || Array.isArray(given)) return [];
+  const unknown = Object.keys(given).filter((name) => !known.has(name));
+  return unknown.slice(0, MAX_UNKNOWN).map((name) => ({ pointer: pointerOf([name], at), detail: UNKNOWN_FIELD }));
 }
 
 /** The contacts, with repeated ones numbered; every structural fault of every one goes to `faults`, by JSON pointer. */
@@ -194,6 +208,7 @@ export function readContact(
     contact.channel = first;
     if (next.length > 0) contact.next = next;
   }
+  for (const fault of unknownFields(given, FIELDS, at)) faults.push(fault);
   const { consent, variables } = given;
   if (variables !== undefined && variables !== null)
     contact.variables = readVariables(variables, `${at}/variables`, faults);
@@ -231,8 +246,14 @@ function readContent(
   const templated = contact.message === undefined && contact.audioUrl === undefined && covered(channel);
   const content = channel.contentOf(templated ? { ...contact, message: PLACEHOLDER } : contact);
   if ("content" in content) return;
-  for (const { pointer, detail } of content.faults) faults.push({ pointer: at + pointer, detail });
+  const isMissing = contact.message === undefined && "message" in channel.single.fields;
+  for (const { pointer, detail } of content.faults) {
+    const words = isMissing && pointer === "/message" ? noMessage(channel.name) : detail;
+    faults.push({ pointer: at + pointer, detail: words });
+  }
 }
+
+const noMessage = (channel: string): string => `has no message, and no template of the hunt is for ${channel}`;
 
 function readChannels({ channel, channels }: Record<string, unknown>, at: string, faults: Fault[]): string[] {
   const pointer = `${at}/channels`;

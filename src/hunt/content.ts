@@ -99,6 +99,23 @@ export interface GivenContent extends Source {
   fallbackAfterSeconds?: number | undefined;
 }
 
+/** What no single field of the variants shows, also where their fields are wrong. */
+export function variantFaults(variants: unknown): Fault[] {
+  if (!Array.isArray(variants) || variants.length > MAX_VARIANTS) return [];
+  const faults: Fault[] = [];
+  const names = new Set<unknown>();
+  variants.forEach((variant: unknown, i) => {
+    if (typeof variant !== "object" || variant === null || Array.isArray(variant)) return;
+    const { name } = variant as { name?: unknown };
+    if (typeof name === "string" && names.has(name))
+      faults.push({ pointer: `/variants/${i}/name`, detail: "is the name of another variant" });
+    names.add(name);
+    if (!hasSource(variant))
+      faults.push({ pointer: `/variants/${i}`, detail: "has no template: give template, templates or templateId" });
+  });
+  return faults;
+}
+
 /** The content with its templates looked up; what is wrong with it goes to `faults`. Rejects with `UnavailableError`. */
 export async function readHuntContent(
   given: GivenContent,
@@ -109,15 +126,9 @@ export async function readHuntContent(
   const { variants, fallbackAfterSeconds } = given;
   const own = await readSource(given, "", variants === undefined, accountId, store, faults);
   const pinned: PinnedVariant[] = own ? [{ weight: 1, ...own }] : [];
-  const names = new Set<string>();
   for (const [i, { name, weight, ...source }] of (variants ?? []).entries()) {
-    const at = `/variants/${i}`;
-    if (names.has(name)) faults.push({ pointer: `${at}/name`, detail: "is the name of another variant" });
-    names.add(name);
-    const read = await readSource(source, at, true, accountId, store, faults);
+    const read = await readSource(source, `/variants/${i}`, true, accountId, store, faults);
     if (read) pinned.push({ name, weight, ...read });
-    else if (!hasSource(source))
-      faults.push({ pointer: at, detail: "has no template: give template, templates or templateId" });
   }
   return { variants: pinned, fallbackAfterSeconds };
 }

@@ -30,6 +30,7 @@ export function huntRoutes({ store, enqueueHunt, channels, clock, log }: HuntRou
   const hunts = huntBody(channels, store, clock);
 
   const replyTo: ReplyTo = async (answer, jobId, huntId, chunks) => {
+    if (answer.result === "differs") throw refusalOf("differs", "", answer.fields);
     if (answer.result !== "accepted" && answer.result !== "replay") throw refusalOf(answer.result, "/accountId");
     if (answer.result === "accepted") {
       await enqueueHunt({ jobId, huntId, chunks }).catch((error: unknown) => {

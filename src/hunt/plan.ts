@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Channel } from "../channels/channel.ts";
 import type { CountryCode } from "libphonenumber-js";
-import { parsePhone } from "../core/phone.ts";
+import { parsePhone, senderOf } from "../core/phone.ts";
 import type { Rules, Ruling } from "../core/rules.ts";
 import type { Chunk, PlannedMessage } from "../store/store.ts";
 import type { Contact } from "./contacts.ts";
@@ -75,7 +75,9 @@ interface Terms {
 
 function plan(contact: Contact, { chunk, channels, rules, wording }: Terms): PlannedMessage {
   const known = channels.get(contact.channel);
-  const phone = parsePhone(contact.recipientPhone, chunk.defaultCountry as CountryCode);
+  const country = chunk.defaultCountry as CountryCode;
+  const phone = parsePhone(contact.recipientPhone, country);
+  const sender = contact.senderPhone === undefined ? undefined : senderOf(contact.senderPhone, country);
   const ruling =
     known && phone.ok
       ? rules?.({
@@ -90,7 +92,7 @@ function plan(contact: Contact, { chunk, channels, rules, wording }: Terms): Pla
     { ...contact, message: words.message },
     {
       country: phone.ok ? phone.country : undefined,
-      sender: contact.senderPhone,
+      sender,
       oneWay: known.oneWay === true,
       stopNotice: ruling?.stopNotice,
     },
@@ -104,7 +106,7 @@ function plan(contact: Contact, { chunk, channels, rules, wording }: Terms): Pla
     channel: contact.channel,
     queue: known?.channel.queue ?? contact.channel,
     recipient: phone.ok ? phone.e164 : contact.recipientPhone,
-    sender: contact.senderPhone,
+    sender,
     content: content && "content" in content ? content.content : { text: contact.message ?? "" },
     expiresAt: chunk.expiresAt,
     ...skipOf(contact, phone, known?.on ? content : undefined, words, ruling),

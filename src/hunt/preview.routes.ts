@@ -2,7 +2,7 @@ import { refusalOf, REFUSALS } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
 import type { PreviewStore } from "../store/previews.ts";
 import type { Store } from "../store/store.ts";
-import { huntBody, type HuntBody } from "./body.ts";
+import { huntBody, newHuntOf, type HuntBody } from "./body.ts";
 import type { ChannelDirectory } from "./contacts.ts";
 import { templatesOf } from "./content.ts";
 import { previewHunt, type PreviewDeps } from "./preview.ts";
@@ -19,15 +19,19 @@ export function previewRoutes({ store, definitions, ...deps }: PreviewRoutesDeps
   const { idempotency_conflict: _, ...codes } = conflict?.codes ?? {};
 
   /** As a hunt would be refused. */
-  const refuse = async ({ huntId, accountId, content, sendAt, lastSendAt }: HuntBody) => {
+  const refuse = async ({ contacts: _contacts, ...head }: HuntBody) => {
+    const { accountId, content, sendAt, lastSendAt } = head;
     const account = await store.accounts.read(accountId);
     if (!account) throw refusalOf("unknown_account", "/accountId");
     if (account.status === "suspended") throw refusalOf("suspended_account", "/accountId");
-    const hunt = await store.previews.hunt(huntId);
+    const hunt = await store.previews.hunt(newHuntOf(head));
     if (hunt && hunt.accountId !== accountId) throw refusalOf("other_account", "/accountId");
     if (hunt?.cancelled) throw refusalOf("cancelled_hunt", "/huntId");
+    if (hunt && hunt.differences.length > 0) throw refusalOf("differs", "", hunt.differences);
     const last = [sendAt, lastSendAt].filter((each) => each !== undefined).map((each) => Date.parse(each));
     if (hunt && Math.max(...last) >= Date.parse(hunt.expiresAt)) throw refusalOf("sends_too_late", "/huntId");
+    const expiresAt = hunt?.expiresAt ?? head.expiresAt;
+    if (expiresAt !== undefined && Date.parse(expiresAt) <= deps.clock.now()) throw refusalOf("ended", "/expiresAt");
     for (const id of templatesOf(content)) {
       if ((await store.templates.read(accountId, id))?.archivedAt) throw refusalOf("archived_template", "/templateId");
     }
@@ -41,7 +45,7 @@ export function previewRoutes({ store, definitions, ...deps }: PreviewRoutesDeps
       tag: "Hunts",
       summary: "What a hunt would do, without doing it",
       description:
-        "Takes what `POST /api/hunt/execute` takes, with the same faults, and writes nothing. What happens until the hunt is " +
+        "Takes what `POST /api/hunt/execute` takes in JSON, with the same faults, and writes nothing. What happens until the hunt is " +
         "submitted can change it.",
       body,
       parseBody,

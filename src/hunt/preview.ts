@@ -46,13 +46,14 @@ export async function previewHunt(
 ): Promise<Preview> {
   const { huntId, accountId, contacts } = hunt;
   const now = deps.clock.now();
-  const expiresAt = terms?.expiresAt ?? hunt.expiresAt ?? new Date(now + WEEK_MS).toISOString();
+  const expiresAt =
+    terms?.expiresAt ?? hunt.expiresAt ?? hunt.defaultExpiresAt ?? new Date(now + WEEK_MS).toISOString();
   const { policy, consentDeclared, defaultCountry } = account;
   const { content, sendAt } = hunt;
   const windows = terms ? terms.windows : hunt.windows;
   const own = { huntId, accountId, content, sendAt, windows, contacts: null };
   const chunk: Chunk = { ...own, expiresAt, policy, consentDeclared, defaultCountry };
-  const sheet = createSheet(account, Date.parse(expiresAt) <= now);
+  const sheet = createSheet(account);
   const times = createTimes(chunk, account.limits, await deps.previews.used(accountId), now, deps);
 
   const judge = async (page: readonly PlannedMessage[]): Promise<void> => {
@@ -84,7 +85,7 @@ export async function previewHunt(
 type Sheet = Omit<Preview, "huntId" | "accountId" | "contacts" | "startsAt" | "endsAt" | "etaSeconds">;
 
 /** Counts, in the order in which planning would. */
-function createSheet({ credits }: StoredAccount, over: boolean) {
+function createSheet({ credits }: StoredAccount) {
   const sheet: Sheet = { send: 0, skipped: 0, byChannel: {}, byVariant: {}, reasons: {}, skips: [], samples: [] };
   const balances = new Map(credits.map(({ channel, balance }) => [channel, balance]));
   const seen = new Set<string>();
@@ -114,7 +115,7 @@ function createSheet({ credits }: StoredAccount, over: boolean) {
     if (finding) return finding;
     const { credits: metered } = channelOf(channel);
     if (metered && ++metered.needed > metered.available) return { reason: "no_credit", detail: null };
-    return over ? { reason: "expired", detail: null } : undefined;
+    return undefined;
   };
 
   return {

@@ -66,12 +66,21 @@ export function recurrenceBody(hunts: HuntBodyReader, channels: ChannelDirectory
       const read = await readHunt(own, accountId, hunts, faults);
       if (faults.length > 0 || !given || !read) throw invalidRequest(faults);
       const { contacts, ...rest } = read;
-      const { priority, content, windows } = newHuntOf(rest);
+      const { priority = "normal", content, windows, templateIds = [] } = newHuntOf(rest);
       const { name, cron: pattern, timeZone, count, expiresAfterSeconds } = given;
       const until = given.until === undefined ? null : new Date(given.until).toISOString();
       const each = { priority, content, windows, expiresAfterSeconds };
       return {
-        recurrence: { accountId: given.accountId, name, pattern, timeZone, until, count: count ?? null, hunt: each },
+        recurrence: {
+          accountId: given.accountId,
+          name,
+          pattern,
+          timeZone,
+          until,
+          count: count ?? null,
+          hunt: each,
+          templateIds,
+        },
         contacts,
       };
     },
@@ -92,21 +101,40 @@ async function readHunt(raw: unknown, accountId: unknown, hunts: HuntBodyReader,
     faults.push(...error.errors.map(({ pointer, detail }) => ({ pointer: `/hunt${pointer}`, detail })));
     return undefined;
   });
-  read?.contacts.forEach(({ sendAt }, i) => {
-    if (sendAt === undefined) return;
-    faults.push({ pointer: `/hunt/contacts/${i}/sendAt`, detail: "belongs to no hunt that comes again" });
-  });
+  // Of contacts that are right: of others it is told what is wrong with them first.
+  const given = (read ? (raw as { contacts: Record<string, unknown>[] }).contacts : []).entries();
+  for (const [i, contact] of given) {
+    for (const name of ["sendAt", "timeZone"]) {
+      if (contact[name] === undefined || contact[name] === null) continue;
+      faults.push({ pointer: `/hunt/contacts/${i}/${name}`, detail: "belongs to no hunt that comes again" });
+    }
+  }
   return read;
 }
 
 function cronFaults({ cron: pattern, timeZone, until }: z.output<typeof head>, now: number): Fault[] {
   try {
     const next = nextRun({ pattern, timeZone }, now);
-    if (next === undefined) return [{ pointer: "/cron", detail: "never comes" }];
+    if (next === undefined) return [{ pointer: "/cron", detail: NEVER }];
     if (until !== undefined && next > Date.parse(until))
       return [{ pointer: "/until", detail: "is before the first run" }];
     return [];
   } catch {
-    return [{ pointer: "/cron", detail: "is no cron pattern, such as 0 9 * * 1-5" }];
+    const never = isPatternApart(pattern, timeZone);
+    return [{ pointer: "/cron", detail: never ? NEVER : "is no cron pattern, such as 0 9 * * 1-5" }];
+  }
+}
+
+const NEVER = "never comes: there is no such day in that month";
+
+/** Whether only the day and the month together are wrong, such as the 31st of February. */
+function isPatternApart(pattern: string, timeZone: string): boolean {
+  const [minute, hour, day, month, weekday] = pattern.split(" ");
+  try {
+    for (const each of [`${minute} ${hour} ${day} * ${weekday}`, `${minute} ${hour} * ${month} ${weekday}`])
+      nextRun({ pattern: each, timeZone }, 0);
+    return true;
+  } catch {
+    return false;
   }
 }

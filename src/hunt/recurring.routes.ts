@@ -4,7 +4,7 @@ import { z } from "zod";
 import type { Clock } from "../core/clock.ts";
 import { UnavailableError } from "../core/errors.ts";
 import { notFound } from "../core/problem.ts";
-import { refusalOf, REFUSALS } from "../core/refusals.ts";
+import { ARCHIVED, refusalOf, REFUSALS } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
 import { shortText, timestamp } from "../core/text.ts";
 import type { StoredRecurrence } from "../store/recurrences.ts";
@@ -36,8 +36,9 @@ const recurrenceSchema = z.object({
   until: z.string().nullable(),
   count: z.int().nullable(),
   contacts: z.int(),
-  runs: z.int().describe("So far. Each is a hunt, `<recurrenceId>:<time>`"),
+  runs: z.int().describe("So far. Each is a hunt, `<recurrenceId>:<time>`, the time in UTC as `2026-01-05T08:00:00Z`"),
   lastRunAt: timestamp().nullable().describe("For when the last one was planned"),
+  lastHuntId: z.string().nullable().describe("The hunt of the last run that has made one: `GET /api/hunts/{huntId}`"),
   nextRunAt: timestamp().nullable().describe("null: it is paused, or over"),
   pausedAt: timestamp().nullable(),
   createdAt: timestamp(),
@@ -56,6 +57,7 @@ const RECURRENCE_EXAMPLE: z.output<typeof recurrenceSchema> = {
   contacts: 2,
   runs: 1,
   lastRunAt: "2026-01-05T08:00:00.000Z",
+  lastHuntId: `${ID}:2026-01-05T08:00:00Z`,
   nextRunAt: "2026-01-12T08:00:00.000Z",
   pausedAt: null,
   createdAt: "2026-01-02T09:30:00.000Z",
@@ -141,8 +143,11 @@ export function recurrenceRoutes({ store, recurrences, channels, clock, log }: R
         400: REFUSALS[400]!,
         403: REFUSALS[403]!,
         409: {
-          description: "The key is taken.",
-          codes: { idempotency_conflict: "The `Idempotency-Key` came with another body within 24 hours." },
+          description: "The key is taken, or the hunt cannot be.",
+          codes: {
+            idempotency_conflict: "The `Idempotency-Key` came with another body within 24 hours.",
+            template_archived: ARCHIVED,
+          },
         },
         422: REFUSALS[422]!,
       },

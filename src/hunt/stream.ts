@@ -49,8 +49,12 @@ export function createHuntStream(deps: HuntStreamDeps): StreamRule {
 
     for await (const line of lines) {
       const at = `/lines/${line.no}`;
-      if ("fault" in line) faults.push({ pointer: at, detail: line.fault });
-      else if (head === undefined) {
+      if ("fault" in line) {
+        const rest = head === undefined ? "; it is the hunt, and nothing after it was read" : "";
+        faults.push({ pointer: at, detail: line.fault + rest });
+        // Any other line would be taken for it.
+        if (head === undefined) break;
+      } else if (head === undefined) {
         head = await readHead(line.value, faults, at);
         if (faults.length === 0) await refuseAccount(store, head.result().accountId);
       } else {

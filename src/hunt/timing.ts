@@ -32,9 +32,7 @@ export const timingShape = {
   timeZone: zone.optional().describe("Of times without an offset, IANA"),
   windows: windowsSchema
     .optional()
-    .describe(
-      "Only within these hours, beside those of the account's policy. They are the hunt's: its first submission's count",
-    ),
+    .describe("Only within these hours, beside those of the account's policy. The hunt's, as `priority`"),
 };
 
 /** When a contact is sent: fields of its own. */
@@ -63,7 +61,10 @@ export type ReadSendAt = (given: Given, at: string, faults: Fault[]) => string |
 /** The times of a submission, ISO 8601 in UTC: Postgres refuses offsets of 16 hours and more. */
 export interface HuntTimes {
   sendAt: string | undefined;
+  /** As it was given. */
   expiresAt: string | undefined;
+  /** Of a hunt without one; undefined: in seven days. */
+  defaultExpiresAt: string | undefined;
   /** The latest of its contacts' own. */
   lastSendAt: string | undefined;
   windows: Windows | undefined;
@@ -114,7 +115,8 @@ export function createTiming(raw: unknown, now: number, faults: Fault[]): Timing
       const latest = Math.max(own ?? -Infinity, last);
       return {
         sendAt: own === undefined ? undefined : new Date(own).toISOString(),
-        expiresAt: expiresAt ?? (latest > now ? new Date(latest + EXPIRES_AFTER_MS).toISOString() : undefined),
+        expiresAt,
+        defaultExpiresAt: latest > now ? new Date(latest + EXPIRES_AFTER_MS).toISOString() : undefined,
         lastSendAt: last === -Infinity ? undefined : new Date(last).toISOString(),
         windows: head.windows && { ...head.windows, until: expiresAt },
       };

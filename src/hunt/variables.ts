@@ -1,12 +1,10 @@
 import { pointerOf } from "../core/faults.ts";
 import type { Fault } from "../core/problem.ts";
 import { UNSTORABLE, unstorable } from "../core/text.ts";
-import type { Variables } from "../templates/template.ts";
+import { isVariableName, NO_VARIABLE_NAME, type Variables } from "../templates/template.ts";
 
 const MAX_VARIABLES = 50;
 const MAX_VALUE_LENGTH = 1000;
-/** What a template can name. Not what every object has by itself. */
-const NAME = /^(?!(?:__proto__|constructor|prototype)$)[A-Za-z_][A-Za-z0-9_-]{0,49}$/;
 
 /** A contact's variables; null is as absent. By hand, because a hunt has a hundred thousand of them. */
 export function readVariables(given: unknown, at: string, faults: Fault[]): Variables | undefined {
@@ -20,9 +18,7 @@ export function readVariables(given: unknown, at: string, faults: Fault[]): Vari
     return undefined;
   }
   for (const [name, value] of entries) {
-    const detail = NAME.test(name)
-      ? faultOf(value)
-      : "is no name of a variable: a letter or _, then up to 49 letters, digits, _ and -";
+    const detail = isVariableName(name) ? faultOf(value) : NO_VARIABLE_NAME;
     if (detail !== undefined) faults.push({ pointer: pointerOf([name], at), detail });
   }
   return Object.fromEntries(entries);

@@ -20,7 +20,8 @@ export interface DispatchOptions {
   maxBodyBytes: number;
 }
 
-const NDJSON = "application/x-ndjson";
+/** All names of one format; the first is the one that is documented. */
+const NDJSON = ["application/x-ndjson", "application/ndjson", "application/jsonl"];
 const EMPTY = Buffer.alloc(0);
 const PRINTABLE = /^[\x20-\x7e]{1,255}$/;
 const MISSING_BYTES = "the body is missing: send the file's bytes, with its Content-Type";
@@ -61,7 +62,7 @@ function compile(route: Route, { secrets, maxBodyBytes }: DispatchOptions) {
       if (!contentTypes.includes(mediaTypeOf(request))) throw notOneOf(contentTypes);
       return readBody(request, Math.min(maxBytes, maxBodyBytes));
     }
-    if (wantsBody && !isJsonType(request.headers["content-type"])) throw notJson(request);
+    if (wantsBody && !isJsonType(request.headers["content-type"])) throw notJson(request, route);
     return readBody(request, maxBodyBytes);
   }
 
@@ -114,7 +115,7 @@ function compile(route: Route, { secrets, maxBodyBytes }: DispatchOptions) {
   return async (request: Request, response: Response): Promise<void> => {
     const { requestId, log, authenticated } = stateOf(response);
     if (!route.public && !authenticated) requireBearer(opens, request.headers.authorization);
-    if (route.stream && hasBody(request) && mediaTypeOf(request) === NDJSON) return runStream(request, response);
+    if (route.stream && hasBody(request) && NDJSON.includes(mediaTypeOf(request))) return runStream(request, response);
     const raw = await readBodyOf(request);
     const faults: Fault[] = [];
     const params = route.params && checked(route.params, { ...request.params }, "/path", faults);
@@ -179,13 +180,13 @@ function notOneOf(contentTypes: readonly string[]): ProblemError {
   return httpProblem("unsupported_media_type", detail, { headers: { Accept: accepted } });
 }
 
-function notJson(request: Request): ProblemError {
-  const type = request.headers["content-type"];
-  return httpProblem(
-    "unsupported_media_type",
-    type === undefined
-      ? "The body has no Content-Type. Send JSON in UTF-8 as application/json."
-      : "The Content-Type is not application/json in UTF-8, which is all that is read here.",
-    { headers: { Accept: "application/json" } },
-  );
+function notJson(request: Request, { stream }: Route): ProblemError {
+  const wrong =
+    request.headers["content-type"] === undefined
+      ? "The body has no Content-Type."
+      : "The Content-Type is none of those that are read here.";
+  const lines = stream ? `, or one JSON value a line as ${NDJSON[0]}` : "";
+  return httpProblem("unsupported_media_type", `${wrong} Send JSON in UTF-8 as application/json${lines}.`, {
+    headers: { Accept: ["application/json", ...(stream ? NDJSON : [])].join(", ") },
+  });
 }

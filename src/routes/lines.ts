@@ -10,6 +10,8 @@ import { httpProblem } from "./problems.ts";
 /** Longer than any contact; what a caller may make us hold. */
 const MAX_LINE_BYTES = 262_144;
 const NEWLINE = 0x0a;
+/** What some programs write before UTF-8. */
+const BYTE_ORDER_MARK = Buffer.from("\u{feff}");
 
 /** A body of JSON values, one a line (NDJSON), read as fast as they are taken. */
 export interface Lines extends AsyncIterable<Line> {
@@ -29,9 +31,11 @@ export function readLines(request: IncomingMessage): Lines {
   async function* lines(): AsyncGenerator<Line> {
     let rest: Buffer = Buffer.alloc(0);
     let no = 0;
-    const lineOf = (bytes: Buffer): Line[] => {
+    const lineOf = (whole: Buffer): Line[] => {
       no += 1;
-      if (bytes.length > MAX_LINE_BYTES) throw tooLong(no);
+      if (whole.length > MAX_LINE_BYTES) throw tooLong(no);
+      const marked = no === 1 && whole.subarray(0, BYTE_ORDER_MARK.length).equals(BYTE_ORDER_MARK);
+      const bytes = marked ? whole.subarray(BYTE_ORDER_MARK.length) : whole;
       return bytes.every((byte) => byte <= 0x20) ? [] : [{ no, ...valueOf(bytes) }];
     };
     for await (const chunk of bytesOf(request, inflate)) {

@@ -77,7 +77,7 @@ export function messageRoutes({ queues, store }: { queues: Queues; store: Store 
         "be retried. `resend`: it is sent again, whoever may have received it already.",
       idempotent: true,
       params: inMessage,
-      body: z.object({ as: z.enum(["sent", "not_sent", "resend"]) }),
+      body: z.strictObject({ as: z.enum(["sent", "not_sent", "resend"]) }),
       bodyExample: { as: "sent" },
       responses: {
         200: {

@@ -10,8 +10,11 @@ export type Acceptance<Response> =
         | "other_account"
         | "cancelled_hunt"
         | "archived_template"
-        | "sends_too_late";
-    };
+        | "sends_too_late"
+        | "ended";
+    }
+  /** The hunt has these fields otherwise. */
+  | { result: "differs"; fields: string[] };
 
 export type RetryAnswer<Response> =
   | { result: "accepted" | "replay"; response: Response }

@@ -1,6 +1,7 @@
 import type { Database } from "./database.ts";
 import { phoneHash } from "./phone-hash.ts";
-import type { PlannedMessage, Windows } from "./store.ts";
+import type { PlannedMessage } from "./store.ts";
+import { toHuntRow, type NewHunt, type Windows } from "./submissions.ts";
 
 /** What planning would find in the ledger about a message, the first of these: `planned`: the hunt has it already. */
 export type Finding = {
@@ -15,32 +16,24 @@ export interface HuntTerms {
   /** ISO 8601. */
   expiresAt: string;
   windows: Windows | null;
+  /** Fields that the submission gives otherwise. */
+  differences: string[];
 }
 
 /** Looks, and writes nothing. All reject with `UnavailableError` while the database is away. */
 export interface PreviewStore {
-  hunt(id: string): Promise<HuntTerms | undefined>;
+  /** The hunt that it would be added to. */
+  hunt(hunt: NewHunt): Promise<HuntTerms | undefined>;
   /** What hunts of an account have used of its limits a day; `day`: as 2026-01-31. */
   used(accountId: string): Promise<{ scope: string; day: string; used: number }[]>;
   /** For each in its order; null: nothing is in the way. */
   judge(messages: readonly PlannedMessage[]): Promise<(Finding | null)[]>;
 }
 
-interface HuntRow {
-  account_id: string;
-  cancelled_at: string | null;
-  expires_at: string;
-  windows: Windows | null;
-}
-
 export function createPreviewStore(database: Database, salt: string | undefined): PreviewStore {
   return {
-    async hunt(id) {
-      const query = database.client.from("hunts").select("account_id, cancelled_at, expires_at, windows").eq("id", id);
-      const row = await database.run("hunt", query.maybeSingle<HuntRow>());
-      if (!row) return undefined;
-      const { account_id: accountId, cancelled_at, expires_at: expiresAt, windows } = row;
-      return { accountId, cancelled: cancelled_at !== null, expiresAt, windows };
+    async hunt({ content: _content, ...hunt }) {
+      return (await database.rpc<HuntTerms | null>("preview_hunt", { p_hunt: toHuntRow(hunt) })) ?? undefined;
     },
     async used(accountId) {
       const query = database.client.from("limit_counters").select("scope, day, used").eq("account_id", accountId);

@@ -18,6 +18,8 @@ export interface StoredRecurrence {
   runs: number;
   /** For when the last run was planned. */
   lastRunAt: string | null;
+  /** Of the last run that has made one. */
+  lastHuntId: string | null;
   /** No run from before it is made up for. */
   since: string;
   pausedAt: string | null;
@@ -31,6 +33,8 @@ export interface NewRecurrence extends Pick<
   id: string;
   /** {"priority", "content"?, "windows"?, "expiresAfterSeconds"?} of each run. */
   hunt: object;
+  /** Whichever of these is archived keeps it from being accepted. */
+  templateIds: readonly string[];
 }
 
 /** All reject with `UnavailableError` while the database is away. Another account's recurrence is as none. */
@@ -72,6 +76,7 @@ interface Row {
   contacts: number;
   runs: number;
   last_run_at: string | null;
+  last_hunt_id: string | null;
   begun_at: string | null;
   since: string;
   paused_at: string | null;
@@ -79,14 +84,14 @@ interface Row {
 }
 
 const COLUMNS =
-  "id, account_id, name, pattern, time_zone, until, count, contacts, runs, last_run_at, begun_at, since, paused_at, created_at";
+  "id, account_id, name, pattern, time_zone, until, count, contacts, runs, last_run_at, last_hunt_id, begun_at, since, paused_at, created_at";
 
 export function createRecurrenceStore(database: Database): RecurrenceStore {
   const table = () => database.client.from("recurrences");
   return {
-    accept: ({ accountId, timeZone, ...rest }, contacts, response, idempotency) =>
+    accept: ({ accountId, timeZone, templateIds, ...rest }, contacts, response, idempotency) =>
       database.rpc("accept_recurrence", {
-        p_recurrence: { ...rest, account_id: accountId, time_zone: timeZone },
+        p_recurrence: { ...rest, account_id: accountId, time_zone: timeZone, template_ids: templateIds },
         p_contacts: contacts,
         p_idempotency: idempotency ?? null,
         p_response: response,
@@ -143,6 +148,7 @@ const toRecurrence = (row: Row): StoredRecurrence => ({
   contacts: row.contacts,
   runs: row.runs,
   lastRunAt: row.last_run_at && new Date(row.last_run_at).toISOString(),
+  lastHuntId: row.last_hunt_id,
   since: new Date(Math.max(Date.parse(row.since), row.begun_at ? Date.parse(row.begun_at) : 0)).toISOString(),
   pausedAt: row.paused_at && new Date(row.paused_at).toISOString(),
   createdAt: new Date(row.created_at).toISOString(),

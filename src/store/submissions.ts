@@ -7,8 +7,12 @@ import type { Acceptance } from "./answers.ts";
 export interface NewHunt {
   id: string;
   accountId: string;
-  priority: "high" | "normal" | "low";
+  /** undefined: as the hunt has it, a new one "normal". */
+  priority: "high" | "normal" | "low" | undefined;
+  /** undefined: as the hunt has it, a new one `defaultExpiresAt`. */
   expiresAt: string | undefined;
+  /** Default: in seven days. */
+  defaultExpiresAt?: string | undefined;
   /** What this submission says to contacts without a message; kept as it is. */
   content?: unknown;
   /** Whichever of these is archived keeps it from being accepted. */
@@ -17,7 +21,7 @@ export interface NewHunt {
   sendAt?: string | undefined;
   /** The latest of its contacts' own times. */
   lastSendAt?: string | undefined;
-  /** The first submission's count. */
+  /** undefined: as the hunt has them. */
   windows?: Windows | undefined;
 }
 
@@ -110,11 +114,20 @@ export function createSubmissions(
   return { store, batcher };
 }
 
-const toHuntRow = ({ accountId, expiresAt, sendAt, lastSendAt, templateIds = [], ...rest }: NewHunt): object => ({
+export const toHuntRow = ({
+  accountId,
+  expiresAt,
+  defaultExpiresAt,
+  sendAt,
+  lastSendAt,
+  templateIds = [],
+  ...rest
+}: NewHunt): object => ({
   ...rest,
   template_ids: templateIds,
   account_id: accountId,
   expires_at: expiresAt,
+  default_expires_at: defaultExpiresAt,
   send_at: sendAt,
   last_send_at: lastSendAt,
 });

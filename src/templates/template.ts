@@ -1,6 +1,14 @@
-import { Liquid, ParseError, TokenizationError, UndefinedVariableError } from "liquidjs";
+import {
+  analyzeSync,
+  Liquid,
+  ParseError,
+  TokenizationError,
+  UndefinedVariableError,
+  type Template as Parsed,
+} from "liquidjs";
 import { z } from "zod";
 import { UNSTORABLE, unstorable } from "../core/text.ts";
+import { makeStrict } from "./strict.ts";
 
 /** What a contact brings for templates: flat values by their names. */
 export type Variables = Readonly<Record<string, string | number | boolean>>;
@@ -18,6 +26,13 @@ const MAX_RENDERED_LENGTH = 10_000;
 /** Characters and list items that one rendering may make. Not a time: a busy machine must not decide who is contacted. */
 const MAX_MEMORY = 50_000;
 const MAX_QUOTED = 200;
+/** Not what every object has by itself. */
+const VARIABLE_NAME = /^(?!(?:__proto__|constructor|prototype)$)[A-Za-z_][A-Za-z0-9_-]{0,49}$/;
+
+/** Whether a contact may have a variable of this name. */
+export const isVariableName = (name: string): boolean => VARIABLE_NAME.test(name);
+export const NO_VARIABLE_NAME =
+  "is no name of a variable: a letter or _ (no accents), then up to 49 letters, digits, _ and -";
 
 /** No loops: variables are flat, and nothing that a template says can take long. No files either. */
 const TAGS = new Set(["assign", "case", "comment", "echo", "if", "raw", "unless", "#"]);
@@ -29,7 +44,7 @@ const FILTERS = new Set(
   ).split(" "),
 );
 
-/** A template in Liquid, or what is wrong with it and where. A variable that may be missing has a `default`, or stands in an `if`. */
+/** A template in Liquid, or what is wrong with it and where. A variable that may be missing has a `default` or stands in an `if`, alone or with others. */
 export function parseTemplate(text: string): { template: Template } | { fault: string } {
   if (text.trim() === "") return { fault: "is empty" };
   if (text.length > MAX_TEMPLATE_LENGTH) return { fault: `must have at most ${MAX_TEMPLATE_LENGTH} characters` };
@@ -37,6 +52,8 @@ export function parseTemplate(text: string): { template: Template } | { fault: s
   const liquid = createLiquid();
   try {
     const parsed = liquid.parse(text);
+    const fault = nameFault(parsed);
+    if (fault !== undefined) return { fault };
     return { template: { render: (variables) => render(() => String(liquid.renderSync(parsed, variables))) } };
   } catch (error) {
     return { fault: `is no template: ${wordsOf(error)}` };
@@ -63,9 +80,21 @@ function createLiquid(): Liquid {
     parseLimit: MAX_TEMPLATE_LENGTH,
     memoryLimit: MAX_MEMORY,
   });
+  makeStrict(liquid);
   for (const name of Object.keys(liquid.tags)) if (!TAGS.has(name)) delete liquid.tags[name];
   for (const name of Object.keys(liquid.filters)) if (!FILTERS.has(name)) delete liquid.filters[name];
   return liquid;
+}
+
+/** The first name that no contact can bring, in words. */
+function nameFault(parsed: Parsed[]): string | undefined {
+  for (const [first] of Object.values(analyzeSync(parsed, { partials: false }).globals)) {
+    const name = String(first?.segments[0]);
+    if (first === undefined || isVariableName(name)) continue;
+    const { row, col } = first.location;
+    return `"${name.slice(0, MAX_QUOTED)}" (line ${row}, column ${col}) ${NO_VARIABLE_NAME}`;
+  }
+  return undefined;
 }
 
 function render(run: () => string): Rendered {

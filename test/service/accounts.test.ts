@@ -81,6 +81,16 @@ describe("an account's settings", () => {
     expect(valueOf(await client.changeAccount(id, {}))).toMatchObject({ ...settings, policy: null });
   });
 
+  test("a limit's sender → kept as messages have theirs, by the country that the account is in then", async () => {
+    const limits = ["0470 12 34 56", "+33 6 98 76 54 32", "*", "Agence"].map((sender) => ({ sender, perDay: 1 }));
+    const kept = ["+32470123456", "+33698765432", "*", "Agence"].map((sender) => ({ sender, perDay: 1 }));
+    const id = await account({ defaultCountry: "BE", limits });
+    expect(valueOf(await client.account(id))).toMatchObject({ limits: kept });
+    for (const change of [{ defaultCountry: "FR" }, { limits: [] }, { defaultCountry: "BE", limits }, { limits }])
+      valueOf(await client.changeAccount(id, change));
+    expect(valueOf(await client.account(id))).toMatchObject({ limits: kept });
+  });
+
   test("an account that there is not → 404, and it is not made", async () => {
     const id = `acc_${randomUUID()}`;
     for (const answer of [

@@ -214,9 +214,33 @@ test("numbers that cannot be dialled → are skipped with a reason in words, the
   }
 });
 
-test("fields that we do not know → are ignored", async () => {
-  const answer = await submit({ colour: "red" }, [contact({ recipientPhone: phone(12), nested: { deep: [1, 2, 3] } })]);
-  expect(answer.status).toBe(202);
+test("fields that we do not know → refused wherever a body is read, beside what else is wrong; nobody is contacted", async () => {
+  const before = (await world.sql.query("select count(*) from messages")).rows;
+  const time = "2031-01-01T09:00:00Z";
+  const head = { huntId: huntId(), accountId };
+  const lines = [{ ...head, contacts: [], template: "{{ x" }, contact(), contact({ sendat: time })];
+  const hunt = { windos: {}, contacts: [contact({ colour: "red" })] };
+  const recurrence = { accountId, name: "n", cron: "0 9 * * 1", timeZone: "Europe/Paris", hunt };
+  const answers = [
+    await submit({ sendat: time, window: {}, priority: "urgent" }, [contact(), contact({ sendat: time })]),
+    await service.post("/api/hunt/preview", { ...head, sendat: time, contacts: [contact()] }),
+    await service.post("/api/hunt/execute", lines.map((line) => `${JSON.stringify(line)}\n`).join(""), {
+      "content-type": "application/x-ndjson",
+    }),
+    await service.post("/api/recurrences", recurrence),
+    await service.post("/api/phone/sms", { recipientPhone: phone(12), message: "Bonjour", sendAt: time }),
+    await service.post("/api/suppressions", { phone: phone(12), acountId: accountId }),
+  ];
+  expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 400));
+  expect(answers.map((answer) => pointers(answer).toSorted())).toEqual([
+    ["/contacts/1/sendat", "/priority", "/sendat", "/window"],
+    ["/sendat"],
+    ["/lines/1/contacts", "/lines/1/template", "/lines/3/sendat"],
+    ["/hunt/contacts/0/colour", "/hunt/windos"],
+    ["/sendAt"],
+    ["/acountId"],
+  ]);
+  expect((await world.sql.query("select count(*) from messages")).rows).toEqual(before);
 });
 
 test("lists and objects deep within each other, in place of a text → 400 by its pointer", async () => {

@@ -132,14 +132,28 @@ test("a stop between planning and sending → skipped as suppressed, never calle
   expect([provider.callsTo(phone(20)), provider.callsTo(phone(21))]).toEqual([0, 1]);
 });
 
-test("a hunt that has expired → everything is skipped as expired, nobody is called", async () => {
-  const { huntId: hunt } = await run(service, {
+test("a hunt that has expired → is refused and makes none: mended, it is taken; once it has ended it takes nobody more", async () => {
+  const body = {
+    huntId: huntId(),
     accountId: await world.account(),
-    expiresAt: new Date(Date.now() - 1000).toISOString(),
     contacts: [contact({ recipientPhone: phone(30) })],
-  });
-  expect(await outcomes(hunt)).toEqual(["skipped: expired"]);
-  expect(provider.callsTo(phone(30))).toBe(0);
+  };
+  const expiresAt = new Date(Date.now() - 1000).toISOString();
+  const ended = {
+    status: 400,
+    body: { errors: [{ pointer: "/expiresAt", detail: expect.stringContaining("in the past") }] },
+  };
+  for (const path of ["/api/hunt/execute", "/api/hunt/preview"])
+    expect(await service.post(path, { ...body, expiresAt, priority: "high" })).toMatchObject(ended);
+  const headers = { "idempotency-key": body.huntId };
+  const mended = await service.post("/api/hunt/execute", { ...body, priority: "low" }, headers);
+  await finished(service, mended.body.jobId);
+  expect(await outcomes(body.huntId)).toEqual(["sent"]);
+  await world.sql.query("update hunts set expires_at = now() where id = $1", [body.huntId]);
+  for (const path of ["/api/hunt/execute", "/api/hunt/preview"])
+    expect(await service.post(path, body)).toMatchObject(ended);
+  const again = await service.post("/api/hunt/execute", { ...body, priority: "low" }, headers);
+  expect(again).toMatchObject({ status: 202, body: mended.body });
 });
 
 test("a hunt that expires while it waits → what is left is skipped as expired", async () => {

@@ -153,6 +153,24 @@ test("a preview → has a hunt's faults and refusals", async () => {
     contacts: [sms(1, { message: "x" })],
   });
   expect(await post({ huntId: taken })).toMatchObject({ status: 409, body: { code: "hunt_of_other_account" } });
+  const windows = { days: [1], from: "09:00", to: "10:00" };
+  const own = { huntId: huntId(), accountId: await world.account(), contacts: [sms(1, { message: "x" })] };
+  await submit(service, { ...own, windows: { ...windows, to: "24:00" }, expiresAt: "2026-12-30T00:00:00Z" });
+  // Both answer the same, and a further submission is as the hunt is.
+  for (const path of ["/api/hunt/preview", "/api/hunt/execute"])
+    expect(await service.post(path, { ...own, windows, priority: "high" })).toMatchObject({
+      status: 409,
+      body: { code: "hunt_differs", errors: [{ pointer: "/priority" }, { pointer: "/windows" }] },
+    });
+  expect(await post({ ...own, sendAt: "2026-12-31T00:00:00Z" })).toMatchObject({
+    status: 400,
+    body: { errors: [{ pointer: "/sendAt" }] },
+  });
+  const contacts = [sms(2, { message: "x" })];
+  expect((await post({ ...own, contacts })).body).toMatchObject({
+    send: 1,
+    startsAt: expect.stringMatching(/^2026-01-1/),
+  });
 });
 
 test("hours and the provider's rate → when it would begin and end, at the latest when it expires", async () => {
@@ -224,8 +242,12 @@ test("more for a hunt that there is → by its own windows and its own end; too 
   const preview = async (fields: object) => service.post("/api/hunt/preview", { ...more, ...fields });
   const startsAt = "2026-01-08T14:00:00.000Z";
   expect((await preview({})).body).toMatchObject({ send: 1, startsAt });
+  expect((await preview({ windows })).body).toMatchObject({ send: 1, startsAt, endsAt: "2026-01-08T14:00:00.100Z" });
   const other = { windows: { ...windows, days: [5] }, expiresAt: "2026-01-08T13:00:00Z" };
-  expect((await preview(other)).body).toMatchObject({ send: 1, startsAt, endsAt: "2026-01-08T14:00:00.100Z" });
+  expect((await preview(other)).body).toMatchObject({
+    code: "hunt_differs",
+    errors: [{ pointer: "/expiresAt" }, { pointer: "/windows" }],
+  });
   await world.sql.query("update hunts set expires_at = '2026-02-01' where id = $1", [there]);
   for (const late of [
     { sendAt: "2026-02-01T00:00:00Z" },
@@ -236,5 +258,5 @@ test("more for a hunt that there is → by its own windows and its own end; too 
     expect((await preview(late)).body.errors).toEqual(executed.body.errors);
   }
   await world.sql.query("update hunts set expires_at = '2026-01-08' where id = $1", [there]);
-  expect((await preview({})).body).toMatchObject({ send: 0, reasons: { expired: 1 }, startsAt: null, endsAt: null });
+  expect((await preview({})).body).toMatchObject({ status: 400, errors: [{ pointer: "/expiresAt" }] });
 });

@@ -88,7 +88,8 @@ test("a stream of contacts → is spoken for by its first line, whose faults are
     expect(wrong.body.errors).toEqual([expect.objectContaining({ pointer: `/lines/1/${field}` })]);
   }
   const silent = await stream({}, one(1, { variables }));
-  expect(silent.body.errors).toEqual([expect.objectContaining({ pointer: "/lines/2/message" })]);
+  const detail = "has no message, and no template of the hunt is for sms";
+  expect(silent.body.errors).toEqual([{ pointer: "/lines/2/message", detail }]);
 });
 
 test("whatever is wrong with templates, variants and variables → is told at once, and nothing is accepted", async () => {
@@ -115,6 +116,8 @@ test("whatever is wrong with templates, variants and variables → is told at on
     expect.stringMatching(/^\/variants\/0\/weight .*0/),
     '/variants/0/template is no template: tag "fro" not found (line 1, column 1)',
     expect.stringContaining("/fallbackAfterSeconds"),
+    "/variants/1/name is the name of another variant",
+    "/variants/2 has no template: give template, templates or templateId",
     "/contacts/0/variables/name must be text, a number, true or false",
     expect.stringContaining("/contacts/0/variables/two words is no name of a variable"),
     "/contacts/1/variables must be an object of flat values",
@@ -130,9 +133,9 @@ test("whatever is wrong with templates, variants and variables → is told at on
     contacts: [one(1, { channel: "whatsapp_poll" })],
   });
   expect(other.body.errors).toEqual([
-    { pointer: "/template", detail: "Give one of template, templates, templateId and variants." },
     { pointer: "/variants/1/name", detail: "is the name of another variant" },
     { pointer: "/variants/2", detail: "has no template: give template, templates or templateId" },
+    { pointer: "/template", detail: "Give one of template, templates, templateId and variants." },
     expect.objectContaining({ pointer: "/contacts/0/question" }),
     expect.objectContaining({ pointer: "/contacts/0/options" }),
   ]);

@@ -219,6 +219,15 @@ test("each answer of an operation that has a body → has an example, and so has
   expect(missing.filter((each) => !each.includes("/webhooks/"))).toEqual([]);
 });
 
+test("each body that is an object → takes no field that it does not name", () => {
+  const bodies = operationsOf(document).flatMap(({ method, path, requestBody }) => {
+    const schema = requestBody?.content["application/json"]?.schema;
+    return schema?.type === "object" ? [{ route: `${method} ${path}`, more: schema["additionalProperties"] }] : [];
+  });
+  expect(bodies.length).toBeGreaterThan(10);
+  expect(bodies.filter(({ more }) => more !== false)).toEqual([]);
+});
+
 /** Where `new ProblemError` stands, and the codes that it names. */
 function problemsOfTheSource(): { places: number; codes: string[] } {
   let places = 0;

@@ -67,7 +67,14 @@ test("a run → is one hunt of its own, though two processes are told of it twic
   const contacts = [next({ message: undefined, variables: { name: "Zoé" } }), next()];
   const id = await make(contacts, {}, { priority: "high", template: "Bonjour {{ name }}" });
   const soon = new Date(Math.ceil((Date.now() + 1) / 3_600_000) * 3_600_000).toISOString();
-  expect(await read(id)).toMatchObject({ ...HOURLY, contacts: 2, runs: 0, lastRunAt: null, nextRunAt: soon });
+  expect(await read(id)).toMatchObject({
+    ...HOURLY,
+    contacts: 2,
+    runs: 0,
+    lastRunAt: null,
+    lastHuntId: null,
+    nextRunAt: soon,
+  });
   const first = await comes(id);
   await world.queue("hunt").addBulk(
     Array.from({ length: 6 }, (_, i) => ({
@@ -87,7 +94,11 @@ test("a run → is one hunt of its own, though two processes are told of it twic
     [huntOf(id, first)],
   );
   expect(rows[0]).toEqual({ text: "Bonjour Zoé" });
-  expect(await read(id)).toMatchObject({ runs: 1, lastRunAt: new Date(first).toISOString() });
+  const { lastHuntId, ...one } = await read(id);
+  expect([one, lastHuntId]).toMatchObject([{ runs: 1, lastRunAt: new Date(first).toISOString() }, huntOf(id, first)]);
+  expect((await service.get(`/api/hunts/${encodeURIComponent(lastHuntId)}`)).body).toMatchObject({
+    huntId: lastHuntId,
+  });
 
   await expect.poll(() => comes(id)).toBe(first + 3_600_000);
   await runs(id, 2);
@@ -230,6 +241,10 @@ test("what is wrong with a recurrence → is told at once, where it is; a key ma
     "/count",
   ]);
   expect(await faultsOf({ cron: "99 * * * *" })).toEqual(["/cron"]);
+  for (const cron of ["0 9 31 2 *", "0 9 31 2,4 *"])
+    expect((await post({ cron })).body.errors).toEqual([
+      { pointer: "/cron", detail: expect.stringMatching(/^never comes/) },
+    ]);
   expect(await faultsOf({ until: "2020-01-01T00:00:00Z" })).toEqual(["/until"]);
   const hunt = {
     huntId: "mine",
@@ -248,4 +263,11 @@ test("what is wrong with a recurrence → is told at once, where it is; a key ma
   const first = await post(body, key);
   expect((await post(body, key)).body).toEqual(first.body);
   expect(await post({ ...body, name: "x" }, key)).toMatchObject({ status: 409 });
+  const template = { accountId, name: "t", text: "Bonjour" };
+  const { templateId } = (await service.post("/api/templates", template)).body;
+  const stored = { hunt: { templateId, contacts: [next({ message: undefined })] } };
+  const before = await post(stored, { "idempotency-key": `archived ${accountId}` });
+  await call("DELETE", `/api/templates/${templateId}?accountId=${accountId}`);
+  expect(await post(stored)).toMatchObject({ status: 409, body: { code: "template_archived" } });
+  expect(await post(stored, { "idempotency-key": `archived ${accountId}` })).toMatchObject({ body: before.body });
 });

@@ -260,7 +260,14 @@ test("a stream's faults are told by the numbers of its lines, and nothing of it 
     status: 422,
     body: { code: "unknown_account" },
   });
-  expect(await service.post("/api/hunt/execute", "a,b", { "content-type": "text/csv" })).toMatchObject({ status: 415 });
+  const unread = await service.post("/api/hunt/execute", "a,b", { "content-type": "text/csv" });
+  expect(unread).toMatchObject({ status: 415, body: { detail: expect.stringMatching(/application\/json.*x-ndjson/) } });
+  for (const type of ["application/ndjson", "application/jsonl; charset=utf-8"])
+    expect(faultsOf(await service.post("/api/hunt/execute", "{\n{}\n", { "content-type": type }))).toEqual({
+      "/lines/1": expect.stringMatching(/is not JSON.*nothing after it was read/),
+    });
+  const marked = await service.post("/api/hunt/execute", `\u{feff}${JSON.stringify(head)}\n{}`, NDJSON);
+  expect(Object.keys(faultsOf(marked))).toEqual(["/lines/2/adId", "/lines/2/recipientPhone", "/lines/2/channel"]);
   const { rows } = await world.sql.query(
     "select (select count(*) from hunts where id = $1)::int as hunts, (select count(*) from hunt_chunks where contacts is not null and size < 500 and planned_at is null)::int as chunks",
     [head.huntId],

@@ -52,56 +52,39 @@ describe("API3:2023 mass assignment", () => {
 
   const rowOf = async (id: string) => (await world.sql.query("select * from messages where id = $1", [id])).rows[0];
 
-  test("a contact brings the ledger's own fields along → they are ignored, its credit is taken as always", async () => {
+  test("a hunt, a contact or a single send brings the ledger's own fields along → refused, and nobody is contacted", async () => {
     const accountId = await world.account();
-    await world.credits(accountId, "sms", 5);
     const to = anybody();
-    const { huntId: id } = await run(service, {
+    const person = contact({ adId: "ad", recipientPhone: to });
+    const { priority: _, ...ofHunt } = PRIVILEGES;
+    const hunt = { huntId: huntId(), accountId };
+    const answers = [
+      await service.post("/api/hunt/execute", { ...hunt, contacts: [{ ...person, ...PRIVILEGES }] }),
+      await service.post("/api/hunt/execute", { ...hunt, ...ofHunt, jobId: randomUUID(), contacts: [person] }),
+      await service.post("/api/phone/sms", { ...PRIVILEGES, recipientPhone: to, message: "Bonjour" }),
+    ];
+    for (const { status, body } of answers) {
+      expect(status).toBe(400);
+      expect(body.errors.length).toBeGreaterThanOrEqual(20);
+      expect(new Set(body.errors.map(({ detail }: { detail: string }) => detail))).toEqual(
+        new Set(["is not a known field"]),
+      );
+    }
+    const { rows } = await world.sql.query("select 1 from messages where account_id = $1 or recipient = $2", [
       accountId,
-      jobId: randomUUID(),
-      state: "finished",
-      suspect: true,
-      planned_at: "2020-01-01T00:00:00Z",
-      total: 0,
-      contacts: [{ ...contact({ adId: "ad", recipientPhone: to }), ...PRIVILEGES }],
-    });
-    const [message] = await messagesOf(service, id);
-    expect(await rowOf(message.messageId)).toMatchObject({
-      account_id: accountId,
-      recipient: to,
-      copy: 0,
-      attempts: 1,
-      credit: "spent",
-      queue: "sms",
-      priority: 0,
-      code: null,
-      provider: "sandbox",
-      content: { text: "Bonjour" },
-    });
-    expect(message.messageId).not.toBe(PRIVILEGES.id);
-    const credits = "select balance, reserved, spent from credits where account_id = $1";
-    expect((await world.sql.query(credits, [accountId])).rows).toEqual([{ balance: "4", reserved: "0", spent: "1" }]);
-  });
-
-  test("a single send brings them along → they are ignored", async () => {
-    const to = anybody();
-    const given = { ...PRIVILEGES, channel: "whatsapp_text", recipientPhone: to, message: "Bonjour" };
-    const { body } = await service.post("/api/phone/sms", given);
-    await settles(service, body.messageId, "delivered");
-    expect(await rowOf(body.messageId)).toMatchObject({
-      channel: "sms",
-      queue: "sms",
-      recipient: to,
-      attempts: 1,
-      account_id: null,
-    });
-    expect(body.messageId).not.toBe(PRIVILEGES.messageId);
+      to,
+    ]);
+    expect(rows).toEqual([]);
   });
 
   test("settling and retrying bring them along → only what is documented is done", async () => {
     const { body } = await service.post("/api/phone/sms", { recipientPhone: "+33612340004", message: "Bonjour" });
     await settles(service, body.messageId, "unknown");
-    await service.post(`/api/messages/${body.messageId}/resolve`, { as: "not_sent", ...PRIVILEGES });
+    const resolve = (fields: object) =>
+      service.post(`/api/messages/${body.messageId}/resolve`, { as: "not_sent", ...fields });
+    expect(await resolve(PRIVILEGES)).toMatchObject({ status: 400 });
+    expect(await rowOf(body.messageId)).toMatchObject({ status: "unknown" });
+    await resolve({});
     expect(await rowOf(body.messageId)).toMatchObject({ status: "failed", code: "resolved_not_sent", attempts: 1 });
     await service.post(`/api/jobs/sms/${body.messageId}/retry`, { ...PRIVILEGES, to: "+33600000000" });
     await settles(service, body.messageId, "unknown");

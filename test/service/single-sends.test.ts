@@ -29,7 +29,7 @@ describe.each(ROUTES)("POST $path", ({ path, queue, channel, field, max }) => {
   const body = (fields: Record<string, unknown> = {}) => ({ recipientPhone: phone(1), [field]: "Bonjour", ...fields });
 
   test("a good body → 202 with the job, the message at Location, delivered in the end", async () => {
-    const answer = await service.post(path, body({ senderPhone: "+33987654321" }));
+    const answer = await service.post(path, body({ senderPhone: "09 87 65 43 21" }));
     const { messageId } = answer.body;
     expect(answer).toMatchObject({
       status: 202,

@@ -140,9 +140,34 @@ test("contacts of one hunt with times of their own go at theirs, and a cancel ta
 test("a hunt that ends before something of it is to be sent is refused, also when it is added to", async () => {
   const { id } = await plan(1, { expiresAt: iso(HOUR_MS) });
   for (const late of [{ sendAt: iso(HOUR_MS + 1) }, { lastSendAt: iso(HOUR_MS + 1) }]) {
-    const hunt: NewHunt = { id, accountId: "acc", priority: "normal", expiresAt: iso(9 * HOUR_MS), ...late };
+    const hunt: NewHunt = { id, accountId: "acc", priority: undefined, expiresAt: undefined, ...late };
     expect(await store.acceptHunt(hunt, randomUUID(), [[{}]], {}, undefined)).toEqual({ result: "sends_too_late" });
   }
+});
+
+test("a further submission that gives the hunt's own fields otherwise → refused with their names; the same, or none, is taken", async () => {
+  const windows = { days: [1, 2], from: "09:00", to: "18:00" };
+  const own = { priority: "high", expiresAt: iso(HOUR_MS), windows: { ...windows, until: iso(HOUR_MS) } } as const;
+  const { id } = await plan(1, own);
+  const none: NewHunt = { id, accountId: "acc", priority: undefined, expiresAt: undefined };
+  const submit = (fields: Partial<NewHunt>) =>
+    store.acceptHunt({ ...none, ...fields }, randomUUID(), [[{}]], {}, undefined);
+  const differs = (...fields: string[]) => ({ result: "differs", fields });
+  expect(await submit({ priority: "normal" })).toEqual(differs("priority"));
+  expect(await submit({ windows: { ...windows, spread: true } })).toEqual(differs("windows"));
+  const others = { priority: "low", expiresAt: iso(2 * HOUR_MS), windows: { ...windows, to: "17:00" } } as const;
+  expect(await submit(others)).toEqual(differs("expiresAt", "priority", "windows"));
+  expect(await store.previews.hunt({ ...none, ...others })).toMatchObject({
+    expiresAt: expect.any(String),
+    differences: ["expiresAt", "priority", "windows"],
+  });
+  for (const same of [own, { windows }, {}, { defaultExpiresAt: iso(9 * HOUR_MS) }])
+    expect(await submit(same)).toMatchObject({ result: "accepted" });
+  const first = await plan(1, { priority: undefined, expiresAt: undefined, defaultExpiresAt: iso(99 * HOUR_MS) });
+  expect(await submit({ id: first.id, windows })).toEqual(differs("windows"));
+  expect(await submit({ id: first.id, priority: "normal", lastSendAt: iso(98 * HOUR_MS) })).toMatchObject({
+    result: "accepted",
+  });
 });
 
 test("a limit gives turns evenly apart, a few seconds ahead; the others go at full speed", async () => {
@@ -353,10 +378,10 @@ test("contacts appended to a hunt that is spread → the first goes at once, the
   const hunt = { windows, expiresAt };
   const first = await plan(1, hunt);
   // Of another flow: with nothing open the hunt's flows would go.
-  await plan(1, { ...hunt, id: first.id, sendAt: iso(24 * HOUR_MS) });
+  await plan(1, { ...hunt, expiresAt: undefined, id: first.id, sendAt: iso(24 * HOUR_MS) });
   expect(await fed()).toEqual(first.messages);
   await settle(first.messages);
-  const late = await plan(100, { ...hunt, id: first.id });
+  const late = await plan(100, { ...hunt, expiresAt: undefined, id: first.id });
   expect(await fed()).toEqual(late.messages.slice(0, 1));
   await passes("2 hours");
   expect(await fed()).toEqual(late.messages.slice(1, 2));

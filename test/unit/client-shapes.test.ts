@@ -135,6 +135,7 @@ test("the client's types have exactly the fields that the server documents", () 
     contacts: true,
     runs: true,
     lastRunAt: true,
+    lastHuntId: true,
     nextRunAt: true,
     pausedAt: true,
     createdAt: true,

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { maskPhone, parsePhone } from "../../src/core/phone.ts";
+import { maskPhone, parsePhone, senderOf } from "../../src/core/phone.ts";
 
 describe("parsePhone", () => {
   test.each([
@@ -76,3 +76,19 @@ describe("maskPhone", () => {
     expect(maskPhone(e164)).toBe(masked);
   });
 });
+
+test.each([
+  ["+33698765432", "FR", "+33698765432"],
+  ["+33 6 98 76 54 32", "FR", "+33698765432"],
+  [" 06 98 76 54 32", "FR", "+33698765432"],
+  ["0698765432", "FR", "+33698765432"],
+  ["0033 698765432", "BE", "+33698765432"],
+  ["0470 12 34 56", "BE", "+32470123456"],
+  ["36111", "FR", "36111"],
+  ["81148", "DE", "81148"],
+  ["MaBoite 06", "FR", "MaBoite 06"],
+  ["+1 (500) 555-0006", "FR", "+15005550006"],
+  ["*", "FR", "*"],
+] as const)("the sender %j of an account in %s is %s", (raw, country, sender) =>
+  expect(senderOf(raw, country)).toBe(sender),
+);

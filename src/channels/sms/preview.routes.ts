@@ -28,7 +28,7 @@ export function previewRoute({ prepare, termsOf, maxSegments, maxLength }: Previ
     tag: "Messages",
     summary: "Count the segments of an SMS",
     description: "Sends nothing. Carriers charge each segment.",
-    body: z.object({
+    body: z.strictObject({
       message: textSchema(maxLength).describe("The text to send, 1 to 1600 characters."),
       category: z
         .enum(["marketing"])

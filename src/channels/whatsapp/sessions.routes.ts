@@ -78,7 +78,7 @@ export function sessionRoutes({ sessions, provider, clock }: ChannelRouteDeps): 
       description:
         "Starts pairing, or starts it again for a number that has lost its pairing. Read the session until its state is " +
         "`open`; meanwhile show its `qr` or its `pairingCode`. Repeating the call changes nothing.",
-      body: z.object({
+      body: z.strictObject({
         accountId: shortText(200).describe("Whose number it is"),
         phone: shortText(100).describe("The number whose phone will be linked: E.164, or French national format"),
         method: z.enum(["qr", "code"]).default("qr").describe("Scan a picture, or type a code in"),

@@ -88,9 +88,9 @@ export interface NewHunt extends TextSource {
   huntId: string;
   accountId: string;
   contacts: Contact[];
-  /** Default `normal`. */
+  /** The hunt's, `normal` if it has none; a further submission that gives another is refused (`hunt_differs`). */
   priority?: "high" | "normal" | "low" | undefined;
-  /** ISO 8601 with a zone; nothing is sent after it. Default: in seven days. */
+  /** ISO 8601 with a zone; nothing is sent after it. Default: in seven days. As `priority`. */
   expiresAt?: string | undefined;
   /** Instead of `template`: each contact gets one of up to 10, by weight, and always the same. */
   variants?: Variant[] | undefined;
@@ -103,7 +103,7 @@ export interface NewHunt extends TextSource {
   sendAt?: string | undefined;
   /** IANA, of times without an offset. */
   timeZone?: string | undefined;
-  /** Only within these hours. The hunt's first submission's count. */
+  /** Only within these hours. As `priority`. */
   windows?: Windows | undefined;
 }
 

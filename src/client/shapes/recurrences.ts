@@ -40,6 +40,8 @@ export interface Recurrence {
   runs: number;
   /** For when the last one was planned. */
   lastRunAt: string | null;
+  /** The hunt of the last run that has made one. */
+  lastHuntId: string | null;
   /** null: it is paused, or over. */
   nextRunAt: string | null;
   pausedAt: string | null;

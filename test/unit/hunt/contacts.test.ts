@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { Fault } from "../../../src/core/problem.ts";
-import { readContacts } from "../../../src/hunt/contacts.ts";
+import { contactSchema, readContacts } from "../../../src/hunt/contacts.ts";
 import { CHANNELS } from "../../../src/modules.ts";
 
 const channels = new Map(CHANNELS.map((channel) => [channel.name, channel]));
@@ -44,16 +44,17 @@ test("the same adId with several channels, in whatever order → numbered copies
   ]);
 });
 
-test("a contact → only the fields that we know", async () => {
-  const { contacts } = await read([contact({ colour: "red", copy: 7, nested: {} })]);
-  expect(Object.keys(contacts[0] ?? {}).toSorted()).toEqual([
-    "adId",
-    "audioUrl",
-    "channel",
-    "message",
-    "recipientPhone",
-    "senderPhone",
-  ]);
+test("fields that nobody knows → refused, with all others that are wrong, and the contact is not taken", async () => {
+  const wrong = contact({ sendat: "2031-01-01T09:00", copy: 7, "a/b": {}, adId: "" });
+  expect(await read([wrong, contact()])).toEqual({
+    contacts: [expect.objectContaining({ adId: "ad", channel: "sms" })],
+    pointers: ["/contacts/0/adId", "/contacts/0/sendat", "/contacts/0/copy", "/contacts/0/a~1b"],
+  });
+});
+
+test("what a channel takes of a contact is a field of contacts", () => {
+  const known = Object.keys(contactSchema(channels).shape);
+  expect(known).toEqual(expect.arrayContaining(CHANNELS.flatMap(({ single }) => single.inHunts ?? [])));
 });
 
 test("null in an optional field → as if it were not there", async () => {

@@ -36,6 +36,15 @@ test("a good contact → a ledger row in E.164, with the channel's content", () 
   ]);
 });
 
+test("one number is one sender however it is written, in the account's country", () => {
+  const senders = ["+33698765432", "+33 6 98 76 54 32", "06 98 76 54 32", "0698765432"];
+  const rows = plan(senders.map((senderPhone, i) => ({ ...CONTACT, adId: `ad_${i}`, senderPhone })));
+  expect(new Set(rows.map(({ sender }) => sender))).toEqual(new Set(["+33698765432"]));
+  expect(plan([{ ...CONTACT, senderPhone: "0470 12 34 56" }], { defaultCountry: "BE" })[0]?.sender).toBe(
+    "+32470123456",
+  );
+});
+
 test("the same chunk planned again → the same rows", () => {
   const contacts = Array.from({ length: 20 }, (_, i) => ({ ...CONTACT, adId: `ad_${i}` }));
   expect(plan(contacts)).toEqual(plan(contacts));

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { LaneDirectory, LaneKey } from "../../../channel.ts";
-import { parsePhone } from "../../../../core/phone.ts";
+import { senderOf } from "../../../../core/phone.ts";
 import type { Session, SessionStore } from "../../../../store/sessions.ts";
 
 /** The queue of a session's messages. */
@@ -77,8 +77,5 @@ export class SessionLanes implements LaneDirectory {
   }
 }
 
-/** Senders are given as people write them; in doubt as a French number, as everywhere. */
-function e164(sender: string): string {
-  const phone = parsePhone(sender, "FR");
-  return phone.ok ? phone.e164 : sender;
-}
+/** What was planned before senders had one spelling, as people write them; in doubt as a French number, as everywhere. */
+const e164 = (sender: string): string => senderOf(sender, "FR");
