@@ -25,6 +25,7 @@ import type { Parts } from "./service/parts.ts";
 import { createRoutes } from "./service/routes.ts";
 import { startWork } from "./service/work.ts";
 import { createSupabaseStore } from "./store/supabase.ts";
+import { watchLoops } from "./workers/loops.ts";
 import { stuckWorkers } from "./workers/progress.ts";
 import type { ActiveChannel } from "./workers/run-job.ts";
 
@@ -148,7 +149,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     isStopping,
   };
   const work = startWork(parts);
-  const { workers, feeder, sweeper, outbox, epoch } = work;
+  const { workers, feeder, sweeper, outbox, epoch, loops } = work;
   redis.on("ready", () => sweeper.hurry());
 
   const alerting = startAlerting({
@@ -156,6 +157,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     ledger: createAlertLedger(redis, config.redis.prefix, config.alerts.intervalMs * 2.5),
     figures: (creditsBelow) => store.operations.figures(creditsBelow),
     stuck: () => stuckWorkers(workers.progress, queues),
+    loops: watchLoops(loops, () => store.ping(), clock),
     calls: () => metrics.calls(),
     fetchPolicy,
     clock,

@@ -14,6 +14,7 @@ export interface AlertingOptions {
   ledger: AlertLedger;
   figures(creditsBelow: number): Promise<LedgerFigures>;
   stuck(): Promise<Observed["stuck"]>;
+  loops(): Promise<Observed["loops"]>;
   /** Calls of providers so far, by this process. */
   calls(): Promise<Observed["calls"]>;
   fetchPolicy: FetchPolicy | undefined;
@@ -63,12 +64,18 @@ export function startAlerting(options: AlertingOptions): Alerting {
   }
 
   async function look(): Promise<void> {
-    const [figures, stuck, calls] = await Promise.allSettled([
+    const [figures, stuck, loops, calls] = await Promise.allSettled([
       options.figures(settings.creditsBelow),
       options.stuck(),
+      options.loops(),
       callsInWindow(),
     ]);
-    const observed = { ledger: valueOf(figures), stuck: valueOf(stuck) ?? [], calls: valueOf(calls) ?? [] };
+    const observed = {
+      ledger: valueOf(figures),
+      stuck: valueOf(stuck) ?? [],
+      loops: valueOf(loops) ?? [],
+      calls: valueOf(calls) ?? [],
+    };
     const { raised, over } = await ledger.report(conditions(observed, settings), observed.ledger === undefined);
     const news = [
       ...raised.map((alert): News => ({ alert, tidings: "raised" })),

@@ -5,6 +5,7 @@ import { startEpoch, type Epoch } from "../workers/epoch.ts";
 import { startFeeder, type Feeder } from "../workers/feeder.ts";
 import { IDLE } from "../workers/idle.ts";
 import { startWorkers, type Workers } from "../workers/index.ts";
+import { createLoops, type Loops } from "../workers/loops.ts";
 import { startOutbox, type Outbox } from "../workers/outbox.ts";
 import { startSweeper, type Sweeper } from "../workers/sweeper.ts";
 import { providersOf } from "./channels.ts";
@@ -18,6 +19,7 @@ export interface Work {
   outbox: Outbox;
   feeder: Feeder;
   sweeper: Sweeper;
+  loops: Loops;
 }
 
 export function startWork(parts: Parts): Work {
@@ -27,12 +29,14 @@ export function startWork(parts: Parts): Work {
   const carriers = [...providersOf(channels)];
   const ruling = createRulings({ store, rules, clock });
   const start = config.role === "api" ? IDLE : { startEpoch, startWorkers, startOutbox, startFeeder, startSweeper };
+  const loops = createLoops(clock);
   const epoch = start.startEpoch({
     redis: workerRedis,
     store,
     prefix: config.redis.prefix,
     intervalMs: config.workers.sweepMs,
     log: logOf("workers"),
+    loops,
   });
   const workers = start.startWorkers({
     redis: workerRedis,
@@ -84,6 +88,7 @@ export function startWork(parts: Parts): Work {
     keepSeconds: config.events.keepSeconds,
     clock,
     log: logOf("events"),
+    loops,
   });
   const feeder = start.startFeeder({
     store,
@@ -94,6 +99,7 @@ export function startWork(parts: Parts): Work {
     taken: workers.taken,
     clock,
     log: logOf("workers"),
+    loops,
   });
   const sweeper = start.startSweeper({
     store,
@@ -101,6 +107,7 @@ export function startWork(parts: Parts): Work {
     clock,
     log: logOf("workers"),
     intervalMs: config.workers.sweepMs,
+    loops,
   });
-  return { epoch, workers, outbox, feeder, sweeper };
+  return { epoch, workers, outbox, feeder, sweeper, loops };
 }

@@ -4,6 +4,7 @@ import type { Clock } from "../core/clock.ts";
 import { UnavailableError } from "../core/errors.ts";
 import type { Queues } from "../queues/index.ts";
 import type { Store } from "../store/store.ts";
+import type { Loops } from "./loops.ts";
 import { jobOfOpen, requeueOrphans } from "./requeue.ts";
 
 export interface FeederOptions {
@@ -19,6 +20,7 @@ export interface FeederOptions {
   taken(queue: string): number;
   clock: Clock;
   log: Logger;
+  loops: Loops;
 }
 
 export interface Feeder {
@@ -62,11 +64,12 @@ export function startFeeder(options: FeederOptions): Feeder {
 
 async function feedQueue(
   name: string,
-  { store, queues, concurrencyOf, window, taken, clock, log }: FeederOptions,
+  { store, queues, concurrencyOf, window, taken, clock, log, loops }: FeederOptions,
   stopping: AbortSignal,
   wakers: Map<string, () => void>,
 ): Promise<void> {
   const concurrency = concurrencyOf(name);
+  const loop = loops.watch(`feeder:${name}`);
   /** Messages a second that this process has taken from the queue lately. */
   let pace = 0;
   let looked = { at: clock.monotonic(), taken: taken(name) };
@@ -100,7 +103,7 @@ async function feedQueue(
   while (!stopping.aborted) {
     const woken = new AbortController();
     wakers.set(name, () => woken.abort());
-    const next = await round().catch((error: unknown) => {
+    const next = await loop.step("feed", round).catch((error: unknown) => {
       if (error instanceof UnavailableError) log.debug({ err: error, queue: name }, "feeding put off");
       else log.error({ err: error, queue: name }, "feeding failed");
       return undefined;

@@ -4,6 +4,7 @@ import type { Clock } from "../core/clock.ts";
 import { UnavailableError } from "../core/errors.ts";
 import type { Queues } from "../queues/index.ts";
 import type { EventStore } from "../store/events.ts";
+import type { Loops } from "./loops.ts";
 
 export interface OutboxOptions {
   events: Pick<EventStore, "run" | "tidy">;
@@ -12,6 +13,7 @@ export interface OutboxOptions {
   keepSeconds: number;
   clock: Clock;
   log: Logger;
+  loops: Loops;
 }
 
 export interface Outbox {
@@ -38,18 +40,19 @@ const STOP_TIMEOUT_MS = 1000;
  * Takes what has happened out of the outbox, and puts the deliveries that are due into their queue. Any number of processes may:
  * the database lets one at a time do it, and gives each delivery to one.
  */
-export function startOutbox({ events, queues, keepSeconds, clock, log }: OutboxOptions): Outbox {
+export function startOutbox({ events, queues, keepSeconds, clock, log, loops }: OutboxOptions): Outbox {
   const stopping = new AbortController();
+  const loop = loops.watch("outbox");
   let woken = new AbortController();
   let tidyAt = clock.monotonic();
 
   /** Answers after how long it is to be looked again, milliseconds. */
-  async function round(): Promise<number> {
+  async function round(goesOn: () => void): Promise<number> {
     const { moved, due, listened } = await events.run(LIMIT, QUEUED_MS);
     if (due.length > 0) await queues.addDeliveries(due);
     if (clock.monotonic() >= tidyAt) {
       tidyAt = clock.monotonic() + TIDY_MS;
-      while ((await events.tidy(keepSeconds, LIMIT * 10)) === LIMIT * 10 && !stopping.signal.aborted);
+      while ((await events.tidy(keepSeconds, LIMIT * 10)) === LIMIT * 10 && !stopping.signal.aborted) goesOn();
     }
     if (moved === LIMIT || due.length === LIMIT) return 0;
     return listened ? BUSY_MS : IDLE_MS;
@@ -58,7 +61,7 @@ export function startOutbox({ events, queues, keepSeconds, clock, log }: OutboxO
   const running = (async () => {
     while (!stopping.signal.aborted) {
       woken = new AbortController();
-      const waitMs = await round().catch((error: unknown) => {
+      const waitMs = await loop.step("take", round).catch((error: unknown) => {
         if (error instanceof UnavailableError) log.debug({ err: error }, "the outbox has to wait");
         else log.error({ err: error }, "taking events out of the outbox failed");
         return IDLE_MS;

@@ -2,14 +2,17 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { conditions, type Observed } from "../../src/alerts/conditions.ts";
+import { systemClock } from "../../src/core/clock.ts";
 import { PermanentError } from "../../src/core/errors.ts";
 import { createMetrics } from "../../src/core/metrics.ts";
 import { checkAlerts } from "../../src/doctor/alerts.ts";
-import { phone, settles } from "../helpers/hunts.ts";
+import { phone, settles, submit } from "../helpers/hunts.ts";
 import { accept, scriptedProvider } from "../helpers/scripted.ts";
-import { openWorld, type TestService, type World } from "../helpers/service.ts";
+import { contact, openWorld, type TestService, type World } from "../helpers/service.ts";
 
 const INTERVAL_MS = 100;
+/** By so much the first service's clock is ahead, milliseconds. */
+let aheadMs = 0;
 
 let world: World;
 let accountId: string;
@@ -57,7 +60,8 @@ beforeAll(async () => {
       }),
     },
   };
-  first = await world.start(environment, overrides);
+  const clock = { ...systemClock, monotonic: () => systemClock.monotonic() + aheadMs };
+  first = await world.start(environment, { ...overrides, clock });
   second = await world.start(environment, overrides);
 });
 afterAll(async () => {
@@ -170,6 +174,45 @@ test("without the database → nothing that it knows is over; the address is in 
   expect(JSON.stringify(logs)).not.toMatch(/a-token|services\/T1/);
 });
 
+test("the function that feeds the queues is gone → told, and not ready; a database that is away is told as that", async () => {
+  const ready = async () => (await first.get("/ready")).body as { ready: boolean; checks: Record<string, unknown> };
+  await world.sql.query("alter function feed rename to fed");
+  await submit(first, { accountId, contacts: [contact({ recipientPhone: phone(50) })] });
+  await expect.poll(() => told.filter((text) => text.includes("queue sms"))).toHaveLength(1);
+  expect(told).toContainEqual(
+    expect.stringMatching(
+      /^:red_circle: No progress for [12] s: the messages of hunts cannot be put into the queue sms/,
+    ),
+  );
+  aheadMs += 31_000;
+  await expect.poll(ready).toMatchObject({
+    ready: false,
+    checks: {
+      database: { ok: true },
+      "worker:sms": { ok: true },
+      "feeder:sms": { ok: false, detail: expect.stringMatching(/^It has not got on for 3\d s/) },
+      sweeper: { ok: true },
+      outbox: { ok: true },
+      epoch: { ok: true },
+    },
+  });
+
+  await world.sql.query("revoke execute on function ping() from service_role");
+  await expect
+    .poll(() => told.filter((text) => /^:red_circle: No progress for \d+ s: the database does not/.test(text)))
+    .toHaveLength(1);
+  await expect.poll(ready).toMatchObject({ checks: { database: { ok: false }, "feeder:sms": { ok: true } } });
+
+  await world.sql.query("grant execute on function ping() to service_role");
+  await world.sql.query("alter function fed rename to feed");
+  await expect.poll(ready).toMatchObject({ ready: true, checks: { "feeder:sms": { ok: true } } });
+  // What the leap of the clock has made of another loop's step is told as well, and is over at once.
+  const saidOf = (what: string) => told.filter((text) => text.includes(what)).map((text) => text.split(" ")[0]);
+  for (const what of ["the queue sms", "the database"]) {
+    await expect.poll(() => saidOf(what)).toEqual([":red_circle:", ":large_green_circle:"]);
+  }
+});
+
 const LIMITS = {
   stuckSeconds: 120,
   failureRatio: 0.5,
@@ -192,11 +235,17 @@ test.each<[string, Partial<Observed>, string[]]>([
   ["all of too few", { calls: [call(19, 19)] }, []],
   ["stuck for long enough", { stuck: [{ queue: "sms", waiting: 1, seconds: 120 }] }, ["stuck:sms"]],
   ["stuck for a moment", { stuck: [{ queue: "sms", waiting: 1, seconds: 119 }] }, []],
+  [
+    "a loop that has not got on for long enough",
+    { loops: [{ loop: "feeder:sms", seconds: 120 }] },
+    ["stuck:feeder:sms"],
+  ],
+  ["a loop that has not got on for a moment", { loops: [{ loop: "sweeper", seconds: 119 }] }, []],
   ["nothing known of the database", { ledger: undefined, calls: [call(20, 20)] }, ["failures:sms:twilio"]],
   ["one of unknown fate", { ledger: { ...QUIET, unknown: 1 } }, ["unknown"]],
   ["low credits of which nobody wants to hear", {}, []],
 ])("%s → %j", (_, observed, ids) => {
-  const found = conditions({ ledger: QUIET, stuck: [], calls: [], ...observed }, LIMITS);
+  const found = conditions({ ledger: QUIET, stuck: [], loops: [], calls: [], ...observed }, LIMITS);
   expect(found.map(({ id }) => id)).toEqual(ids);
 });
 
