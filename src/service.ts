@@ -26,7 +26,7 @@ import { createRoutes } from "./service/routes.ts";
 import { startWork } from "./service/work.ts";
 import { createSupabaseStore } from "./store/supabase.ts";
 import { watchLoops } from "./workers/loops.ts";
-import { stuckWorkers } from "./workers/progress.ts";
+import { stuckQueues } from "./workers/progress.ts";
 import type { ActiveChannel } from "./workers/run-job.ts";
 
 /** What may be put in place of the real thing, by whoever composes the service otherwise. */
@@ -156,7 +156,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     settings: config.alerts,
     ledger: createAlertLedger(redis, config.redis.prefix, config.alerts.intervalMs * 2.5),
     figures: (creditsBelow) => store.operations.figures(creditsBelow),
-    stuck: () => stuckWorkers(workers.progress, queues),
+    stuck: () => stuckQueues(workers.progress, queues, clock.now()),
     loops: watchLoops(loops, () => store.ping(), clock),
     calls: () => metrics.calls(),
     fetchPolicy,

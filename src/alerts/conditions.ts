@@ -11,7 +11,7 @@ export interface Alert {
 export interface Observed {
   /** undefined while the database does not answer: then nothing is said of what it knows. */
   ledger: LedgerFigures | undefined;
-  stuck: { queue: string; waiting: number; seconds: number }[];
+  stuck: { queue: string; waiting: number; seconds: number; by: "worker" | "nobody" }[];
   /** Those of the service's own that do not get on; `database` in place of all when it does not answer. */
   loops: { loop: string; seconds: number }[];
   /** Calls within the window. */
@@ -24,9 +24,10 @@ const AWAY = new Set(["connecting", "backing-off"]);
 /** What is wrong now. */
 export function conditions({ ledger, stuck, loops, calls }: Observed, limits: AlertThresholds): Alert[] {
   const alerts: Alert[] = [];
-  for (const { queue, waiting, seconds } of stuck) {
+  for (const { queue, waiting, seconds, by } of stuck) {
     if (seconds < limits.stuckSeconds) continue;
-    const text = `No progress: ${waiting} jobs wait in ${queue}, and a worker has moved none for ${Math.round(seconds)} s.`;
+    const why = by === "worker" ? "a worker has moved none" : "no process has taken any";
+    const text = `No progress: ${waiting} jobs wait in ${queue}, and ${why} for ${Math.round(seconds)} s.`;
     alerts.push({ id: `stuck:${queue}`, text });
   }
   for (const { loop, seconds } of loops) {
