@@ -1,6 +1,7 @@
 import { createRulings } from "../compliance/rulings.ts";
 import { zonesOf } from "../compliance/zones.ts";
 import { createCharges } from "../workers/charges.ts";
+import { createCannotOpen, sealAnew } from "../events/sealing.ts";
 import { startEpoch, type Epoch } from "../workers/epoch.ts";
 import { startFeeder, type Feeder } from "../workers/feeder.ts";
 import { IDLE } from "../workers/idle.ts";
@@ -30,6 +31,7 @@ export function startWork(parts: Parts): Work {
   const ruling = createRulings({ store, rules, clock });
   const start = config.role === "api" ? IDLE : { startEpoch, startWorkers, startOutbox, startFeeder, startSweeper };
   const loops = createLoops(clock);
+  const cannotOpen = createCannotOpen(logOf("events"));
   const epoch = start.startEpoch({
     redis: workerRedis,
     store,
@@ -70,6 +72,7 @@ export function startWork(parts: Parts): Work {
       ...config.events,
       events,
       secrets,
+      cannotOpen,
       fetchPolicy,
       wake: () => outbox.wake(),
       clock,
@@ -85,6 +88,7 @@ export function startWork(parts: Parts): Work {
   const outbox = start.startOutbox({
     events,
     queues,
+    sealAnew: () => sealAnew({ events, secrets, cannotOpen }),
     keepSeconds: config.events.keepSeconds,
     clock,
     log: logOf("events"),

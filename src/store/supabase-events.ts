@@ -135,6 +135,12 @@ export function createEventStore(
       });
       return row ? toEndpoint(row) : undefined;
     },
+    async sealedOtherwise(mark) {
+      const query = endpoints().select("id, secret").not("secret", "like", `${mark}%`).order("id").limit(MAX_ENDPOINTS);
+      const rows = await database.run("webhook_endpoints", query.overrideTypes<SecretRow[], { merge: false }>());
+      return (rows ?? []).map(({ id, secret }) => ({ endpointId: id, secret }));
+    },
+    reseal: (id, from, to) => rpc("reseal_endpoint_secret", { p_id: id, p_from: from, p_to: to }),
     async deleteEndpoint(id) {
       const rows = await database.run<unknown[]>(
         "deleting an endpoint",
@@ -205,6 +211,11 @@ interface EndpointRow {
   last_delivered_at: string | null;
   failures: number;
   created_at: string;
+}
+
+interface SecretRow {
+  id: string;
+  secret: string;
 }
 
 interface DeliveryRow {

@@ -9,6 +9,8 @@ import type { Loops } from "./loops.ts";
 export interface OutboxOptions {
   events: Pick<EventStore, "run" | "tidy">;
   queues: Pick<Queues, "addDeliveries">;
+  /** Seals the secrets of endpoints with the first key. */
+  sealAnew(): Promise<void>;
   /** For how long events are kept, seconds. */
   keepSeconds: number;
   clock: Clock;
@@ -40,11 +42,13 @@ const STOP_TIMEOUT_MS = 1000;
  * Takes what has happened out of the outbox, and puts the deliveries that are due into their queue. Any number of processes may:
  * the database lets one at a time do it, and gives each delivery to one.
  */
-export function startOutbox({ events, queues, keepSeconds, clock, log, loops }: OutboxOptions): Outbox {
+export function startOutbox({ events, queues, sealAnew, keepSeconds, clock, log, loops }: OutboxOptions): Outbox {
   const stopping = new AbortController();
   const loop = loops.watch("outbox");
   let woken = new AbortController();
   let tidyAt = clock.monotonic();
+  /** Not at once: while this version is put in place of another one, processes run that do not know a new key. */
+  let sealAt = clock.monotonic() + TIDY_MS;
 
   /** Answers after how long it is to be looked again, milliseconds. */
   async function round(goesOn: () => void): Promise<number> {
@@ -53,6 +57,10 @@ export function startOutbox({ events, queues, keepSeconds, clock, log, loops }: 
     if (clock.monotonic() >= tidyAt) {
       tidyAt = clock.monotonic() + TIDY_MS;
       while ((await events.tidy(keepSeconds, LIMIT * 10)) === LIMIT * 10 && !stopping.signal.aborted) goesOn();
+    }
+    if (clock.monotonic() >= sealAt) {
+      sealAt = clock.monotonic() + TIDY_MS;
+      await sealAnew();
     }
     if (moved === LIMIT || due.length === LIMIT) return 0;
     return listened ? BUSY_MS : IDLE_MS;

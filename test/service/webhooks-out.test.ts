@@ -1,12 +1,21 @@
+import { randomBytes } from "node:crypto";
 import { Webhook } from "standardwebhooks";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { z } from "zod";
 import { createClient, type Client, type Result } from "../../src/client.ts";
+import { checkSecrets } from "../../src/doctor/secrets.ts";
+import { sealAnew } from "../../src/events/sealing.ts";
+import { createSecrets } from "../../src/events/secrets.ts";
+import { EVENTS_ENV, eventsConfig } from "../../src/events/settings.ts";
+import { createSupabaseStore } from "../../src/store/supabase.ts";
 import { LOOPBACK } from "../fakes/twilio-voice/file-server.ts";
 import { finished, phone, settles, submit } from "../helpers/hunts.ts";
 import { until } from "../helpers/ledger.ts";
 import { keepPrivate } from "../helpers/output.ts";
 import { contact, openWorld, SECRET, type TestService, type World } from "../helpers/service.ts";
 import { openReceiver, type Received, type Receiver } from "../helpers/webhook-receiver.ts";
+
+const KEY = Buffer.from(Array.from({ length: 32 }, (_, i) => (i * 37 + 11) % 251)).toString("base64");
 
 let world: World;
 let service: TestService;
@@ -19,7 +28,7 @@ beforeAll(async () => {
   const environment = {
     WEBHOOK_BACKOFF_MS: "20",
     WEBHOOK_TIMEOUT_MS: "1000",
-    WEBHOOK_ENCRYPTION_KEY: Buffer.from(Array.from({ length: 32 }, (_, i) => (i * 37 + 11) % 251)).toString("base64"),
+    WEBHOOK_ENCRYPTION_KEY: KEY,
   };
   service = await world.start(environment, { fetchPolicy: LOOPBACK });
   client = createClient({ baseUrl: service.url, apiSecret: SECRET });
@@ -44,6 +53,8 @@ async function endpoint(path: string, events: string[] | null = null) {
 
 const text = async (accountId: string, recipientPhone = phone(1)): Promise<string> =>
   (await service.post("/api/phone/sms", { accountId, recipientPhone, message: "Bonjour à vous" })).body.messageId;
+
+const opened = <T extends { close(): Promise<void> }>(of: T) => ({ of, [Symbol.asyncDispose]: () => of.close() });
 
 const typesOf = (received: Received[]): string[] => received.map(({ body }) => body.type);
 const isSigned = ({ raw, headers }: Received, secret: string): boolean => {
@@ -191,6 +202,51 @@ test("a rotated secret → both sign until the overlap is over, the old one no m
   await client.testWebhookEndpoint(endpointId);
   const [, , leaked] = await receiver.until(path, (all) => all.length === 3);
   expect([first, second, third].map((secret) => isSigned(leaked!, secret))).toEqual([false, false, true]);
+});
+
+test("a key that is gone → a failed attempt that says so, one line of log and a fault; with it beside the new one all is sealed anew", async () => {
+  const { path, secret, endpointId } = await endpoint("/sealed");
+  const former = randomBytes(32).toString("base64");
+  const seal = (sql: string, ...values: string[]) => world.sql.query(sql, [endpointId, ...values]);
+  const sealedBefore = createSecrets([former]).seal(secret);
+  await seal("update webhook_endpoints set secret = $2 where id = $1", sealedBefore);
+
+  const tried = valueOf(await client.testWebhookEndpoint(endpointId));
+  const { log } = await until(
+    async () => valueOf(await client.webhookDelivery(endpointId, tried.deliveryId)),
+    ({ attempts }) => attempts > 1,
+  );
+  expect(log[0]).toMatchObject({
+    status: null,
+    error: expect.stringMatching(/cannot open the secret.*can be rotated/),
+  });
+  expect(receiver.at(path)).toEqual([]);
+  const errors = service.logs.filter((line) => line["endpointId"] === endpointId && line["level"] === 50);
+  expect(errors).toMatchObject([{ code: "unknown_key", reason: expect.stringContaining("add that key") }]);
+
+  const { supabaseUrl: url, supabaseServiceKey: serviceKey } = world.database;
+  const found = async (keys: string[]) =>
+    (await checkSecrets({ url, serviceKey, timeoutMs: 5000, keys })).map(({ state, says }) => `${state} ${says}`);
+  expect(await found([KEY])).toEqual([expect.stringMatching(/^fault of 1 endpoints .* nothing can be delivered/)]);
+  const keys = eventsConfig(
+    z.object(EVENTS_ENV).parse({ WEBHOOK_ENCRYPTION_KEY: KEY }),
+    `${former},${KEY}`,
+  ).encryptionKeys;
+  expect(keys).toEqual([KEY, former]);
+  expect((await found(keys))[1]).toMatch(/^warning of 1 endpoints are not sealed with the first key/);
+
+  await using store = opened(createSupabaseStore({ url, serviceKey, timeoutMs: 5000 }));
+  const refused: string[] = [];
+  const sealing = (given: string[]) =>
+    sealAnew({ events: store.of.events, secrets: createSecrets(given), cannotOpen: (id) => refused.push(id) });
+  await sealing([KEY]);
+  expect(refused).toEqual([endpointId]);
+  await sealing(keys);
+  expect(await found([KEY])).toEqual([expect.stringMatching(/^ok /)]);
+  const [delivered] = await receiver.until(path, (all) => all.length === 1);
+  expect(isSigned(delivered!, secret)).toBe(true);
+  // Rotated in the meantime: what was read before is not put back.
+  expect(await store.of.events.reseal(endpointId, sealedBefore, sealedBefore)).toBe(false);
 });
 
 test("a delivery that is replayed → comes again under the same id; one on its way, or of another endpoint, does not", async () => {
