@@ -1,4 +1,5 @@
 import type { LedgerFigures } from "../store/operations.ts";
+import { isFailing } from "./failures.ts";
 import type { AlertThresholds } from "./settings.ts";
 
 /** Something that a person has to know. `id` is the same in all processes and as long as it lasts. */
@@ -34,8 +35,7 @@ export function conditions({ ledger, stuck, loops, calls }: Observed, limits: Al
     if (seconds < limits.stuckSeconds) continue;
     alerts.push({ id: `stuck:${loop}`, text: `No progress for ${Math.round(seconds)} s: ${troubleOf(loop)}.` });
   }
-  for (const { channel, provider, failed, all } of calls) {
-    if (all < limits.failureMinimum || failed / all < limits.failureRatio) continue;
+  for (const { channel, provider, failed, all } of calls.filter((each) => isFailing(each, limits))) {
     const percent = Math.round((100 * failed) / all);
     const text = `${percent} % of ${provider}'s calls for ${channel} have failed: ${failed} of ${all} within five minutes.`;
     alerts.push({ id: `failures:${channel}:${provider}`, text });

@@ -4,6 +4,7 @@ import { Queue, Worker } from "bullmq";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { conditions, type Observed } from "../../src/alerts/conditions.ts";
 import { systemClock } from "../../src/core/clock.ts";
+import { createFailures } from "../../src/alerts/failures.ts";
 import { PermanentError } from "../../src/core/errors.ts";
 import { createMetrics } from "../../src/core/metrics.ts";
 import { checkAlerts } from "../../src/doctor/alerts.ts";
@@ -261,6 +262,8 @@ const QUIET = {
   low: [{ accountId: "a", channel: "sms", balance: -1 }],
 };
 
+const NOTHING: Observed = { ledger: QUIET, stuck: [], loops: [], calls: [] };
+
 test.each<[string, Partial<Observed>, string[]]>([
   ["half of enough calls have failed", { calls: [call(10, 20)] }, ["failures:sms:twilio"]],
   ["less than half", { calls: [call(9, 20)] }, []],
@@ -277,8 +280,24 @@ test.each<[string, Partial<Observed>, string[]]>([
   ["one of unknown fate", { ledger: { ...QUIET, unknown: 1 } }, ["unknown"]],
   ["low credits of which nobody wants to hear", {}, []],
 ])("%s → %j", (_, observed, ids) => {
-  const found = conditions({ ledger: QUIET, stuck: [], loops: [], calls: [], ...observed }, LIMITS);
+  const found = conditions({ ...NOTHING, ...observed }, LIMITS);
   expect(found.map(({ id }) => id)).toEqual(ids);
+});
+
+test("a provider that fails → is failing while nothing or nothing good is sent, until calls succeed", () => {
+  const judged = createFailures(LIMITS);
+  const looks = [call(40, 40), call(0, 0), call(3, 3), call(1, 3), call(0, 0), call(20, 20), call(9, 20)];
+  const shown = looks.map((each) => conditions({ ...NOTHING, calls: judged([each]) }, LIMITS));
+  const failed = "100 % of twilio's calls for sms have failed: 40 of 40 within five minutes.";
+  expect(shown.map((alerts) => alerts.map(({ text }) => text))).toEqual([
+    [failed],
+    [failed],
+    [failed],
+    [],
+    [],
+    [failed.replace("40 of 40", "20 of 20")],
+    [],
+  ]);
 });
 
 test("calls that fail for the number → are none of the provider's failures", async () => {
