@@ -67,12 +67,12 @@ export function createEventStore(
   };
   const changed = async (id: string, changes: object): Promise<WebhookEndpoint | undefined> => {
     const query = endpoints().update(changes).eq("id", id).select(ENDPOINT_COLUMNS).maybeSingle<EndpointRow>();
-    const row = await database.run("changing an endpoint", query);
+    const row = await database.run("webhook_endpoints", query);
     return row ? toEndpoint(row) : undefined;
   };
   const endpoint: EventStore["endpoint"] = async (id) => {
     const query = endpoints().select(ENDPOINT_COLUMNS).eq("id", id).maybeSingle<EndpointRow>();
-    const row = await database.run("endpoint", query);
+    const row = await database.run("webhook_endpoints", query);
     return row ? toEndpoint(row) : undefined;
   };
 
@@ -97,19 +97,19 @@ export function createEventStore(
     },
     async accountOfHunt(huntId) {
       const query = database.client.from("hunts").select("account_id").eq("id", huntId);
-      const row = await database.run("hunt", query.maybeSingle<{ account_id: string }>());
+      const row = await database.run("hunts", query.maybeSingle<{ account_id: string }>());
       return row?.account_id;
     },
 
     async createEndpoint({ accountId, ...rest }) {
       const row = { account_id: accountId, ...rest };
       const query = endpoints().insert(row).select(ENDPOINT_COLUMNS).single<EndpointRow>();
-      return database.run("making an endpoint", query).then(toEndpoint, refused);
+      return database.run("webhook_endpoints", query).then(toEndpoint, refused);
     },
     async endpoints(accountId) {
       let query = endpoints().select(ENDPOINT_COLUMNS).order("created_at").order("id").limit(MAX_ENDPOINTS);
       if (accountId !== undefined) query = query.eq("account_id", accountId);
-      const rows = await database.run("endpoints", query.overrideTypes<EndpointRow[], { merge: false }>());
+      const rows = await database.run("webhook_endpoints", query.overrideTypes<EndpointRow[], { merge: false }>());
       return (rows ?? []).map(toEndpoint);
     },
     endpoint,
@@ -142,10 +142,7 @@ export function createEventStore(
     },
     reseal: (id, from, to) => rpc("reseal_endpoint_secret", { p_id: id, p_from: from, p_to: to }),
     async deleteEndpoint(id) {
-      const rows = await database.run<unknown[]>(
-        "deleting an endpoint",
-        endpoints().delete().eq("id", id).select("id"),
-      );
+      const rows = await database.run<unknown[]>("webhook_endpoints", endpoints().delete().eq("id", id).select("id"));
       return rows.length > 0;
     },
     async testEndpoint(id) {
@@ -159,14 +156,15 @@ export function createEventStore(
       if (cursor !== undefined) query = query.lt("id", cursor);
       // One more than asked for tells whether there is a next page.
       const all = query.order("id", { ascending: false }).limit(limit + 1);
-      const rows = (await database.run("deliveries", all.overrideTypes<DeliveryRow[], { merge: false }>())) ?? [];
+      const rows =
+        (await database.run("webhook_deliveries", all.overrideTypes<DeliveryRow[], { merge: false }>())) ?? [];
       const page = rows.slice(0, limit);
       const nextCursor = rows.length > limit ? String(page.at(-1)?.id) : undefined;
       return { deliveries: page.map(toDelivery), nextCursor };
     },
     async delivery(endpointId, deliveryId) {
       const query = deliveries().select(DELIVERY_COLUMNS).eq("endpoint_id", endpointId).eq("id", deliveryId);
-      const row = await database.run("delivery", query.maybeSingle<DeliveryRow>());
+      const row = await database.run("webhook_deliveries", query.maybeSingle<DeliveryRow>());
       return row ? toDelivery(row) : undefined;
     },
     replay: (endpointId, deliveryId) => rpc("replay_delivery", { p_endpoint_id: endpointId, p_id: deliveryId }),
