@@ -3,6 +3,7 @@ import { Webhook } from "standardwebhooks";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 import { createClient, type Client, type Result } from "../../src/client.ts";
+import { systemClock } from "../../src/core/clock.ts";
 import { checkSecrets } from "../../src/doctor/secrets.ts";
 import { sealAnew } from "../../src/events/sealing.ts";
 import { createSecrets } from "../../src/events/secrets.ts";
@@ -15,7 +16,12 @@ import { keepPrivate } from "../helpers/output.ts";
 import { contact, openWorld, SECRET, type TestService, type World } from "../helpers/service.ts";
 import { openReceiver, type Received, type Receiver } from "../helpers/webhook-receiver.ts";
 
-const KEY = Buffer.from(Array.from({ length: 32 }, (_, i) => (i * 37 + 11) % 251)).toString("base64");
+const key = (step: number): string =>
+  Buffer.from(Array.from({ length: 32 }, (_, i) => (i * step + 11) % 251)).toString("base64");
+/** The service's: the first seals. */
+const [KEY, OLDER] = [key(37), key(53)];
+/** By so much the service's clock is ahead, milliseconds. */
+let aheadMs = 0;
 
 let world: World;
 let service: TestService;
@@ -28,9 +34,10 @@ beforeAll(async () => {
   const environment = {
     WEBHOOK_BACKOFF_MS: "20",
     WEBHOOK_TIMEOUT_MS: "1000",
-    WEBHOOK_ENCRYPTION_KEY: KEY,
+    WEBHOOK_ENCRYPTION_KEY: `${KEY},${OLDER}`,
   };
-  service = await world.start(environment, { fetchPolicy: LOOPBACK });
+  const clock = { ...systemClock, monotonic: () => systemClock.monotonic() + aheadMs };
+  service = await world.start(environment, { fetchPolicy: LOOPBACK, clock });
   client = createClient({ baseUrl: service.url, apiSecret: SECRET });
 });
 afterAll(async () => {
@@ -247,6 +254,23 @@ test("a key that is gone → a failed attempt that says so, one line of log and 
   expect(isSigned(delivered!, secret)).toBe(true);
   // Rotated in the meantime: what was read before is not put back.
   expect(await store.of.events.reseal(endpointId, sealedBefore, sealedBefore)).toBe(false);
+});
+
+test("what an older key has sealed → the service seals anew, a minute after its start", async () => {
+  const { secret, endpointId } = await endpoint("/older");
+  const secrets = createSecrets([KEY]);
+  await world.sql.query("update webhook_endpoints set secret = $2 where id = $1", [
+    endpointId,
+    createSecrets([OLDER]).seal(secret),
+  ]);
+  const stored = async (): Promise<string> =>
+    (
+      await world.sql.query<Record<"secret", string>>("select secret from webhook_endpoints where id = $1", [
+        endpointId,
+      ])
+    ).rows[0]!.secret;
+  aheadMs += 60_000;
+  expect(secrets.open(await until(stored, (sealed) => sealed.startsWith(secrets.mark ?? "")))).toBe(secret);
 });
 
 test("a delivery that is replayed → comes again under the same id; one on its way, or of another endpoint, does not", async () => {
