@@ -61,7 +61,11 @@ export const reason = (code) => REASONS[code] ?? code.replaceAll("_", " ");
 
 /** A check of the service's health. @param {string} name */
 export const check = (name) =>
-  ({ redis: "Redis", database: "Database", process: "Process" })[name] ?? name.replace("worker:", "Worker ");
+  ({ redis: "Redis", database: "Database", process: "Process" })[name] ??
+  name
+    .replace("worker:", "Worker ")
+    .replace("feeder:", "Feeder of ")
+    .replace(/^[a-z]/, (letter) => letter.toUpperCase());
 
 /** @type {Record<string, string>} */
 const CHANNELS = { sms: "SMS", ringless_voice: "Voicemail" };

@@ -1,6 +1,7 @@
 #!/bin/sh
 # For compose.yaml: prepares a plain Postgres as a Supabase project is, and applies the migrations that it lacks, by name,
-# each in one transaction with its record. PGHOST, PGUSER and PGPASSWORD say where; PGPASSWORD is authenticator's as well.
+# each in one transaction with its record; a PostgREST that runs reads the schema anew then. PGHOST, PGUSER and PGPASSWORD say
+# where; PGPASSWORD is authenticator's as well.
 set -eu
 run() { psql --no-psqlrc --quiet --tuples-only --no-align --set ON_ERROR_STOP=1 "$@"; }
 
@@ -19,6 +20,6 @@ for file in "${MIGRATIONS:-/migrations}"/*.sql; do
   {
     echo "begin;"
     cat "$file"
-    printf "\n;insert into supabase_migrations.schema_migrations (version, name) values (:'version', :'name');\ncommit;\n"
+    printf "\n;insert into supabase_migrations.schema_migrations (version, name) values (:'version', :'name');\nnotify pgrst, 'reload schema';\ncommit;\n"
   } | run --set "version=$version" --set "name=${name#*_}"
 done

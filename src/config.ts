@@ -5,7 +5,7 @@ import type { Channel } from "./channels/channel.ts";
 import type { PolicyName } from "./compliance/policy.ts";
 import { channelConfigs, type ChannelConfig } from "./config/channels.ts";
 import { BASE_ENV } from "./config/env.ts";
-import { ConfigError, faultOf, unique } from "./config/faults.ts";
+import { ConfigError, faultOf, PLAIN, unique } from "./config/faults.ts";
 import { urlFault, type FetchPolicy } from "./core/addresses.ts";
 import type { RoomLevels } from "./core/logger.ts";
 import type { Fault } from "./core/problem.ts";
@@ -77,7 +77,7 @@ export function readConfig(
     Object.entries(environment).filter(([, value]) => value !== undefined && value !== ""),
   );
   const faults: Fault[] = [];
-  const parsed = z.object(BASE_ENV).safeParse(given);
+  const parsed = z.object(BASE_ENV).safeParse(given, PLAIN);
   if (!parsed.success) faults.push(...parsed.error.issues.map((issue) => faultOf(issue, given)));
   const production = given["NODE_ENV"] === "production";
 

@@ -25,7 +25,8 @@ import type { Parts } from "./service/parts.ts";
 import { createRoutes } from "./service/routes.ts";
 import { startWork } from "./service/work.ts";
 import { createSupabaseStore } from "./store/supabase.ts";
-import { stuckWorkers } from "./workers/progress.ts";
+import { watchLoops } from "./workers/loops.ts";
+import { stuckQueues } from "./workers/progress.ts";
 import type { ActiveChannel } from "./workers/run-job.ts";
 
 /** What may be put in place of the real thing, by whoever composes the service otherwise. */
@@ -148,14 +149,15 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     isStopping,
   };
   const work = startWork(parts);
-  const { workers, feeder, sweeper, outbox, epoch } = work;
+  const { workers, feeder, sweeper, outbox, epoch, loops } = work;
   redis.on("ready", () => sweeper.hurry());
 
   const alerting = startAlerting({
     settings: config.alerts,
     ledger: createAlertLedger(redis, config.redis.prefix, config.alerts.intervalMs * 2.5),
     figures: (creditsBelow) => store.operations.figures(creditsBelow),
-    stuck: () => stuckWorkers(workers.progress, queues),
+    stuck: () => stuckQueues(workers.progress, queues, clock.now()),
+    loops: watchLoops(loops, () => store.ping(), clock),
     calls: () => metrics.calls(),
     fetchPolicy,
     clock,

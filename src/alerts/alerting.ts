@@ -6,6 +6,7 @@ import { UnavailableError } from "../core/errors.ts";
 import { guardedPost } from "../core/guarded-post.ts";
 import type { LedgerFigures } from "../store/operations.ts";
 import { conditions, type Alert, type Observed } from "./conditions.ts";
+import { createFailures } from "./failures.ts";
 import type { AlertLedger, Tidings } from "./ledger.ts";
 import type { AlertSettings } from "./settings.ts";
 
@@ -14,6 +15,7 @@ export interface AlertingOptions {
   ledger: AlertLedger;
   figures(creditsBelow: number): Promise<LedgerFigures>;
   stuck(): Promise<Observed["stuck"]>;
+  loops(): Promise<Observed["loops"]>;
   /** Calls of providers so far, by this process. */
   calls(): Promise<Observed["calls"]>;
   fetchPolicy: FetchPolicy | undefined;
@@ -48,6 +50,7 @@ export function startAlerting(options: AlertingOptions): Alerting {
   const { url } = settings;
   if (url === undefined) return { stop: async () => {} };
   const stopping = new AbortController();
+  const judged = createFailures(settings);
   const past: { at: number; calls: Observed["calls"] }[] = [];
 
   async function callsInWindow(): Promise<Observed["calls"]> {
@@ -56,19 +59,26 @@ export function startAlerting(options: AlertingOptions): Alerting {
     past.push({ at: now, calls });
     while (past.length > 2 && now - past[1]!.at >= WINDOW_MS) past.shift();
     const before = past.length > 1 && now - past[0]!.at >= WINDOW_MS ? past[0]!.calls : [];
-    return calls.map((each) => {
+    const recent = calls.map((each) => {
       const then = before.find(({ channel, provider }) => channel === each.channel && provider === each.provider);
       return { ...each, failed: each.failed - (then?.failed ?? 0), all: each.all - (then?.all ?? 0) };
     });
+    return judged(recent);
   }
 
   async function look(): Promise<void> {
-    const [figures, stuck, calls] = await Promise.allSettled([
+    const [figures, stuck, loops, calls] = await Promise.allSettled([
       options.figures(settings.creditsBelow),
       options.stuck(),
+      options.loops(),
       callsInWindow(),
     ]);
-    const observed = { ledger: valueOf(figures), stuck: valueOf(stuck) ?? [], calls: valueOf(calls) ?? [] };
+    const observed = {
+      ledger: valueOf(figures),
+      stuck: valueOf(stuck) ?? [],
+      loops: valueOf(loops) ?? [],
+      calls: valueOf(calls) ?? [],
+    };
     const { raised, over } = await ledger.report(conditions(observed, settings), observed.ledger === undefined);
     const news = [
       ...raised.map((alert): News => ({ alert, tidings: "raised" })),

@@ -1,4 +1,5 @@
 import type { LedgerFigures } from "../store/operations.ts";
+import { isFailing } from "./failures.ts";
 import type { AlertThresholds } from "./settings.ts";
 
 /** Something that a person has to know. `id` is the same in all processes and as long as it lasts. */
@@ -11,7 +12,9 @@ export interface Alert {
 export interface Observed {
   /** undefined while the database does not answer: then nothing is said of what it knows. */
   ledger: LedgerFigures | undefined;
-  stuck: { queue: string; waiting: number; seconds: number }[];
+  stuck: { queue: string; waiting: number; seconds: number; by: "worker" | "nobody" }[];
+  /** Those of the service's own that do not get on; `database` in place of all when it does not answer. */
+  loops: { loop: string; seconds: number }[];
   /** Calls within the window. */
   calls: { channel: string; provider: string; failed: number; all: number }[];
 }
@@ -20,15 +23,19 @@ const NEEDS_A_PERSON = new Set(["logged-out", "banned", "stopped"]);
 const AWAY = new Set(["connecting", "backing-off"]);
 
 /** What is wrong now. */
-export function conditions({ ledger, stuck, calls }: Observed, limits: AlertThresholds): Alert[] {
+export function conditions({ ledger, stuck, loops, calls }: Observed, limits: AlertThresholds): Alert[] {
   const alerts: Alert[] = [];
-  for (const { queue, waiting, seconds } of stuck) {
+  for (const { queue, waiting, seconds, by } of stuck) {
     if (seconds < limits.stuckSeconds) continue;
-    const text = `No progress: ${waiting} jobs wait in ${queue}, and a worker has moved none for ${Math.round(seconds)} s.`;
+    const why = by === "worker" ? "a worker has moved none" : "no process has taken any";
+    const text = `No progress: ${waiting} jobs wait in ${queue}, and ${why} for ${Math.round(seconds)} s.`;
     alerts.push({ id: `stuck:${queue}`, text });
   }
-  for (const { channel, provider, failed, all } of calls) {
-    if (all < limits.failureMinimum || failed / all < limits.failureRatio) continue;
+  for (const { loop, seconds } of loops) {
+    if (seconds < limits.stuckSeconds) continue;
+    alerts.push({ id: `stuck:${loop}`, text: `No progress for ${Math.round(seconds)} s: ${troubleOf(loop)}.` });
+  }
+  for (const { channel, provider, failed, all } of calls.filter((each) => isFailing(each, limits))) {
     const percent = Math.round((100 * failed) / all);
     const text = `${percent} % of ${provider}'s calls for ${channel} have failed: ${failed} of ${all} within five minutes.`;
     alerts.push({ id: `failures:${channel}:${provider}`, text });
@@ -54,4 +61,19 @@ export function conditions({ ledger, stuck, calls }: Observed, limits: AlertThre
     });
   }
   return alerts;
+}
+
+/** In words, what it means that a loop does not get on. */
+function troubleOf(loop: string): string {
+  const [name, queue] = loop.split(":");
+  switch (name) {
+    case "database":
+      return "the database does not answer";
+    case "feeder":
+      return `the messages of hunts cannot be put into the queue ${queue} (see the log)`;
+    case "outbox":
+      return "events cannot be taken out of the outbox, so that no webhooks are sent (see the log)";
+    default:
+      return `the ${name} does not come to its end (see the log)`;
+  }
 }

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { Channel, ProviderDefinition } from "../channels/channel.ts";
 import type { Fault } from "../core/problem.ts";
-import { faultOf } from "./faults.ts";
+import { faultOf, PLAIN } from "./faults.ts";
 
 export interface ConfiguredProvider {
   definition: ProviderDefinition;
@@ -35,7 +35,7 @@ export function channelConfigs(
 
 function withSettings(channel: Channel, given: Record<string, unknown>, faults: Fault[]): Channel {
   if (!channel.settings) return channel;
-  const parsed = z.object(channel.settings.env).safeParse(given);
+  const parsed = z.object(channel.settings.env).safeParse(given, PLAIN);
   if (parsed.success) return { ...channel, ...channel.settings.apply(parsed.data) };
   faults.push(...parsed.error.issues.map((issue) => faultOf(issue, given)));
   return channel;
@@ -49,7 +49,7 @@ function chooseProvider(
   faults: Fault[],
 ): ChannelConfig {
   const candidates = channel.providers.map((definition) => {
-    const parsed = z.object(definition.env).safeParse(given);
+    const parsed = z.object(definition.env).safeParse(given, PLAIN);
     if (!parsed.success) {
       faults.push(...parsed.error.issues.map((issue) => faultOf(issue, given)));
       return { definition, env: {}, state: "faulty" as const };

@@ -11,7 +11,12 @@ export const faultyVariables = (faults: readonly Fault[]): Finding[] =>
 /** What is complete, but not as one would want it. */
 export function checkConfiguration({ production, channels, http, compliance }: Config): Finding[] {
   const findings = [ok("variables", "are complete")];
-  for (const { channel, provider, offBecause } of channels) {
+  const isMute = channels.every(({ provider }) => !provider);
+  if (isMute) {
+    const advice = "Set the credentials of one provider at least; .env.example has their variables.";
+    findings.push(fault("channels", "are all off: the service can reach nobody", advice));
+  }
+  for (const { channel, provider, offBecause } of isMute ? [] : channels) {
     const check = `channel ${channel.name}`;
     if (!provider) findings.push(warning(check, `is off: ${offBecause}`, "Leave it, if nobody is to use it."));
     else if (provider.definition.name === "sandbox" && production) {

@@ -8,6 +8,7 @@ import { checkConfiguration, checkProviders, faultyVariables } from "./configura
 import { checkDatabase } from "./database.ts";
 import { fault, type Finding } from "./finding.ts";
 import { checkRedis } from "./redis.ts";
+import { checkSecrets } from "./secrets.ts";
 
 export interface DiagnoseOptions {
   environment: Record<string, string | undefined>;
@@ -29,6 +30,9 @@ export async function diagnose({ environment, channels, migrations }: DiagnoseOp
     typeof readRedisUrl(redisUrl) === "string" ? [] : lookAtRedis(redisUrl),
     URL.canParse(url) && SERVICE_KEY.test(serviceKey)
       ? checkDatabase({ url, serviceKey, timeoutMs: DATABASE_TIMEOUT_MS, expected: migrations.toSorted() })
+      : [],
+    config
+      ? checkSecrets({ ...config.database, timeoutMs: DATABASE_TIMEOUT_MS, keys: config.events.encryptionKeys })
       : [],
     config ? checkProviders(config.channels) : [],
     config?.alerts.url === undefined ? [] : checkAlerts(config.alerts.url),

@@ -7,11 +7,13 @@ import { SealError } from "../core/sealed.ts";
 import type { BegunDelivery, DeliveryAttempt, DeliveryOutcome } from "../store/events.ts";
 import { retryInMs } from "./backoff.ts";
 import { masked } from "./masked.ts";
+import type { CannotOpen } from "./sealing.ts";
 import type { Secrets } from "./secrets.ts";
 import { bodyOf, isPersonal } from "./types.ts";
 
 export interface DeliverDeps {
   secrets: Secrets;
+  cannotOpen: CannotOpen;
   /** From the call to the end of the answer, milliseconds. */
   timeoutMs: number;
   /** Before the second attempt, milliseconds. */
@@ -48,15 +50,38 @@ export async function deliver(delivery: BegunDelivery, deps: DeliverDeps): Promi
   return { id, claim, endpointId, delivered, gone, retryInMs: retry, entry };
 }
 
+/** Shown to whoever asks for the endpoint's deliveries. */
+const CANNOT_SIGN =
+  "Nothing was sent, because the service cannot open the secret that signs it: a key is missing in its configuration. Its operator can add that key, or the secret can be rotated.";
+
+/** The secrets that sign: of several, one that cannot be opened does not keep the others from it. */
+function openable(
+  { endpointId, secrets: stored }: BegunDelivery,
+  { secrets, cannotOpen }: Pick<DeliverDeps, "secrets" | "cannotOpen">,
+): string[] {
+  return stored.flatMap((secret) => {
+    try {
+      return secrets.open(secret);
+    } catch (error) {
+      if (!(error instanceof SealError)) throw error;
+      cannotOpen(endpointId, error);
+      return [];
+    }
+  });
+}
+
 /** The answer, or in words why there is none. */
 async function send(
-  { url, secrets: stored, event }: BegunDelivery,
+  delivery: BegunDelivery,
   at: Date,
-  { secrets, timeoutMs, fetchPolicy }: DeliverDeps,
+  { timeoutMs, fetchPolicy, ...sealing }: DeliverDeps,
 ): Promise<PostAnswer | string> {
+  const { url, event } = delivery;
+  const secrets = openable(delivery, sealing);
+  if (secrets.length === 0) return CANNOT_SIGN;
   const body = JSON.stringify(bodyOf(event));
   try {
-    const signatures = stored.map((secret) => new Webhook(secrets.open(secret)).sign(event.id, at, body));
+    const signatures = secrets.map((secret) => new Webhook(secret).sign(event.id, at, body));
     return await guardedPost(url, {
       headers: {
         "content-type": "application/json",
@@ -71,7 +96,7 @@ async function send(
       policy: fetchPolicy,
     });
   } catch (error) {
-    if (error instanceof GuardedFetchError || error instanceof SealError) return error.message;
+    if (error instanceof GuardedFetchError) return error.message;
     throw error;
   }
 }

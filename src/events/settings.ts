@@ -12,7 +12,7 @@ export const EVENTS_ENV = {
     })
     .optional()
     .describe(
-      "Seals the secrets of webhook endpoints: 32 bytes in base64 (`openssl rand -base64 32`); to rotate it put the new one before the old one, with a comma. Default: `WHATSAPP_ENCRYPTION_KEY`; without either they stand in the database as they are, for the service role alone",
+      "Seals the secrets of webhook endpoints: 32 bytes in base64 (`openssl rand -base64 32`); to rotate it put the new one before the old one, with a comma. Default: `WHATSAPP_ENCRYPTION_KEY`, which opens what it has sealed in any case; without either they stand in the database as they are, for the service role alone",
     ),
   WEBHOOK_TIMEOUT_MS: wholeNumber(100, 60_000)
     .default(15_000)
@@ -35,7 +35,7 @@ export const EVENTS_ENV = {
 } satisfies z.ZodRawShape;
 
 export interface EventsConfig {
-  /** What seals secrets, the first one; empty: nothing. */
+  /** What opens secrets; the first one seals. Empty: they are not sealed. */
   encryptionKeys: string[];
   timeoutMs: number;
   backoffMs: number;
@@ -45,14 +45,16 @@ export interface EventsConfig {
   keepSeconds: number;
 }
 
-/** `whatsAppKey`: what seals secrets where the room has no key of its own. */
+/** `whatsAppKey`: what seals secrets where the room has no key of its own, and may have done so before it had one. */
 export function eventsConfig(
   env: z.output<z.ZodObject<typeof EVENTS_ENV>>,
   whatsAppKey: string | undefined,
 ): EventsConfig {
-  const keys = env.WEBHOOK_ENCRYPTION_KEY ?? whatsAppKey;
+  const given = [env.WEBHOOK_ENCRYPTION_KEY, whatsAppKey].flatMap((keys) => (keys ? encryptionKeysOf(keys) : []));
+  // The same key may be given as both, and a key that is not usable is the other room's to tell.
+  const keys = given.filter((key, i) => encryptionKeyFaults([...given.slice(0, i), key].join(",")).length === 0);
   return {
-    encryptionKeys: keys === undefined ? [] : encryptionKeysOf(keys),
+    encryptionKeys: keys,
     timeoutMs: env.WEBHOOK_TIMEOUT_MS,
     backoffMs: env.WEBHOOK_BACKOFF_MS,
     concurrency: env.WEBHOOK_CONCURRENCY,

@@ -4,6 +4,7 @@ import { UnavailableError } from "../core/errors.ts";
 import type { Directory } from "./directory.ts";
 import { readFigures, type QueueFigures } from "./figures.ts";
 import { withRedis } from "./redis.ts";
+import { readUnworked, type UnworkedQueue } from "./unworked.ts";
 
 export interface QueueStats {
   name: string;
@@ -31,6 +32,8 @@ export interface Looking {
   stats(queue: Queue): Promise<QueueStats>;
   /** Of all queues at once; `now` in milliseconds since the epoch. Rejects with `UnavailableError`. */
   figures(now: number): Promise<QueueFigures[]>;
+  /** Of all queues but those of `worked`, in which jobs wait that nobody takes; lanes are left out. As `figures`. */
+  unworked(worked: readonly string[], now: number): Promise<UnworkedQueue[]>;
 }
 
 export function createLooking(redis: Redis, directory: Directory): Looking {
@@ -109,6 +112,15 @@ export function createLooking(redis: Redis, directory: Directory): Looking {
         return { name: queue.name, bases };
       });
       return readFigures(redis, await Promise.all(keys), now);
+    },
+
+    unworked(worked, now) {
+      const others = all.filter(({ name }) => !worked.includes(name));
+      return readUnworked(
+        redis,
+        others.map((queue) => ({ name: queue.name, base: queue.toKey("") })),
+        now,
+      );
     },
   };
 }

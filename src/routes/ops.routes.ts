@@ -5,6 +5,7 @@ import type { Metrics } from "../core/metrics.ts";
 import { route, type Route } from "../core/route.ts";
 import type { Queues } from "../queues/index.ts";
 import type { Store } from "../store/store.ts";
+import type { Loops } from "../workers/loops.ts";
 import { pulseOf, type Progress } from "../workers/progress.ts";
 
 export interface OpsRoutesDeps {
@@ -12,13 +13,14 @@ export interface OpsRoutesDeps {
   queues: Queues;
   pingRedis(): Promise<unknown>;
   progress: readonly Progress[];
+  loops: Pick<Loops, "pulses" | "excuse">;
   metrics: Metrics;
   /** Good for `/metrics` alone, beside the API's. */
   metricsTokens: readonly string[];
   isStopping(): boolean;
   version: string;
   clock: Clock;
-  /** A worker that moves nothing for so long while jobs wait is stuck, milliseconds. */
+  /** A worker that moves nothing for so long while jobs wait is stuck, and so is a loop that does not get on, milliseconds. */
   stuckAfterMs: number;
 }
 
@@ -64,13 +66,22 @@ export function opsRoutes(deps: OpsRoutesDeps): Route[] {
       tag: "Operations",
       summary: "Can it do its work?",
       description:
-        "Redis, the database, and each worker by its progress: one that moves nothing while jobs wait is not ready.",
+        "Redis, the database, each worker by its progress (one that moves nothing while jobs wait is not ready), and each loop of " +
+        "the service's own that has to get on: what feeds a queue, the sweeper, the outbox, the epoch.",
       public: true,
       responses: {
         200: {
           description: "Every check is well.",
           schema: readySchema,
-          example: { ready: true, checks: { redis: { ok: true }, database: { ok: true }, "worker:sms": { ok: true } } },
+          example: {
+            ready: true,
+            checks: {
+              redis: { ok: true },
+              database: { ok: true },
+              "worker:sms": { ok: true },
+              "feeder:sms": { ok: true },
+            },
+          },
         },
         503: { description: "The same shape, as plain JSON: the check that fails says why.", schema: readySchema },
       },
@@ -110,6 +121,7 @@ async function runChecks({
   queues,
   pingRedis,
   progress,
+  loops,
   stuckAfterMs,
 }: OpsRoutesDeps): Promise<Record<string, Check>> {
   const [redis, database] = await Promise.all([
@@ -127,7 +139,13 @@ async function runChecks({
       return [name, { ok: false, detail: `${pulse.waiting} jobs wait and none has moved for ${seconds} s.` }];
     }),
   );
-  return { redis, database, ...Object.fromEntries(workers) };
+  // Without Redis and the database no loop can get on, and that is said already.
+  if (!redis.ok || !database.ok) loops.excuse();
+  const running = loops.pulses().map(({ loop, stuckMs = 0 }): [string, Check] => {
+    if (stuckMs < stuckAfterMs) return [loop, { ok: true }];
+    return [loop, { ok: false, detail: `It has not got on for ${Math.round(stuckMs / 1000)} s; the log says why.` }];
+  });
+  return { redis, database, ...Object.fromEntries([...workers, ...running]) };
 }
 
 async function attempt(what: string, check: () => Promise<unknown>): Promise<Check> {

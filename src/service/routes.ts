@@ -31,13 +31,13 @@ import type { Parts } from "./parts.ts";
 import { vendorRoutes } from "./webhooks.ts";
 import type { Work } from "./work.ts";
 
-/** A worker that moves nothing for so long while jobs wait is not ready, milliseconds. */
+/** A worker that moves nothing for so long while jobs wait is not ready, nor is a loop that does not get on, milliseconds. */
 const STUCK_AFTER_MS = 30_000;
 
 /** All that the service answers, of its role, in the order in which it is documented: what is used most first. */
 export async function createRoutes(
   parts: Parts,
-  { workers, feeder, outbox }: Pick<Work, "workers" | "feeder" | "outbox">,
+  { workers, feeder, outbox, loops }: Pick<Work, "workers" | "feeder" | "outbox" | "loops">,
 ): Promise<Route[]> {
   const { config, version, clock, logOf, webhookPolicy, metrics, store, redis, pingRedis, queues, isStopping } = parts;
   const { channels, definitions, planChannels, taking, rules, stopNoticeOf, secrets, live, throttle } = parts;
@@ -114,6 +114,7 @@ export async function createRoutes(
       queues,
       pingRedis,
       progress: workers.progress,
+      loops,
       metrics,
       metricsTokens: config.http.metricsTokens,
       isStopping,

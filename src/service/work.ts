@@ -1,10 +1,12 @@
 import { createRulings } from "../compliance/rulings.ts";
 import { zonesOf } from "../compliance/zones.ts";
 import { createCharges } from "../workers/charges.ts";
+import { createCannotOpen, sealAnew } from "../events/sealing.ts";
 import { startEpoch, type Epoch } from "../workers/epoch.ts";
 import { startFeeder, type Feeder } from "../workers/feeder.ts";
 import { IDLE } from "../workers/idle.ts";
 import { startWorkers, type Workers } from "../workers/index.ts";
+import { createLoops, type Loops } from "../workers/loops.ts";
 import { startOutbox, type Outbox } from "../workers/outbox.ts";
 import { startSweeper, type Sweeper } from "../workers/sweeper.ts";
 import { pacedSendersOf, providersOf } from "./channels.ts";
@@ -18,6 +20,7 @@ export interface Work {
   outbox: Outbox;
   feeder: Feeder;
   sweeper: Sweeper;
+  loops: Loops;
 }
 
 export function startWork(parts: Parts): Work {
@@ -27,12 +30,15 @@ export function startWork(parts: Parts): Work {
   const carriers = [...providersOf(channels)];
   const ruling = createRulings({ store, rules, clock });
   const start = config.role === "api" ? IDLE : { startEpoch, startWorkers, startOutbox, startFeeder, startSweeper };
+  const loops = createLoops(clock);
+  const cannotOpen = createCannotOpen(logOf("events"));
   const epoch = start.startEpoch({
     redis: workerRedis,
     store,
     prefix: config.redis.prefix,
     intervalMs: config.workers.sweepMs,
     log: logOf("workers"),
+    loops,
   });
   const workers = start.startWorkers({
     redis: workerRedis,
@@ -66,6 +72,7 @@ export function startWork(parts: Parts): Work {
       ...config.events,
       events,
       secrets,
+      cannotOpen,
       fetchPolicy: webhookPolicy,
       wake: () => outbox.wake(),
       clock,
@@ -81,10 +88,12 @@ export function startWork(parts: Parts): Work {
   const outbox = start.startOutbox({
     events,
     queues,
+    sealAnew: () => sealAnew({ events, secrets, cannotOpen }),
     keepSeconds: config.events.keepSeconds,
     slots: config.events.concurrency,
     clock,
     log: logOf("events"),
+    loops,
   });
   const feeder = start.startFeeder({
     store,
@@ -96,6 +105,7 @@ export function startWork(parts: Parts): Work {
     taken: workers.taken,
     clock,
     log: logOf("workers"),
+    loops,
   });
   const sweeper = start.startSweeper({
     store,
@@ -103,6 +113,7 @@ export function startWork(parts: Parts): Work {
     clock,
     log: logOf("workers"),
     intervalMs: config.workers.sweepMs,
+    loops,
   });
-  return { epoch, workers, outbox, feeder, sweeper };
+  return { epoch, workers, outbox, feeder, sweeper, loops };
 }

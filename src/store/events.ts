@@ -146,6 +146,10 @@ export interface EventStore {
   ): Promise<WebhookEndpoint | "exists" | undefined>;
   /** Those so far sign as well for `overlapSeconds`. */
   rotateSecret(id: string, secret: string, overlapSeconds: number): Promise<WebhookEndpoint | undefined>;
+  /** Endpoints whose current secret does not begin so, some of them at a time. */
+  sealedOtherwise(mark: string): Promise<{ endpointId: string; secret: string }[]>;
+  /** Puts the one in place of the other; false where it is another one by now. */
+  reseal(id: string, from: string, to: string): Promise<boolean>;
   /** With its deliveries; whether there was one. */
   deleteEndpoint(id: string): Promise<boolean>;
   /** Makes a delivery that only tries it out. */

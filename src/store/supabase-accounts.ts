@@ -22,7 +22,7 @@ export function createAccountStore(database: Database): AccountStore {
   return {
     async read(id) {
       const query = table().select(COLUMNS).eq("id", id).maybeSingle<AccountRow>();
-      const row = await database.run("account", query);
+      const row = await database.run("accounts", query);
       return row ? toAccount(row) : undefined;
     },
     async put(id, settings) {
@@ -30,14 +30,14 @@ export function createAccountStore(database: Database): AccountStore {
         .upsert({ id, ...toRow(settings) })
         .select(COLUMNS)
         .single<AccountRow>();
-      return toAccount(await database.run("putting an account", query));
+      return toAccount(await database.run("accounts", query));
     },
     async change(id, settings) {
       const changes = toRow(settings);
       // PostgREST takes no change of nothing.
       if (Object.keys(changes).length === 0) return this.read(id);
       const query = table().update(changes).eq("id", id).select(COLUMNS).maybeSingle<AccountRow>();
-      const row = await database.run("changing an account", query);
+      const row = await database.run("accounts", query);
       return row ? toAccount(row) : undefined;
     },
     addCredits: (id, channel, amount, idempotency) =>

@@ -82,12 +82,12 @@ export function createEventStore(
   };
   const changed = async (id: string, changes: object): Promise<WebhookEndpoint | undefined> => {
     const query = endpoints().update(changes).eq("id", id).select(ENDPOINT_COLUMNS).maybeSingle<EndpointRow>();
-    const row = await database.run("changing an endpoint", query);
+    const row = await database.run("webhook_endpoints", query);
     return row ? toEndpoint(row) : undefined;
   };
   const endpoint: EventStore["endpoint"] = async (id) => {
     const query = endpoints().select(ENDPOINT_COLUMNS).eq("id", id).maybeSingle<EndpointRow>();
-    const row = await database.run("endpoint", query);
+    const row = await database.run("webhook_endpoints", query);
     return row ? toEndpoint(row) : undefined;
   };
 
@@ -124,21 +124,21 @@ export function createEventStore(
     },
     async accountOfHunt(huntId) {
       const query = database.client.from("hunts").select("account_id").eq("id", huntId);
-      const row = await database.run("hunt", query.maybeSingle<{ account_id: string }>());
+      const row = await database.run("hunts", query.maybeSingle<{ account_id: string }>());
       return row?.account_id;
     },
 
     async createEndpoint({ accountId, ...rest }) {
       const row = { account_id: accountId, ...rest };
       const query = endpoints().insert(row).select(ENDPOINT_COLUMNS).single<EndpointRow>();
-      const made = await database.run("making an endpoint", query).then(toEndpoint, refused);
+      const made = await database.run("webhook_endpoints", query).then(toEndpoint, refused);
       if (typeof made === "object") await othersEnded();
       return made;
     },
     async endpoints(accountId) {
       let query = endpoints().select(ENDPOINT_COLUMNS).order("created_at").order("id").limit(MAX_ENDPOINTS);
       if (accountId !== undefined) query = query.eq("account_id", accountId);
-      const rows = await database.run("endpoints", query.overrideTypes<EndpointRow[], { merge: false }>());
+      const rows = await database.run("webhook_endpoints", query.overrideTypes<EndpointRow[], { merge: false }>());
       return (rows ?? []).map(toEndpoint);
     },
     endpoint,
@@ -166,11 +166,14 @@ export function createEventStore(
       });
       return row ? toEndpoint(row) : undefined;
     },
+    async sealedOtherwise(mark) {
+      const query = endpoints().select("id, secret").not("secret", "like", `${mark}%`).order("id").limit(MAX_ENDPOINTS);
+      const rows = await database.run("webhook_endpoints", query.overrideTypes<SecretRow[], { merge: false }>());
+      return (rows ?? []).map(({ id, secret }) => ({ endpointId: id, secret }));
+    },
+    reseal: (id, from, to) => rpc("reseal_endpoint_secret", { p_id: id, p_from: from, p_to: to }),
     async deleteEndpoint(id) {
-      const rows = await database.run<unknown[]>(
-        "deleting an endpoint",
-        endpoints().delete().eq("id", id).select("id"),
-      );
+      const rows = await database.run<unknown[]>("webhook_endpoints", endpoints().delete().eq("id", id).select("id"));
       return rows.length > 0;
     },
     testEndpoint: (id, idempotency) => rpc("try_endpoint", { p_id: id, p_idempotency: idempotency ?? null }),
@@ -181,14 +184,15 @@ export function createEventStore(
       if (cursor !== undefined) query = query.lt("id", cursor);
       // One more than asked for tells whether there is a next page.
       const all = query.order("id", { ascending: false }).limit(limit + 1);
-      const rows = (await database.run("deliveries", all.overrideTypes<DeliveryRow[], { merge: false }>())) ?? [];
+      const rows =
+        (await database.run("webhook_deliveries", all.overrideTypes<DeliveryRow[], { merge: false }>())) ?? [];
       const page = rows.slice(0, limit);
       const nextCursor = rows.length > limit ? String(page.at(-1)?.id) : undefined;
       return { deliveries: page.map(toDelivery), nextCursor };
     },
     async delivery(endpointId, deliveryId) {
       const query = deliveries().select(DELIVERY_COLUMNS).eq("endpoint_id", endpointId).eq("id", deliveryId);
-      const row = await database.run("delivery", query.maybeSingle<DeliveryRow>());
+      const row = await database.run("webhook_deliveries", query.maybeSingle<DeliveryRow>());
       return row ? toDelivery(row) : undefined;
     },
     replay: (endpointId, deliveryId, idempotency) =>
@@ -241,6 +245,11 @@ interface EndpointRow {
   last_delivered_at: string | null;
   failures: number;
   created_at: string;
+}
+
+interface SecretRow {
+  id: string;
+  secret: string;
 }
 
 interface DeliveryRow {

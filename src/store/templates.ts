@@ -75,7 +75,7 @@ export function createTemplateStore(database: Database): TemplateStore {
     },
     async read(accountId, id, version) {
       const query = table().select(COLUMNS).eq("id", id).eq("account_id", accountId).maybeSingle<Row>();
-      const row = await database.run("template", query);
+      const row = await database.run("templates", query);
       if (!row) return undefined;
       const wanted = version ?? row.version;
       const texts = database.client.from("template_versions").select("version, text").eq("template_id", id);
@@ -109,7 +109,7 @@ export function createTemplateStore(database: Database): TemplateStore {
     },
     async archive(accountId, id) {
       const query = table().update({ archived_at: new Date().toISOString() }).eq("id", id).eq("account_id", accountId);
-      const rows = await database.run("archiving a template", query.is("archived_at", null).select("id"));
+      const rows = await database.run("templates", query.is("archived_at", null).select("id"));
       return (rows ?? []).length > 0;
     },
   };

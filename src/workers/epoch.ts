@@ -4,6 +4,7 @@ import type { Logger } from "pino";
 import { UnavailableError } from "../core/errors.ts";
 import { withRedis } from "../queues/redis.ts";
 import type { Store } from "../store/store.ts";
+import type { Loops } from "./loops.ts";
 
 export interface EpochOptions {
   redis: Redis;
@@ -12,6 +13,7 @@ export interface EpochOptions {
   /** Between two steps, milliseconds. A backup that is older than this is recognised. */
   intervalMs: number;
   log: Logger;
+  loops: Loops;
 }
 
 export interface Epoch {
@@ -34,9 +36,10 @@ return old`;
  * Redis holds a copy; with each attempt the ledger is told the greatest value that was ever seen, and refuses when it
  * is behind it (see adopt_epoch).
  */
-export function startEpoch({ redis, store, prefix, intervalMs, log }: EpochOptions): Epoch {
+export function startEpoch({ redis, store, prefix, intervalMs, log, loops }: EpochOptions): Epoch {
   const key = `${prefix}:epoch`;
   const stopping = new AbortController();
+  const loop = loops.watch("epoch", intervalMs);
   const { promise: known, resolve } = Promise.withResolvers<void>();
 
   /** Compares before it counts: a database that was set back must not count past the copy unseen. */
@@ -53,7 +56,7 @@ export function startEpoch({ redis, store, prefix, intervalMs, log }: EpochOptio
   const running = (async () => {
     while (!stopping.signal.aborted) {
       try {
-        await step();
+        await loop.step("count", step);
       } catch (error) {
         if (error instanceof UnavailableError) log.debug({ err: error }, "epoch put off");
         else log.error({ err: error }, "epoch failed");

@@ -5,6 +5,7 @@ import { UnavailableError } from "../core/errors.ts";
 import type { Queues } from "../queues/index.ts";
 import type { PacedSenders } from "../store/flows.ts";
 import type { Store } from "../store/store.ts";
+import type { Loops } from "./loops.ts";
 import { jobOfOpen, requeueOrphans } from "./requeue.ts";
 
 export interface FeederOptions {
@@ -22,6 +23,7 @@ export interface FeederOptions {
   taken(queue: string): number;
   clock: Clock;
   log: Logger;
+  loops: Loops;
 }
 
 export interface Feeder {
@@ -65,11 +67,12 @@ export function startFeeder(options: FeederOptions): Feeder {
 
 async function feedQueue(
   name: string,
-  { store, queues, concurrencyOf, sendersOf, window, taken, clock, log }: FeederOptions,
+  { store, queues, concurrencyOf, sendersOf, window, taken, clock, log, loops }: FeederOptions,
   stopping: AbortSignal,
   wakers: Map<string, () => void>,
 ): Promise<void> {
   const concurrency = concurrencyOf(name);
+  const loop = loops.watch(`feeder:${name}`);
   /** Messages a second that this process has taken from the queue lately. */
   let pace = 0;
   let looked = { at: clock.monotonic(), taken: taken(name) };
@@ -104,7 +107,7 @@ async function feedQueue(
   while (!stopping.aborted) {
     const woken = new AbortController();
     wakers.set(name, () => woken.abort());
-    const next = await round().catch((error: unknown) => {
+    const next = await loop.step("feed", round).catch((error: unknown) => {
       if (error instanceof UnavailableError) log.debug({ err: error, queue: name }, "feeding put off");
       else log.error({ err: error, queue: name }, "feeding failed");
       return undefined;

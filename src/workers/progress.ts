@@ -50,13 +50,27 @@ export async function pulseOf(worker: Progress, queues: Pick<Queues, "get" | "wa
   return { queue, waiting, stuckMs: worker.stuckForMs(paused ? 0 : waiting) };
 }
 
-/** Those that have not moved for any time at all. */
-export async function stuckWorkers(
+/** Where work waits that has not moved for any time at all: a worker of this process has not moved it, or nobody works there. */
+export interface StuckQueue {
+  queue: string;
+  waiting: number;
+  seconds: number;
+  by: "worker" | "nobody";
+}
+
+/** Of all queues, also those that other processes are to work. Rejects with `UnavailableError`. `now`: since the epoch. */
+export async function stuckQueues(
   workers: readonly Progress[],
-  queues: Pick<Queues, "get" | "waiting">,
-): Promise<{ queue: string; waiting: number; seconds: number }[]> {
-  const all = await Promise.all(workers.map((worker) => pulseOf(worker, queues)));
-  return all.flatMap(({ queue, waiting, stuckMs }) =>
-    stuckMs === undefined ? [] : [{ queue, waiting, seconds: stuckMs / 1000 }],
+  queues: Pick<Queues, "get" | "waiting" | "unworked">,
+  now: number,
+): Promise<StuckQueue[]> {
+  const worked = workers.map(({ queue }) => queue);
+  const [pulses, unworked] = await Promise.all([
+    Promise.all(workers.map((worker) => pulseOf(worker, queues))),
+    queues.unworked(worked, now),
+  ]);
+  const stuck = pulses.flatMap(({ queue, waiting, stuckMs }): StuckQueue[] =>
+    stuckMs === undefined ? [] : [{ queue, waiting, seconds: stuckMs / 1000, by: "worker" }],
   );
+  return [...stuck, ...unworked.map((each): StuckQueue => ({ ...each, by: "nobody" }))];
 }

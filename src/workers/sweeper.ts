@@ -6,6 +6,7 @@ import { chunkJobId, HUNT_QUEUE } from "../hunt/hunt.jobs.ts";
 import type { Queues } from "../queues/index.ts";
 import { removeJobs } from "../queues/removal.ts";
 import type { Store } from "../store/store.ts";
+import type { Loops } from "./loops.ts";
 import { sweepRecurrences } from "./recurrences.ts";
 import { requeueOrphans } from "./requeue.ts";
 
@@ -16,6 +17,7 @@ export interface SweeperOptions {
   log: Logger;
   /** Between two rounds, milliseconds. */
   intervalMs: number;
+  loops: Loops;
 }
 
 /** Messages compared in one go. */
@@ -40,12 +42,13 @@ export interface Sweeper {
  * when it was accepted, was emptied, or was restored from an older file. Such work is queued again; whether it may
  * still be sent is decided, as always, when its job asks the ledger. The first round goes through everything.
  */
-export function startSweeper({ store, queues, clock, log, intervalMs }: SweeperOptions): Sweeper {
+export function startSweeper({ store, queues, clock, log, intervalMs, loops }: SweeperOptions): Sweeper {
   const stopping = new AbortController();
+  const loop = loops.watch("sweeper", intervalMs);
   let after = 0;
   let hurried = true;
 
-  async function sweepMessages(): Promise<number> {
+  async function sweepMessages(moved: () => void): Promise<number> {
     let requeued = 0;
     for (let pages = 0; hurried || pages < PAGES_A_ROUND; pages++) {
       const page = await store.openMessages(after, PAGE, SETTLED_MS);
@@ -54,6 +57,7 @@ export function startSweeper({ store, queues, clock, log, intervalMs }: SweeperO
         queues,
         store,
       );
+      moved();
       const last = page.at(-1);
       if (!last || page.length < PAGE) {
         after = 0;
@@ -66,11 +70,12 @@ export function startSweeper({ store, queues, clock, log, intervalMs }: SweeperO
     return requeued;
   }
 
-  async function sweepSubmissions(): Promise<number> {
+  async function sweepSubmissions(moved: () => void): Promise<number> {
     let requeued = 0;
     for (const { jobId, huntId, chunks, open } of await store.openSubmissions(SETTLED_MS)) {
       // The whole's job waits for those of its chunks: one that is gone would keep it waiting for ever.
       const { missing, ended } = await queues.idle(HUNT_QUEUE, [jobId, ...open.map((no) => chunkJobId(jobId, no))]);
+      moved();
       if (missing.length + ended.length === 0) continue;
       await queues.removeHunt(jobId, chunks);
       await queues.addHunt({ jobId, huntId, chunks });
@@ -79,12 +84,12 @@ export function startSweeper({ store, queues, clock, log, intervalMs }: SweeperO
     return requeued;
   }
 
-  async function sweepCancelled(): Promise<void> {
-    while (!stopping.signal.aborted && (await store.flows.continueCancelling(PAGE)) === PAGE);
+  async function sweepCancelled(moved: () => void): Promise<void> {
+    while (!stopping.signal.aborted && (await store.flows.continueCancelling(PAGE)) === PAGE) moved();
   }
 
-  async function sweepFallbacks(): Promise<void> {
-    while (!stopping.signal.aborted && (await store.flows.continueFallbacks(PAGE)) === PAGE);
+  async function sweepFallbacks(moved: () => void): Promise<void> {
+    while (!stopping.signal.aborted && (await store.flows.continueFallbacks(PAGE)) === PAGE) moved();
   }
 
   /** What an erasure could not take away at once, because a worker had it in hand or Redis was away. */
@@ -96,9 +101,9 @@ export function startSweeper({ store, queues, clock, log, intervalMs }: SweeperO
   }
 
   /** Each step by itself: one that fails must not keep the others from their work. */
-  async function step<T>(name: string, run: () => Promise<T>): Promise<T | undefined> {
+  async function step<T>(name: string, run: (moved: () => void) => Promise<T>): Promise<T | undefined> {
     try {
-      return await run();
+      return await loop.step(name, run);
     } catch (error) {
       if (error instanceof UnavailableError) log.debug({ err: error, step: name }, "sweep put off");
       else log.error({ err: error, step: name }, "sweep failed");

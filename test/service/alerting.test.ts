@@ -1,20 +1,28 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { Queue, Worker } from "bullmq";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { conditions, type Observed } from "../../src/alerts/conditions.ts";
+import { systemClock } from "../../src/core/clock.ts";
+import { createFailures } from "../../src/alerts/failures.ts";
 import { PermanentError } from "../../src/core/errors.ts";
 import { createMetrics } from "../../src/core/metrics.ts";
 import { checkAlerts } from "../../src/doctor/alerts.ts";
-import { phone, settles } from "../helpers/hunts.ts";
+import type { Overrides } from "../../src/service.ts";
+import { phone, settles, submit } from "../helpers/hunts.ts";
 import { accept, scriptedProvider } from "../helpers/scripted.ts";
-import { openWorld, type TestService, type World } from "../helpers/service.ts";
+import { contact, openWorld, type TestService, type World } from "../helpers/service.ts";
 
 const INTERVAL_MS = 100;
+/** By so much the first service's clock is ahead, milliseconds. */
+let aheadMs = 0;
 
 let world: World;
 let accountId: string;
 let first: TestService;
 let second: TestService;
+let environment: Record<string, string>;
+let overrides: Overrides;
 /** What was told, and how the next tellings are answered: with 200 when there is no other status left. */
 const told: string[] = [];
 const statuses: number[] = [];
@@ -41,14 +49,14 @@ beforeAll(async () => {
   await new Promise((resolve) => receiver.once("listening", resolve));
   world = await openWorld();
   accountId = await world.account();
-  const environment = {
+  environment = {
     ALERT_WEBHOOK_URL: `http://127.0.0.1:${(receiver.address() as AddressInfo).port}/services/T1/B2/a-token`,
     ALERT_INTERVAL_MS: String(INTERVAL_MS),
     ALERT_CREDITS_BELOW: "50",
     ALERT_STUCK_SECONDS: "1",
     WORKER_CONCURRENCY: "1",
   };
-  const overrides = {
+  overrides = {
     fetchPolicy: { allowPrivate: true, ports: "any" } as const,
     providers: {
       ringless_voice: scriptedProvider(async (request, signal) => {
@@ -57,7 +65,8 @@ beforeAll(async () => {
       }),
     },
   };
-  first = await world.start(environment, overrides);
+  const clock = { ...systemClock, monotonic: () => systemClock.monotonic() + aheadMs };
+  first = await world.start(environment, { ...overrides, clock });
   second = await world.start(environment, overrides);
 });
 afterAll(async () => {
@@ -170,6 +179,72 @@ test("without the database → nothing that it knows is over; the address is in 
   expect(JSON.stringify(logs)).not.toMatch(/a-token|services\/T1/);
 });
 
+test("the function that feeds the queues is gone → told, and not ready, unless the database is away", async () => {
+  const ready = async () => (await first.get("/ready")).body as { ready: boolean; checks: Record<string, unknown> };
+  await world.sql.query("alter function feed rename to fed");
+  await submit(first, { accountId, contacts: [contact({ recipientPhone: phone(50) })] });
+  await expect.poll(() => told.filter((text) => text.includes("queue sms"))).toHaveLength(1);
+  expect(told).toContainEqual(
+    expect.stringMatching(
+      /^:red_circle: No progress for [12] s: the messages of hunts cannot be put into the queue sms/,
+    ),
+  );
+  aheadMs += 31_000;
+  await expect.poll(ready).toMatchObject({
+    ready: false,
+    checks: {
+      database: { ok: true },
+      "worker:sms": { ok: true },
+      "feeder:sms": { ok: false, detail: expect.stringMatching(/^It has not got on for 3\d s/) },
+      sweeper: { ok: true },
+      outbox: { ok: true },
+      epoch: { ok: true },
+    },
+  });
+
+  await world.sql.query("revoke execute on function ping() from service_role");
+  await expect.poll(ready).toMatchObject({ checks: { database: { ok: false }, "feeder:sms": { ok: true } } });
+
+  await world.sql.query("grant execute on function ping() to service_role");
+  await world.sql.query("alter function fed rename to feed");
+  await expect.poll(ready).toMatchObject({ ready: true, checks: { "feeder:sms": { ok: true } } });
+  const said = () => told.filter((text) => text.includes("the queue sms")).map((text) => text.split(" ")[0]);
+  await expect.poll(said).toEqual([":red_circle:", ":large_green_circle:"]);
+});
+
+test("a process that works nothing, and no other that does → told of what waits, until somebody works it", async () => {
+  const prefix = `${world.prefix}:api`;
+  await using api = await world.start({ ...environment, ROLE: "api", REDIS_PREFIX: prefix }, overrides);
+  const connection = { url: world.environment["REDIS_URL"] ?? "" };
+  await using queue = opened(new Queue("voice", { connection, prefix }));
+  const long = { timestamp: Date.now() - 90_000 };
+  const said = () => told.filter((text) => text.includes("wait in voice")).map((text) => NOBODY.test(text));
+  await queue.of.add("ringless_voice", {}, long);
+  await expect.poll(said).toEqual([true]);
+  expect((await api.get("/ready")).status).toBe(200);
+
+  // A worker that dies leaves what it had in hand without a lock.
+  await using worker = opened(new Worker("voice", null, { connection, prefix }));
+  const { id = "" } = (await worker.of.getNextJob("its token")) ?? {};
+  await expect.poll(said).toEqual([true, false]);
+  await world.redis.hset(queue.of.toKey(id), "processedOn", long.timestamp);
+  await world.redis.del(`${queue.of.toKey(id)}:lock`);
+  await expect.poll(said).toEqual([true, false, true]);
+
+  await queue.of.pause();
+  await expect.poll(said).toEqual([true, false, true, false]);
+  await world.redis.del(queue.of.toKey("active"));
+  await queue.of.resume();
+  // One that was put off and is due: nobody brings it among those that wait.
+  await queue.of.add("ringless_voice", {}, { ...long, delay: 1000 });
+  await expect.poll(said).toEqual([true, false, true, false, true]);
+});
+
+const NOBODY = /^:red_circle: No progress: 1 jobs wait in voice, and no process has taken any for (89|9\d) s\.$/;
+
+/** Closed at the end of the test. */
+const opened = <T extends { close(): Promise<void> }>(of: T) => ({ of, [Symbol.asyncDispose]: () => of.close() });
+
 const LIMITS = {
   stuckSeconds: 120,
   failureRatio: 0.5,
@@ -178,6 +253,7 @@ const LIMITS = {
   sessionSeconds: 300,
   creditsBelow: 0,
 };
+const STUCK = { queue: "sms", waiting: 1, by: "worker" } as const;
 const QUIET = {
   unknown: 0,
   flows: {},
@@ -186,18 +262,42 @@ const QUIET = {
   low: [{ accountId: "a", channel: "sms", balance: -1 }],
 };
 
+const NOTHING: Observed = { ledger: QUIET, stuck: [], loops: [], calls: [] };
+
 test.each<[string, Partial<Observed>, string[]]>([
   ["half of enough calls have failed", { calls: [call(10, 20)] }, ["failures:sms:twilio"]],
   ["less than half", { calls: [call(9, 20)] }, []],
   ["all of too few", { calls: [call(19, 19)] }, []],
-  ["stuck for long enough", { stuck: [{ queue: "sms", waiting: 1, seconds: 120 }] }, ["stuck:sms"]],
-  ["stuck for a moment", { stuck: [{ queue: "sms", waiting: 1, seconds: 119 }] }, []],
+  ["stuck for long enough", { stuck: [{ ...STUCK, seconds: 120 }] }, ["stuck:sms"]],
+  ["stuck for a moment", { stuck: [{ ...STUCK, seconds: 119 }] }, []],
+  [
+    "a loop that has not got on for long enough",
+    { loops: [{ loop: "feeder:sms", seconds: 120 }] },
+    ["stuck:feeder:sms"],
+  ],
+  ["a loop that has not got on for a moment", { loops: [{ loop: "sweeper", seconds: 119 }] }, []],
   ["nothing known of the database", { ledger: undefined, calls: [call(20, 20)] }, ["failures:sms:twilio"]],
   ["one of unknown fate", { ledger: { ...QUIET, unknown: 1 } }, ["unknown"]],
   ["low credits of which nobody wants to hear", {}, []],
 ])("%s → %j", (_, observed, ids) => {
-  const found = conditions({ ledger: QUIET, stuck: [], calls: [], ...observed }, LIMITS);
+  const found = conditions({ ...NOTHING, ...observed }, LIMITS);
   expect(found.map(({ id }) => id)).toEqual(ids);
+});
+
+test("a provider that fails → is failing while nothing or nothing good is sent, until calls succeed", () => {
+  const judged = createFailures(LIMITS);
+  const looks = [call(40, 40), call(0, 0), call(3, 3), call(1, 3), call(0, 0), call(20, 20), call(9, 20)];
+  const shown = looks.map((each) => conditions({ ...NOTHING, calls: judged([each]) }, LIMITS));
+  const failed = "100 % of twilio's calls for sms have failed: 40 of 40 within five minutes.";
+  expect(shown.map((alerts) => alerts.map(({ text }) => text))).toEqual([
+    [failed],
+    [failed],
+    [failed],
+    [],
+    [],
+    [failed.replace("40 of 40", "20 of 20")],
+    [],
+  ]);
 });
 
 test("calls that fail for the number → are none of the provider's failures", async () => {

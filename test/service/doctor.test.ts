@@ -1,7 +1,10 @@
 import { execFile } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { readConfig } from "../../src/config.ts";
+import { CHANNELS } from "../../src/modules.ts";
 import { doctor } from "../../src/doctor.ts";
+import { checkConfiguration } from "../../src/doctor/configuration.ts";
 import { clockFinding, type Finding } from "../../src/doctor/finding.ts";
 import { checkRedis } from "../../src/doctor/redis.ts";
 import { startFakeTwilio, type FakeTwilio } from "../fakes/twilio/fake-twilio.ts";
@@ -127,6 +130,16 @@ test("a database that is away, refuses the key, or lacks migrations → says whi
   expect((await examine()).findings).toContainEqual(
     expect.objectContaining({ state: "warning", says: "has newer migrations: 20991231000000" }),
   );
+});
+
+test("production without any credentials → one fault, and not a warning for each channel", () => {
+  const given = { ...world.environment, NODE_ENV: "production" };
+  const channelsIn = (environment: Record<string, string>) =>
+    checkConfiguration(readConfig(environment, CHANNELS)).filter(({ check }) => check.startsWith("channel"));
+  expect(channelsIn(given)).toMatchObject([
+    { check: "channels", state: "fault", says: "are all off: the service can reach nobody" },
+  ]);
+  expect(channelsIn({ ...given, SMS_PROVIDER: "sandbox" }).map(({ state }) => state)).not.toContain("fault");
 });
 
 test("a Redis that is old, throws jobs away, keeps nothing or is late → said of each", async () => {

@@ -1,14 +1,29 @@
+import { randomBytes } from "node:crypto";
 import { Webhook } from "standardwebhooks";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { z } from "zod";
 import { createClient, type Client, type Result } from "../../src/client.ts";
+import { systemClock } from "../../src/core/clock.ts";
+import { checkSecrets } from "../../src/doctor/secrets.ts";
 import { EVENTS } from "../../src/events/data.ts";
+import { sealAnew } from "../../src/events/sealing.ts";
+import { createSecrets } from "../../src/events/secrets.ts";
+import { EVENTS_ENV, eventsConfig } from "../../src/events/settings.ts";
 import { EVENT_TYPES } from "../../src/events/types.ts";
 import type { OpenApiDocument } from "../../src/routes/openapi.ts";
+import { createSupabaseStore } from "../../src/store/supabase.ts";
 import { finished, phone, settles, submit } from "../helpers/hunts.ts";
 import { until } from "../helpers/ledger.ts";
 import { keepPrivate } from "../helpers/output.ts";
 import { contact, openWorld, SECRET, type TestService, type World } from "../helpers/service.ts";
 import { openReceiver, type Received, type Receiver } from "../helpers/webhook-receiver.ts";
+
+const key = (step: number): string =>
+  Buffer.from(Array.from({ length: 32 }, (_, i) => (i * step + 11) % 251)).toString("base64");
+/** The service's: the first seals. */
+const [KEY, OLDER] = [key(37), key(53)];
+/** By so much the service's clock is ahead, milliseconds. */
+let aheadMs = 0;
 
 let world: World;
 let service: TestService;
@@ -22,9 +37,10 @@ beforeAll(async () => {
     WEBHOOK_ALLOW_LOOPBACK: "true",
     WEBHOOK_BACKOFF_MS: "20",
     WEBHOOK_TIMEOUT_MS: "1000",
-    WEBHOOK_ENCRYPTION_KEY: Buffer.from(Array.from({ length: 32 }, (_, i) => (i * 37 + 11) % 251)).toString("base64"),
+    WEBHOOK_ENCRYPTION_KEY: `${KEY},${OLDER}`,
   };
-  service = await world.start(environment);
+  const clock = { ...systemClock, monotonic: () => systemClock.monotonic() + aheadMs };
+  service = await world.start(environment, { clock });
   client = createClient({ baseUrl: service.url, apiSecret: SECRET });
 });
 afterAll(async () => {
@@ -47,6 +63,8 @@ async function endpoint(path: string, events: string[] | null = null) {
 
 const text = async (accountId: string, recipientPhone = phone(1)): Promise<string> =>
   (await service.post("/api/phone/sms", { accountId, recipientPhone, message: "Bonjour à vous" })).body.messageId;
+
+const opened = <T extends { close(): Promise<void> }>(of: T) => ({ of, [Symbol.asyncDispose]: () => of.close() });
 
 const typesOf = (received: Received[]): string[] => received.map(({ body }) => body.type);
 const isSigned = ({ raw, headers }: Received, secret: string): boolean => {
@@ -196,6 +214,68 @@ test("a rotated secret → both sign until the overlap is over, the old one no m
   await client.testWebhookEndpoint(endpointId);
   const [, , leaked] = await receiver.until(path, (all) => all.length === 3);
   expect([first, second, third].map((secret) => isSigned(leaked!, secret))).toEqual([false, false, true]);
+});
+
+test("a key that is gone → a failed attempt that says so, one line of log and a fault; with it beside the new one all is sealed anew", async () => {
+  const { path, secret, endpointId } = await endpoint("/sealed");
+  const former = randomBytes(32).toString("base64");
+  const seal = (sql: string, ...values: string[]) => world.sql.query(sql, [endpointId, ...values]);
+  const sealedBefore = createSecrets([former]).seal(secret);
+  await seal("update webhook_endpoints set secret = $2 where id = $1", sealedBefore);
+
+  const tried = valueOf(await client.testWebhookEndpoint(endpointId));
+  const { log } = await until(
+    async () => valueOf(await client.webhookDelivery(endpointId, tried.deliveryId)),
+    ({ attempts }) => attempts > 1,
+  );
+  expect(log[0]).toMatchObject({
+    status: null,
+    error: expect.stringMatching(/cannot open the secret.*can be rotated/),
+  });
+  expect(receiver.at(path)).toEqual([]);
+  const errors = service.logs.filter((line) => line["endpointId"] === endpointId && line["level"] === 50);
+  expect(errors).toMatchObject([{ code: "unknown_key", reason: expect.stringContaining("add that key") }]);
+
+  const { supabaseUrl: url, supabaseServiceKey: serviceKey } = world.database;
+  const found = async (keys: string[]) =>
+    (await checkSecrets({ url, serviceKey, timeoutMs: 5000, keys })).map(({ state, says }) => `${state} ${says}`);
+  expect(await found([KEY])).toEqual([expect.stringMatching(/^fault of 1 endpoints .* nothing can be delivered/)]);
+  const keys = eventsConfig(
+    z.object(EVENTS_ENV).parse({ WEBHOOK_ENCRYPTION_KEY: KEY }),
+    `${former},${KEY}`,
+  ).encryptionKeys;
+  expect(keys).toEqual([KEY, former]);
+  expect((await found(keys))[1]).toMatch(/^warning of 1 endpoints are not sealed with the first key/);
+
+  await using store = opened(createSupabaseStore({ url, serviceKey, timeoutMs: 5000 }));
+  const refused: string[] = [];
+  const sealing = (given: string[]) =>
+    sealAnew({ events: store.of.events, secrets: createSecrets(given), cannotOpen: (id) => refused.push(id) });
+  await sealing([KEY]);
+  expect(refused).toEqual([endpointId]);
+  await sealing(keys);
+  expect(await found([KEY])).toEqual([expect.stringMatching(/^ok /)]);
+  const [delivered] = await receiver.until(path, (all) => all.length === 1);
+  expect(isSigned(delivered!, secret)).toBe(true);
+  // Rotated in the meantime: what was read before is not put back.
+  expect(await store.of.events.reseal(endpointId, sealedBefore, sealedBefore)).toBe(false);
+});
+
+test("what an older key has sealed → the service seals anew, a minute after its start", async () => {
+  const { secret, endpointId } = await endpoint("/older");
+  const secrets = createSecrets([KEY]);
+  await world.sql.query("update webhook_endpoints set secret = $2 where id = $1", [
+    endpointId,
+    createSecrets([OLDER]).seal(secret),
+  ]);
+  const stored = async (): Promise<string> =>
+    (
+      await world.sql.query<Record<"secret", string>>("select secret from webhook_endpoints where id = $1", [
+        endpointId,
+      ])
+    ).rows[0]!.secret;
+  aheadMs += 60_000;
+  expect(secrets.open(await until(stored, (sealed) => sealed.startsWith(secrets.mark ?? "")))).toBe(secret);
 });
 
 test("a delivery that is replayed → comes again under the same id; one on its way, or of another endpoint, does not", async () => {

@@ -2,7 +2,9 @@ import { randomUUID } from "node:crypto";
 import { pino } from "pino";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { UnavailableError } from "../../src/core/errors.ts";
+import { systemClock } from "../../src/core/clock.ts";
 import { startEpoch } from "../../src/workers/epoch.ts";
+import { createLoops } from "../../src/workers/loops.ts";
 import { finished, phone, settles, submit } from "../helpers/hunts.ts";
 import { contacts, countsOf, settled } from "../helpers/ledger.ts";
 import { accept, ambiguous, scriptedProvider, type ScriptedProvider } from "../helpers/scripted.ts";
@@ -356,6 +358,7 @@ function counting(next: () => Promise<number>) {
     prefix,
     intervalMs: 10,
     log: pino({ enabled: false }),
+    loops: createLoops(systemClock),
   });
   return { ...epoch, seen, key: `${prefix}:epoch`, [Symbol.asyncDispose]: () => epoch.stop() };
 }
@@ -401,6 +404,7 @@ test("Redis does not answer yet → nobody may begin, and counting goes on once 
     prefix,
     intervalMs: 5,
     log: pino({ enabled: false }),
+    loops: createLoops(systemClock),
   });
   held.defer(() => epoch.stop());
   void epoch.known.then(() => (isKnown = true));

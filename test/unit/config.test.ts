@@ -58,6 +58,8 @@ describe("faults", () => {
       SMS_PROVIDER: "pigeon",
       SANDBOX_LATENCY_MS: "-1",
       TWILIO_AUTH_TOKEN: "token",
+      SENDING_LIMITS: '[{"perSecond":0}]',
+      WORKER_CONCURRENCY: "1001",
     });
     expect(Object.keys(faults).toSorted()).toEqual([
       "API_SECRET",
@@ -67,13 +69,23 @@ describe("faults", () => {
       "PORT",
       "REDIS_URL",
       "SANDBOX_LATENCY_MS",
+      "SENDING_LIMITS.0.perSecond",
       "SMS_PROVIDER",
       "SUPABASE_SERVICE_KEY",
       "SUPABASE_URL",
       "TWILIO_ACCOUNT_SID",
       "TWILIO_FROM",
+      "WORKER_CONCURRENCY",
     ]);
     for (const detail of Object.values(faults)) expect(detail).toMatch(/\w+ \w+/);
+    expect(faults).toMatchObject({
+      JOB_ATTEMPTS: "is not valid: must be at least 1",
+      NODE_ENV: 'is not valid: must be one of "development", "test", "production"',
+      PORT: "is not valid: expected a number, got something that is not a number",
+      SANDBOX_LATENCY_MS: "is not valid: must be at least 0",
+      "SENDING_LIMITS.0.perSecond": expect.stringMatching(/^is not valid: must be /),
+      WORKER_CONCURRENCY: "is not valid: must be at most 1000",
+    });
   });
 
   test("a fault of the sandbox, which three channels share → is told once", () => {

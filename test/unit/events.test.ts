@@ -28,7 +28,14 @@ function begun(url: string, attempts = 0, type: string = EXAMPLE.type): BegunDel
 }
 
 const attempt = (url: string, fetchPolicy: FetchPolicy | undefined, attempts = 0, type?: string) =>
-  deliver(begun(url, attempts, type), { secrets, timeoutMs: 300, backoffMs: 5000, fetchPolicy, clock: systemClock });
+  deliver(begun(url, attempts, type), {
+    secrets,
+    cannotOpen: () => {},
+    timeoutMs: 300,
+    backoffMs: 5000,
+    fetchPolicy,
+    clock: systemClock,
+  });
 
 test("a name that leads into a private network by the time of connecting → nothing is sent, and nothing of it is told", async () => {
   const { port } = new URL(receiver.url);
