@@ -1,4 +1,5 @@
 import type { Database } from "./database.ts";
+import { withUtc } from "./times.ts";
 import type { Counts, MessageStatus } from "./messages.ts";
 
 /** How far the hunt of a submission is. */
@@ -71,28 +72,44 @@ export interface HuntStore {
   keepTallies(limit: number): Promise<number>;
 }
 
+/** What is a time of a hunt's status. */
+export const STATUS_TIMES = [
+  "createdAt",
+  "now",
+  "startedAt",
+  "lastSettledAt",
+  "pausedAt",
+  "cancelledAt",
+  "scheduledAt",
+  "endsAt",
+] as const satisfies readonly (keyof HuntStatus & keyof HuntProgress)[];
+
 /** @param limits of accounts without their own, as the ledger takes them. */
 export function createHuntStore(database: Database, limits: readonly unknown[]): HuntStore {
   return {
-    list: ({ accountId, before, limit }) =>
-      database.rpc("list_hunts", {
+    async list({ accountId, before, limit }) {
+      const found = await database.rpc<HuntProgress[]>("list_hunts", {
         p_account_id: accountId ?? null,
         p_before: before ?? null,
         p_limit: limit,
         p_limits: limits,
-      }),
+      });
+      return found.map((hunt) => withUtc(hunt, [...STATUS_TIMES, "expiresAt"]));
+    },
     async exists(huntId) {
       const query = database.client.from("hunts").select("id").eq("id", huntId).maybeSingle();
       return (await database.run("hunt", query)) !== null;
     },
     async read(huntId) {
-      return (
-        (await database.rpc<HuntProgress | null>("read_hunt", { p_hunt_id: huntId, p_limits: limits })) ?? undefined
-      );
+      const hunt = await database.rpc<HuntProgress | null>("read_hunt", { p_hunt_id: huntId, p_limits: limits });
+      return hunt ? withUtc(hunt, [...STATUS_TIMES, "expiresAt"]) : undefined;
     },
-    async timeline(huntId, points) {
-      const args = { p_hunt_id: huntId, p_points: points };
-      return (await database.rpc<HuntTimeline | null>("hunt_timeline", args)) ?? undefined;
+    async timeline(huntId, count) {
+      const args = { p_hunt_id: huntId, p_points: count };
+      const timeline = await database.rpc<HuntTimeline | null>("hunt_timeline", args);
+      if (!timeline) return undefined;
+      const points = timeline.points.map((point) => withUtc(point, ["at"]));
+      return { ...withUtc(timeline, ["from", "to"]), points };
     },
     keepTallies: (limit) => database.rpc("tally_hunts", { p_limit: limit }),
   };

@@ -1,6 +1,7 @@
 import type { Database } from "./database.ts";
 import type { MessagePage, MessageStatus, OpenMessage, PlannedMessage, StoredMessage } from "./messages.ts";
 import { phoneHash } from "./phone-hash.ts";
+import { utc } from "./times.ts";
 
 export const MESSAGE_COLUMNS =
   "id, seq, account_id, hunt_id, ad_id, channel, queue, recipient, sender, variant, status, code, detail, provider, " +
@@ -54,11 +55,11 @@ export function toStoredMessage(row: MessageRow): StoredMessage {
     price: row.price,
     currency: row.currency,
     attempts: row.attempts,
-    createdAt: row.created_at,
-    sentAt: row.sent_at,
-    deliveredAt: row.delivered_at,
-    readAt: row.read_at,
-    updatedAt: row.updated_at,
+    createdAt: utc(row.created_at),
+    sentAt: row.sent_at && utc(row.sent_at),
+    deliveredAt: row.delivered_at && utc(row.delivered_at),
+    readAt: row.read_at && utc(row.read_at),
+    updatedAt: utc(row.updated_at),
   };
 }
 

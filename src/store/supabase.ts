@@ -6,7 +6,7 @@ import { CALLERS, createBatches, type BatchListeners } from "./batches.ts";
 import { Database, type DatabaseOptions } from "./database.ts";
 import { createDeadLetterStore } from "./dead-letters.ts";
 import { createFlowStore } from "./flows.ts";
-import { createHuntStore, type HuntStatus } from "./hunts.ts";
+import { createHuntStore, STATUS_TIMES, type HuntStatus } from "./hunts.ts";
 import { createInbound } from "./inbound.ts";
 import {
   messageRows,
@@ -29,6 +29,7 @@ import { createComplianceStore } from "./supabase-compliance.ts";
 import { createEventStore } from "./supabase-events.ts";
 import { createSessionStore } from "./supabase-sessions.ts";
 import { createTemplateStore } from "./templates.ts";
+import { withUtc } from "./times.ts";
 
 export interface SupabaseStoreOptions extends DatabaseOptions, BatchListeners {
   /** The secret under which a number is known whose holder was erased. */
@@ -100,9 +101,9 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
       accepts.add({ row: toMessageRow(message), response, idempotency }),
 
     async huntStatus(jobId) {
-      return (
-        (await rpc<HuntStatus | null>("hunt_status", { p_job_id: jobId, p_limits: options.limits ?? [] })) ?? undefined
-      );
+      const args = { p_job_id: jobId, p_limits: options.limits ?? [] };
+      const status = await rpc<HuntStatus | null>("hunt_status", args);
+      return status ? withUtc(status, STATUS_TIMES) : undefined;
     },
 
     huntExists: (huntId) => hunts.exists(huntId),

@@ -57,6 +57,7 @@ test("a hunt from its start to its end → startedAt, finishedAt and etaSeconds 
   const ended = await finished(service, jobId);
   expect(ended.etaSeconds).toBe(0);
   expect(Date.parse(ended.finishedAt)).toBeGreaterThanOrEqual(Date.parse(ended.startedAt));
+  for (const time of [ended.startedAt, ended.finishedAt]) expect(time).toMatch(/\.\d{3}Z$/);
 });
 
 test("a hunt of which nobody can be contacted → is finished, with a time", async () => {
@@ -146,6 +147,7 @@ test("a sent message → shows provider, its id, the attempts and the times", as
     readAt: null,
   });
   expect(Date.parse(message.createdAt)).toBeLessThanOrEqual(Date.parse(message.sentAt));
+  for (const time of [message.createdAt, message.sentAt, message.updatedAt]) expect(time).toMatch(/\.\d{3}Z$/);
   expect(message.deliveredAt).toEqual(expect.any(String));
   expect(message).not.toHaveProperty("queue");
   expect(JSON.stringify(message)).not.toContain("Bonjour");
