@@ -117,13 +117,29 @@ describe("each body example of the document", () => {
     expect(answer).toMatchObject({ status: 200, body: responses[200]!.content!["application/json"]!.example });
   });
 
+  test("where a hunt is given another time → 200, and the answer fits its schema", async () => {
+    const fits = createChecker(document);
+    const { example } = document.paths["/api/hunt/execute"]!["post"]!.requestBody!.content["application/json"]!;
+    const { body: hunt } = await service.post("/api/hunt/execute", example);
+    const path = "/api/hunts/{huntId}";
+    const operation = operationsOf(document).find((each) => each.path === path && each.method === "PATCH")!;
+    const response = await fetch(service.url + path.replace("{huntId}", hunt.huntId), {
+      method: "PATCH",
+      headers: { authorization: `Bearer ${SECRET}`, "content-type": "application/json" },
+      body: JSON.stringify(operation.requestBody!.content["application/json"]!.example),
+    });
+    expect(response.status).toBe(200);
+    const { schema } = responseOf(document, operation, 200)!.content!["application/json"]!;
+    expect(fits(schema, await response.json())).toBeUndefined();
+  });
+
   test("where something is settled → 200", async () => {
     const others = operationsOf(document).filter(
       ({ path, requestBody, responses }) =>
         requestBody?.content["application/json"] &&
         !responses[202] &&
         !path.startsWith(SESSIONS) &&
-        !/^\/webhooks|preview$|^\/api\/(accounts|templates|recurrences|webhook-endpoints)/.test(path),
+        !/^\/webhooks|preview$|^\/api\/(accounts|hunts|templates|recurrences|webhook-endpoints)/.test(path),
     );
     expect(others.map(({ path }) => path)).toEqual(["/api/suppressions", "/api/messages/{messageId}/resolve"]);
     const list = others.shift()!;

@@ -16,16 +16,13 @@ interface Hunt {
 }
 
 /** Of an account of its own, unless there is one. */
-async function hunt({
-  account = randomUUID(),
-  priority = "normal",
-  windows = null as object | null,
-} = {}): Promise<Hunt> {
+async function hunt(given: { account?: string; priority?: string; windows?: object } = {}): Promise<Hunt> {
+  const { account = randomUUID(), priority = "normal", windows } = given;
   const [id, jobId] = [randomUUID(), randomUUID()];
   await database.sql.query("insert into accounts (id) values ($1) on conflict do nothing", [account]);
   await database.sql.query(
     `insert into hunts (id, account_id, priority, windows, created_at) values ($1, $2, $3, $4, now() - interval '1 hour')`,
-    [id, account, priority, windows && JSON.stringify(windows)],
+    [id, account, priority, windows === undefined ? null : JSON.stringify(windows)],
   );
   await database.sql.query(
     "insert into hunt_submissions (job_id, hunt_id, contacts, planned_at) values ($1, $2, 1, now())",
@@ -110,9 +107,9 @@ test("what came after a rest, or goes on after a pause → the rest is no part o
   expect(await off(appended, 27)).toBeLessThan(0.1);
 
   const soon = await hunt();
-  await batch(soon, { ago: 50, left: 0, done: { count: 100, every: 0.1, from: 45 } });
-  await batch(soon, { ago: 3.4, left: 270, done: { count: 30, every: 0.1, from: 3 } });
-  expect(await off(soon, 27)).toBeLessThan(0.1);
+  await batch(soon, { ago: 50, left: 0, done: { count: 20, every: 0.5, from: 45 } });
+  await batch(soon, { ago: 6.4, left: 100, done: { count: 12, every: 0.5, from: 6 } });
+  expect(await off(soon, 50)).toBeLessThan(0.1);
 
   const paused = await hunt();
   await batch(paused, { ago: 60, left: 0, done: { count: 100, every: 0.1, from: 55 } });
