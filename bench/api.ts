@@ -59,8 +59,8 @@ export async function api(bench: Bench): Promise<Section> {
       bench.say(`api, ${name}, round ${round + 1}: ${Math.round(both.service.rate.rounds.at(-1) ?? 0)} requests/s`);
     }
     for (const { rate, p50, p99 } of [both.service, both.bare]) section.series.push(rate, p50, p99);
-    section.ratios.push(ratio(`requests/s, service / bare, ${name}`, both.service.rate, both.bare.rate));
-    section.ratios.push(ratio(`p99, service / bare, ${name}`, both.service.p99, both.bare.p99));
+    section.ratios.push(ratio(`requests/s, service / bare, ${name}`, both.service.rate, both.bare.rate, 0.7));
+    section.ratios.push(ratio(`p99, bare / service, ${name}`, both.bare.p99, both.service.p99, 0.5));
   }
   section.series.push({ name: "peak memory of the service", unit: "MB", rounds: [service.peakMb()] });
   section.notes.push(

@@ -6,6 +6,7 @@ import { Redis } from "ioredis";
 import { ROOT } from "../dev/command.ts";
 import { createTemplate, openTestDatabase, type TestDatabase, type TestStack } from "../dev/stack/databases.ts";
 import { startStack, type Stack } from "../dev/stack/index.ts";
+import { recorded } from "../dev/stack/run-directory.ts";
 import { startWhatsApp, type WhatsAppDouble } from "./chaos/whatsapp.ts";
 import { startService, type ServiceProcess } from "./service.ts";
 
@@ -41,6 +42,10 @@ export interface Arena extends AsyncDisposable {
   readonly redisUrl: string;
   readonly prefix: string;
   readonly accountId: string;
+  /** Pids of the servers that it uses. */
+  readonly servers: Record<"Redis" | "Postgres" | "PostgREST", number>;
+  /** Requests to PostgREST so far, by function or table. */
+  readonly requests: ReadonlyMap<string, number>;
   queue(name: string): Queue;
   /** Starts the service as production does, in a process of its own. */
   startService(environment?: Record<string, string>, entry?: string): Promise<ServiceProcess>;
@@ -68,7 +73,12 @@ export async function openBench(options: Pick<Bench, "n" | "rounds" | "concurren
 
 async function openArena(stack: Stack, template: TestStack, concurrency: number): Promise<Arena> {
   await using undo = new AsyncDisposableStack();
-  const database = undo.use(await openTestDatabase(template, { poolSize: POOL_SIZE }));
+  const requests = new Map<string, number>();
+  const onRequest = (path: string): void => {
+    const name = /^\/(?:rpc\/)?(\w+)/.exec(path)?.[1] ?? path;
+    requests.set(name, (requests.get(name) ?? 0) + 1);
+  };
+  const database = undo.use(await openTestDatabase(template, { poolSize: POOL_SIZE, onRequest }));
   const redis = undo.adopt(new Redis(stack.redisUrl, { maxRetriesPerRequest: null }), async (connection) => {
     await empty(connection);
     connection.disconnect();
@@ -96,6 +106,8 @@ async function openArena(stack: Stack, template: TestStack, concurrency: number)
     redisUrl: stack.redisUrl,
     prefix,
     accountId,
+    servers: serversOf(stack, database),
+    requests,
     queue,
     unfinished,
     async startService(environment = {}, entry = join(ROOT, "src/index.ts")) {
@@ -131,6 +143,16 @@ async function openArena(stack: Stack, template: TestStack, concurrency: number)
       }
     },
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
+  };
+}
+
+function serversOf(stack: Stack, { databaseUrl }: TestDatabase): Arena["servers"] {
+  const processes = recorded(stack.run.directory);
+  const pidOf = (name: string): number => processes.find((found) => found.name === name)?.pid ?? Number.NaN;
+  return {
+    Redis: pidOf("redis"),
+    Postgres: pidOf("postgres"),
+    PostgREST: pidOf(`postgrest-${new URL(databaseUrl).pathname.slice(1)}`),
   };
 }
 

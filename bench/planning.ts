@@ -33,7 +33,7 @@ export async function planning(bench: Bench): Promise<Section> {
       bench.say(`planning, ${spread}, round ${round + 1}: ${Math.round(service.rounds.at(-1) ?? 0)} contacts/s`);
     }
     section.series.push(service, cpu, bare);
-    section.ratios.push(ratio(`service / bare, ${spread}`, service, bare, 0.6));
+    section.ratios.push(ratio(`service / bare, ${spread}`, service, bare, 0.75));
   }
   section.series.push(accept, peak);
   section.notes.push(

@@ -21,6 +21,8 @@ export interface Section {
   series: Series[];
   ratios: Ratio[];
   notes: string[];
+  /** Written beside the results, by name. */
+  files?: Record<string, string>;
 }
 
 export function median(values: readonly number[]): number {

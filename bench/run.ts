@@ -1,13 +1,18 @@
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { ROOT, runCommand, say } from "../dev/command.ts";
 import { StackError } from "../dev/stack/stack-error.ts";
 import { api } from "./api.ts";
 import { openBench, type Bench } from "./arena.ts";
+import { cost } from "./cost.ts";
+import { eta } from "./eta.ts";
 import { fairness } from "./fairness.ts";
 import { live } from "./live.ts";
 import { metrics } from "./metrics.ts";
 import { planning } from "./planning.ts";
+import { profile } from "./profile.ts";
+import { replicas } from "./replicas.ts";
 import { tableOf, writeResults, type Section } from "./report.ts";
 import { sending } from "./sending.ts";
 import { shutdown } from "./shutdown.ts";
@@ -18,7 +23,11 @@ import { whatsapp } from "./whatsapp.ts";
 const SECTIONS: Record<string, (bench: Bench) => Promise<Section>> = {
   planning,
   sending,
+  replicas,
+  cost,
+  profile,
   fairness,
+  eta,
   api,
   stream,
   webhooks,
@@ -34,7 +43,7 @@ const USAGE = `npm run bench -- [options]
   --concurrency N  messages under way at once in each queue (200, the service's default)
   --only A,B       of ${Object.keys(SECTIONS).join(", ")}
   --json           one JSON object as the last line
-  --write          append to bench/RESULTS.md`;
+  --write          append to bench/RESULTS.md, and write the flame graph beside it`;
 
 await runCommand(async (stopping) => {
   const { values } = parse();
@@ -55,7 +64,12 @@ await runCommand(async (stopping) => {
     console.log(`\n${tableOf(section)}\n`);
   }
   const command = `npm run bench -- --n ${n} --rounds ${rounds} --concurrency ${concurrency} --only ${chosen.join(",")}`;
-  if (values.write) writeResults(join(ROOT, "bench/RESULTS.md"), command, sections, bench.versions);
+  if (values.write) {
+    writeResults(join(ROOT, "bench/RESULTS.md"), command, sections, bench.versions);
+    for (const [name, text] of sections.flatMap(({ files = {} }) => Object.entries(files))) {
+      writeFileSync(join(ROOT, "bench", name), text);
+    }
+  }
   if (values.json) console.log(JSON.stringify({ n, rounds, concurrency, sections }));
 });
 

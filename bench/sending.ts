@@ -54,8 +54,8 @@ export async function sending(bench: Bench): Promise<Section> {
       bench.say(`sending, ${spread}, round ${round + 1}: ${Math.round(service.rounds.at(-1) ?? 0)} messages/s`);
     }
     section.series.push(service, cpu, bare, straight);
-    section.ratios.push(ratio(`service / bare worker, ${spread}`, service, bare, 0.5));
-    section.ratios.push(ratio(`service / straightforward, ${spread}`, service, straight, 8));
+    section.ratios.push(ratio(`service / bare worker, ${spread}`, service, bare, 0.7));
+    section.ratios.push(ratio(`service / straightforward, ${spread}`, service, straight, 10));
   }
   section.series.push(peak);
   section.notes.push(
@@ -65,13 +65,13 @@ export async function sending(bench: Bench): Promise<Section> {
   return section;
 }
 
-async function prepare(arena: Arena, n: number, samples: Parameters<typeof bareAdd>[2]): Promise<void> {
+export async function prepare(arena: Arena, n: number, samples: Parameters<typeof bareAdd>[2]): Promise<void> {
   for (const { queue } of samples) await arena.queue(queue).pause();
   await bareAdd(arena, n, samples);
 }
 
 /** Lets paused queues go; seconds until every job is done. */
-async function drain(arena: Arena, channels: readonly ChannelName[], n: number): Promise<number> {
+export async function drain(arena: Arena, channels: readonly ChannelName[], n: number): Promise<number> {
   const queues = queuesOf(channels);
   const queued = await arena.unfinished(queues);
   if (queued !== n) throw new Error(`${queued} jobs wait instead of ${n}`);
@@ -80,7 +80,7 @@ async function drain(arena: Arena, channels: readonly ChannelName[], n: number):
   return ((await arena.until(queues, (unfinished) => unfinished === 0)) - since) / 1000;
 }
 
-async function assertSent(arena: Arena, n: number): Promise<void> {
+export async function assertSent(arena: Arena, n: number): Promise<void> {
   const { rows } = await arena.database.sql.query<{ sent: number }>(
     "select count(*)::integer as sent from messages where status = 'sent'",
   );

@@ -4,6 +4,7 @@ import { CHANNELS } from "../src/modules.ts";
 import { ROOT } from "../dev/command.ts";
 import { launch } from "../dev/stack/processes.ts";
 import type { Run } from "../dev/stack/run-directory.ts";
+import { cpuSecondsOf } from "./processes.ts";
 
 export const SECRET = "bench-secret-0123456789";
 export const HEADERS = { authorization: `Bearer ${SECRET}`, "content-type": "application/json" };
@@ -76,11 +77,7 @@ export async function startService(options: {
     resetPeak() {
       if (process.platform === "linux") writeFileSync(`/proc/${child.pid}/clear_refs`, "5");
     },
-    cpuSeconds() {
-      // Fields 14 and 15, counted after the name, which may hold spaces; in hundredths of a second.
-      const fields = readProc(child.pid, "stat").split(") ")[1]?.split(" ") ?? [];
-      return (Number(fields[11]) + Number(fields[12])) / 100;
-    },
+    cpuSeconds: () => cpuSecondsOf(child.pid),
     async terminate() {
       const since = performance.now();
       process.kill(child.pid, "SIGTERM");

@@ -32,13 +32,16 @@ const SOURCES = {
   erasure: "erased",
 };
 
+/** No number has so few digits. @param {string} phone */
+const isPart = (phone) => phone !== "" && phone.replaceAll(/\D/g, "").length < 5;
+
 /** Who must not be contacted. */
 export function Suppressions() {
   const [filter, setFilter] = useState({ phone: "", accountId: "" });
   const pages = usePages(`${filter.phone} ${filter.accountId}`);
   /** @type {{ data: import("../src/client/shapes.ts").SuppressionPage | undefined, problem: any, refresh: () => void }} */
   const { data, problem, refresh } = usePoll(
-    `/suppressions${query({ ...filter, cursor: pages.cursor, limit: PAGE })}`,
+    isPart(filter.phone) ? undefined : `/suppressions${query({ ...filter, cursor: pages.cursor, limit: PAGE })}`,
     POLL_MS,
   );
   useFocusKept(data);
@@ -88,7 +91,9 @@ export function Suppressions() {
       el("button", { class: "button" }, "Search"),
     ),
     el(Trouble, { problem }),
-    !data && !problem && el(Loading),
+    isPart(filter.phone) &&
+      el(Empty, { title: "That is a part of a number" }, "Give the whole of it, such as +33 6 12 34 56 78."),
+    !data && !problem && !isPart(filter.phone) && el(Loading),
     data &&
       data.suppressions.length === 0 &&
       el(

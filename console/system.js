@@ -5,6 +5,9 @@ import { Cell, el, Head, Loading, Pill, Trouble } from "./ui.js";
 const POLL_MS = 2000;
 const COLUMNS = ["Queue", "Waiting", "Active", "Put off", "Failed", "Done", ""];
 
+/** Queues that nothing is put into and no worker serves yet. */
+const UNUSED = new Set(["scraping"]);
+
 /** Health, and the queues at a glance. */
 export function System() {
   /** @type {{ data: import("../src/client/shapes.ts").Readiness | undefined, problem: any }} */
@@ -77,6 +80,7 @@ export function System() {
                   { name: "Queue" },
                   el("strong", null, queue.name),
                   queue.paused && [" ", el(Pill, { state: "paused" })],
+                  UNUSED.has(queue.name) && el("span", { class: "dim" }, " not in use yet"),
                 ),
                 [queue.waiting, queue.active, queue.delayed, queue.failed, queue.completed].map((n, i) =>
                   el(Cell, { name: COLUMNS[i + 1], kind: `number right${n === 0 ? " dim" : ""}` }, count(n)),

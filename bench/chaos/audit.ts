@@ -1,8 +1,10 @@
 import { whatsappIdOf } from "../../src/channels/whatsapp/providers/baileys/message-id.ts";
 import { creditFaults } from "./audit-credits.ts";
 import { voicemailsOf, type Voicemails } from "./audit-voicemails.ts";
+import { tellingOf, type Telling } from "./audit-told.ts";
 import { repliesLost, reportsLost } from "./audit-webhooks.ts";
 import type { Account } from "./double-process.ts";
+import type { Endpoints } from "./endpoints.ts";
 import type { Jobs } from "./jobs.ts";
 import { HISTORY, LEDGER, settled, words, type Row } from "./ledger.ts";
 import type { Promised } from "./submitter.ts";
@@ -34,6 +36,8 @@ export interface Audit {
   untold: string[];
   /** The same, of what Redis may have lost with its last second or all of it. */
   untoldWithRedis: { reports: number; replies: number };
+  /** Webhooks of ours. */
+  telling: Telling;
   voicemails: Voicemails;
   credits: string[];
   stuck: string[];
@@ -50,6 +54,7 @@ export interface Found {
   promised: Promised;
   accounts: Record<VendorName, Account>;
   whatsapp: Received[];
+  endpoints: Endpoints;
   /** What may be left in a voicemail. */
   heard: readonly string[];
   redisLosses: readonly number[];
@@ -133,6 +138,7 @@ export async function audit(found: Found): Promise<Audit> {
       reports: untold.filter((each) => withRedis(each) && each.kind === "report").length,
       replies: untold.filter((each) => withRedis(each) && each.kind === "reply").length,
     },
+    telling: await tellingOf(watch.sql, found.endpoints, rows),
     voicemails,
     credits: await creditFaults(watch.sql, rows),
     stuck: await found.jobs.stuck((id) => byId.get(id)?.status),

@@ -5,6 +5,7 @@ import { StackError } from "../../dev/stack/stack-error.ts";
 import { audit, type Audit } from "./audit.ts";
 import { ACCOUNTS, CHANNELS, SENDERS, TEXT } from "./bodies.ts";
 import type { Account } from "./double-process.ts";
+import { Endpoints } from "./endpoints.ts";
 import { startDoubles, VENDOR_NAMES, type Doubles } from "./doubles.ts";
 import { openJobs, type Jobs } from "./jobs.ts";
 import { seeded } from "./random.ts";
@@ -86,6 +87,8 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const urls = slots.map(({ url }) => url);
   await Promise.all(Object.values(doubles).map((double) => double.reach(urls)));
   await Promise.all(slots.map((slot) => slot.start()));
+  const endpoints = undo.use(await Endpoints.open(random.fork("endpoints")));
+  for (const accountId of Object.keys(ACCOUNTS)) await endpoints.register(urls[0] ?? "", SECRET, accountId);
 
   const enough = AbortSignal.any([stopping, AbortSignal.timeout(minutes * 60_000)]);
   const { promised, finished } = startSubmitter({
@@ -109,6 +112,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   say(`the faults are over, ${watch.open} open: waiting for quiet`);
   const since = performance.now();
   await Promise.all(Object.values(doubles).map((double) => double.hurry()));
+  endpoints.isWell = true;
   const lanes = senders.map(({ sessionId }) => `whatsapp.${sessionId}`);
   await using jobs = openJobs(`redis://127.0.0.1:${servers.ports.redis}`, PREFIX, lanes);
   const isQuiet = await untilQuiet({ sql: watch.sql, jobs, doubles, finished, stopping });
@@ -120,6 +124,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     watch,
     accounts,
     whatsapp: await whatsapp.received(),
+    endpoints,
     heard: [TEXT, `${recordings.url}/offre.mp3`],
     redisLosses: damage.redisLosses,
   });
@@ -164,7 +169,7 @@ async function openAccounts({ sql }: Watch): Promise<void> {
   }
 }
 
-/** Every request answered, every submission planned, every message settled, every webhook called, every job over. */
+/** Every request answered, every submission planned, every message settled, every webhook called and told, every job over. */
 async function untilQuiet({
   sql,
   jobs,
@@ -184,7 +189,9 @@ async function untilQuiet({
     delay(QUIET_TIMEOUT_MS, false, { ref: false, signal: stopping }).catch(() => false),
   ]);
   const open = `select (select count(*) from messages where status in ('queued', 'sending'))
-    + (select count(*) from hunt_submissions where planned_at is null) as n`;
+    + (select count(*) from hunt_submissions where planned_at is null)
+    + (select count(*) from events where pos is null)
+    + (select count(*) from webhook_deliveries where state = 'pending') as n`;
   if (!answered) return false;
   while (performance.now() < deadline && !stopping.aborted) {
     const { rows } = await sql.query<{ n: string }>(open);

@@ -3,7 +3,7 @@ import { Redis } from "ioredis";
 import { CHARGE_JOB } from "../../src/channels/inbound-job.ts";
 
 const UNFINISHED: JobType[] = ["waiting", "prioritized", "active", "delayed", "waiting-children"];
-const NAMES = ["hunt", "whatsapp", "sms", "voice", "inbound"];
+const NAMES = ["hunt", "whatsapp", "sms", "voice", "inbound", "webhooks"];
 
 /** The queues as they are in Redis, past every proxy. */
 export interface Jobs extends AsyncDisposable {

@@ -15,6 +15,7 @@ export function verdict({ audit, requests, crashes, damage, quietMs }: ChaosResu
     ["sent, and denied by the ledger", audit.denied],
     ["not readable on the phone", audit.unreadable],
     ["webhooks taken, and forgotten", audit.untold],
+    ["told to accounts wrongly or not at all", audit.telling.faults],
     ["something else left in a voicemail", audit.voicemails.misheard],
     ["voicemails of which the ledger says what is not so", audit.voicemails.untrue],
     ["credits that differ", audit.credits],
@@ -37,7 +38,7 @@ export const sendsOf = ({ sends }: ChaosResult["audit"]): number => Object.value
 
 export function tableOf(result: ChaosResult): string {
   const { audit, damage, requests, quietMs } = result;
-  const { voicemails } = audit;
+  const { telling, voicemails } = audit;
   const faults = Object.values(damage.faults).reduce((sum, n) => sum + n, 0);
   const rows: [string, string][] = [
     [
@@ -63,6 +64,10 @@ export function tableOf(result: ChaosResult): string {
     [
       "webhooks taken",
       `${audit.webhooks.reports} reports, ${audit.webhooks.replies} replies; ${audit.untold.length} forgotten, lost with Redis: ${audit.untoldWithRedis.reports} and ${audit.untoldWithRedis.replies}`,
+    ],
+    [
+      "webhooks out",
+      `${telling.events} events arrived ${telling.arrivals} times, ${telling.taken} were taken; ${telling.faults.length} faults`,
     ],
     [
       "voicemails",

@@ -43,6 +43,8 @@ export interface TestDatabaseOptions {
   readonly poolSize?: number;
   /** The most rows of one answer; default unlimited. A hosted project's default is 1,000. */
   readonly maxRows?: number;
+  /** Told the path of each request to PostgREST, e.g. `/rpc/feed`. */
+  readonly onRequest?: (path: string) => void;
 }
 
 /**

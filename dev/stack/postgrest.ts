@@ -27,6 +27,8 @@ export interface PostgrestOptions {
   readonly maxRows?: number | undefined;
   /** Default true, as hosted. */
   readonly preparedStatements?: boolean;
+  /** Told the path of each request, without the prefix. */
+  readonly onRequest?: ((path: string) => void) | undefined;
   readonly supervise?: boolean;
   readonly log?: (line: string) => void;
   /** Where to look for the program when the npm package has none; default PATH. */
@@ -71,7 +73,11 @@ async function startOnPort(options: PostgrestOptions, port: number): Promise<Pos
   });
   let proxy: RestProxy;
   try {
-    proxy = await startRestProxy({ upstreamPort: port, port: options.proxyPort ?? 0 });
+    proxy = await startRestProxy({
+      upstreamPort: port,
+      port: options.proxyPort ?? 0,
+      onRequest: options.onRequest,
+    });
   } catch (error) {
     await service.stop();
     throw error;

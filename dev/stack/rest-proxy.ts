@@ -17,14 +17,20 @@ export interface RestProxy {
   stop(): Promise<void>;
 }
 
+interface ProxyTarget {
+  upstreamPort: number;
+  /** Told the path of each request, without the prefix. */
+  onRequest?: ((path: string) => void) | undefined;
+}
+
 /**
  * Starts the proxy on 127.0.0.1. Bodies are streamed both ways; while PostgREST is away it answers 503 with a JSON error.
  *
  * @param options.port 0 takes a free one
  */
-export async function startRestProxy(options: { upstreamPort: number; port: number }): Promise<RestProxy> {
+export async function startRestProxy(options: ProxyTarget & { port: number }): Promise<RestProxy> {
   const agent = new Agent({ keepAlive: true, maxFreeSockets: 256, timeout: IDLE_TIMEOUT_MS });
-  const server = createServer((incoming, outgoing) => forward(incoming, outgoing, agent, options.upstreamPort));
+  const server = createServer((incoming, outgoing) => forward(incoming, outgoing, agent, options));
   server.keepAliveTimeout = CLIENT_IDLE_TIMEOUT_MS;
   server.requestTimeout = 0;
 
@@ -58,15 +64,16 @@ export async function startRestProxy(options: { upstreamPort: number; port: numb
   };
 }
 
-function forward(incoming: IncomingMessage, outgoing: ServerResponse, agent: Agent, port: number): void {
+function forward(incoming: IncomingMessage, outgoing: ServerResponse, agent: Agent, options: ProxyTarget): void {
   const { url = "/", method, headers } = incoming;
   const path = url.slice(PREFIX.length);
   if (!url.startsWith(PREFIX) || !/^($|[/?])/.test(path)) {
     return refuse(incoming, outgoing, 404, `only ${PREFIX} is served here`);
   }
+  options.onRequest?.(path);
   const upstream = request({
     host: "127.0.0.1",
-    port,
+    port: options.upstreamPort,
     method,
     headers,
     agent,

@@ -20,7 +20,7 @@ const ENDPOINTS = "/api/webhook-endpoints";
 export interface EventCalls {
   /**
    * Has the account told of events from now on. Errors: `invalid_request`, `unknown_account`, `endpoint_exists` (also where an
-   * answer was lost: rotate its secret to have one).
+   * answer was lost: rotate its secret to have one), `too_many_endpoints` (it has 20: delete one, or have one take more events).
    */
   createWebhookEndpoint(
     endpoint: NewWebhookEndpoint,

@@ -43,6 +43,25 @@ export const limitsVariable = z
   })
   .pipe(limitsSchema);
 
+/** How much of what an account sends may be sent on one day of a zone; `scope`: what counts together, as the ledger calls it. */
+export interface DayLimit {
+  scope: string;
+  perDay: number;
+  timeZone: string;
+}
+
+/** The limits a day that hold for what a sender sends. */
+export function dayLimitsOf(limits: unknown, kind: string | undefined, sender: string | undefined): DayLimit[] {
+  const found = new Map<string, DayLimit>();
+  for (const { channel, sender: from, perDay, timeZone = "UTC" } of fitting(limits, kind, sender)) {
+    if (perDay === undefined) continue;
+    const scope = `${channel === undefined ? "" : kind}/${from === undefined ? "*" : `=${sender ?? ""}`}`;
+    const { perDay: least, timeZone: zone } = found.get(scope) ?? { perDay, timeZone };
+    found.set(scope, { scope, perDay: Math.min(perDay, least), timeZone: timeZone < zone ? timeZone : zone });
+  }
+  return [...found.values()];
+}
+
 /**
  * Of the limits that hold for what a sender sends, the one that lets the fewest through a second, and who shares it; what is
  * allowed a day is not asked. undefined: none.
@@ -52,17 +71,20 @@ export function tightestLimit(
   kind: string | undefined,
   sender: string | undefined,
 ): { sender: string; perSecond: number } | undefined {
-  const known = limitsSchema.safeParse(limits).data ?? [];
-  const fits = known.filter(
-    (each) =>
-      (each.channel === undefined || each.channel === "*" || each.channel === kind) &&
-      (each.sender === undefined || each.sender === "*" || each.sender === sender),
-  );
-  return fits
+  return fitting(limits, kind, sender)
     .map(({ sender: of, perSecond = Infinity, perMinute = Infinity }) => ({
       sender: of === undefined ? "all of them" : `from ${sender ?? "any"}`,
       perSecond: Math.min(perSecond, perMinute / 60),
     }))
     .filter(({ perSecond }) => perSecond < Infinity)
     .toSorted((a, b) => a.perSecond - b.perSecond)[0];
+}
+
+function fitting(limits: unknown, kind: string | undefined, sender: string | undefined): z.output<typeof limitsSchema> {
+  const known = limitsSchema.safeParse(limits).data ?? [];
+  return known.filter(
+    (each) =>
+      (each.channel === undefined || each.channel === "*" || each.channel === kind) &&
+      (each.sender === undefined || each.sender === "*" || each.sender === sender),
+  );
 }

@@ -20,6 +20,8 @@ export interface Metrics {
   webhookEnded(labels: { provider: string; result: WebhookResult }): void;
   /** A webhook of ours has had an attempt: `delivered`, `failed` (it is tried again), `given_up` or `gone` (410). */
   deliveryEnded(labels: { result: string }, seconds: number): void;
+  /** The service has turned an endpoint off: `gone` (410), or `failing` for days. */
+  endpointTurnedOff(labels: { reason: string }): void;
   databaseAnswered(operation: string, seconds: number, ok: boolean): void;
   batchWritten(operation: string, items: number): void;
   /** Calls of providers so far, by this process, and how many of them failed otherwise than for going too fast or for the number. */
@@ -34,7 +36,7 @@ const CALL_BUCKETS = [0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20];
 const QUICK_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5];
 const BATCH_BUCKETS = [1, 5, 10, 25, 50, 100, 250, 500];
 /** Classes of codes that say that something is wrong with the provider, or on the way to it: not with the numbers. */
-const FAILURES = new Set(["unreachable", "ambiguous", "unexpected"]);
+export const FAILURES = new Set(["unreachable", "ambiguous", "unexpected"]);
 /** A page does not wait longer for a dependency that is away: it shows what it has, milliseconds. */
 const LOOK_TIMEOUT_MS = 1000;
 
@@ -90,6 +92,7 @@ export function createMetrics(sources: MetricSources): Metrics {
     CALL_BUCKETS,
     "result",
   );
+  const turnedOff = counter("endpoints_turned_off_total", "Endpoints of webhooks out that were turned off.", "reason");
   const database = histogram("database_seconds", "How long requests to the database take.", QUICK_BUCKETS, "operation");
   const databaseErrors = counter("database_errors_total", "Requests to the database that failed.", "operation");
   const batches = histogram(
@@ -125,6 +128,7 @@ export function createMetrics(sources: MetricSources): Metrics {
     rateLimited: (labels) => limited.inc(labels),
     webhookEnded: (labels) => webhooks.inc(labels),
     deliveryEnded: (labels, seconds) => deliveries.observe(labels, seconds),
+    endpointTurnedOff: (labels) => turnedOff.inc(labels),
     databaseAnswered(operation, seconds, ok) {
       database.observe({ operation }, seconds);
       if (!ok) databaseErrors.inc({ operation });

@@ -1,4 +1,4 @@
-import { type CountryCode, parsePhoneNumberFromString } from "libphonenumber-js";
+import { type CountryCode, getCountries, getCountryCallingCode, parsePhoneNumberFromString } from "libphonenumber-js";
 
 export type ParsedPhone =
   | { ok: true; e164: string; country: CountryCode }
@@ -44,13 +44,29 @@ export function parsePhone(raw: string, defaultCountry: CountryCode): ParsedPhon
 /** Calling codes of one and two digits (ITU-T E.164, annex); all others have three. */
 const SHORT_CALLING_CODE = /^\+(?:[17]|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58])/;
 
+const callingCodeOf = (e164: string): string => SHORT_CALLING_CODE.exec(e164)?.[0] ?? e164.slice(0, 4);
+
 /** An E.164 number for logs: country code and last two digits, `+33*******78`. */
 export function maskPhone(e164: string): string {
-  const shown = SHORT_CALLING_CODE.exec(e164)?.[0].length ?? 4;
+  const shown = callingCodeOf(e164).length;
   return e164.slice(0, shown) + "*".repeat(Math.max(0, e164.length - shown - 2)) + e164.slice(-2);
 }
 
-/** The country of an E.164 number (ISO 3166-1); undefined where there is none. */
+let onlyCountry: Map<string, CountryCode | undefined> | undefined;
+
+/** The country of an E.164 number that `parsePhone` has let through (ISO 3166-1); undefined where there is none. */
 export function countryOf(e164: string): CountryCode | undefined {
-  return parsePhoneNumberFromString(e164)?.country;
+  onlyCountry ??= countriesByCallingCode();
+  // Parsing takes ten times as long, and is only needed where several countries share a calling code.
+  return onlyCountry.get(callingCodeOf(e164)) ?? parsePhoneNumberFromString(e164)?.country;
+}
+
+/** Calling codes, `+33`, with their country; undefined where it is not the only one. */
+function countriesByCallingCode(): Map<string, CountryCode | undefined> {
+  const byCode = new Map<string, CountryCode | undefined>();
+  for (const country of getCountries()) {
+    const code = `+${getCountryCallingCode(country)}`;
+    byCode.set(code, byCode.has(code) ? undefined : country);
+  }
+  return byCode;
 }

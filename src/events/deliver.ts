@@ -44,7 +44,8 @@ export async function deliver(delivery: BegunDelivery, deps: DeliverDeps): Promi
   };
   const asked = failed ? undefined : answer.retryAfter;
   const retry = delivered || gone ? undefined : retryInMs(delivery.attempts + 1, deps.backoffMs, asked, clock.now());
-  return { id: delivery.id, claim: delivery.claim, delivered, gone, retryInMs: retry, entry };
+  const { id, claim, endpointId } = delivery;
+  return { id, claim, endpointId, delivered, gone, retryInMs: retry, entry };
 }
 
 /** The answer, or in words why there is none. */

@@ -13,6 +13,8 @@ export interface EndpointRoutesDeps {
   secrets: Secrets;
   /** Where deliveries may go; default: public addresses, by https alone. */
   fetchPolicy: FetchPolicy | undefined;
+  /** Somebody listens now: look at once. */
+  wake(): void;
 }
 
 export const ENDPOINTS = "/api/webhook-endpoints";
@@ -29,7 +31,12 @@ export const endpointSchema = z.object({
   description: z.string().nullable(),
   events: z.array(z.string()).nullable().describe("null: all"),
   enabled: z.boolean(),
-  disabledBecause: z.string().nullable().describe("`gone`: it has answered 410. null where a person turned it off"),
+  disabledBecause: z
+    .string()
+    .nullable()
+    .describe(
+      "`gone`: it has answered 410; `failing`: it has taken nothing for five days. null where a person turned it off",
+    ),
   oldSecretUntil: z.string().nullable().describe("Until then the secrets before this one sign as well"),
   lastDeliveredAt: z.string().nullable(),
   failures: z.number().int().describe("Attempts that have failed since"),
@@ -69,8 +76,11 @@ const TAKEN = {
   codes: { endpoint_exists: "The account has an endpoint of this address. Change that one, or rotate its secret." },
 };
 
+const TOO_MANY =
+  "An account has 20 endpoints at the most, those that are off included. Delete one that is not needed, or have one take more events.";
+
 /** Where accounts want to be told of events. */
-export function endpointRoutes({ events, secrets, fetchPolicy }: EndpointRoutesDeps): Route[] {
+export function endpointRoutes({ events, secrets, fetchPolicy, wake }: EndpointRoutesDeps): Route[] {
   const one = `${ENDPOINTS}/:endpointId`;
   const found = { description: "The endpoint.", schema: endpointSchema, example: ENDPOINT_EXAMPLE };
   const shown = (what: string) => ({ description: what, schema: withSecret, example: SECRET_EXAMPLE });
@@ -93,7 +103,7 @@ export function endpointRoutes({ events, secrets, fetchPolicy }: EndpointRoutesD
       summary: "Be told of events",
       description:
         "From now on events of the account are posted there, signed to the Standard Webhooks specification. The answer shows the " +
-        "secret; it is not shown again.",
+        "secret; it is not shown again. An account has 20 endpoints at the most.",
       body: z.strictObject({
         accountId: shortText(200),
         url: fields.url,
@@ -106,12 +116,21 @@ export function endpointRoutes({ events, secrets, fetchPolicy }: EndpointRoutesD
         description: "the web app",
         events: ["message.*", "hunt.completed"],
       },
-      responses: { 201: shown("Made, and turned on."), 409: TAKEN, 422: REFUSALS[422]! },
+      responses: {
+        201: shown("Made, and turned on."),
+        409: {
+          description: "It is there already, or the account has as many as it may have.",
+          codes: { ...TAKEN.codes, too_many_endpoints: TOO_MANY },
+        },
+        422: REFUSALS[422]!,
+      },
       async handle({ body }) {
         const { secret, stored } = secrets.create();
         const made = await events.createEndpoint({ ...body, url: checkedUrl(body.url), secret: stored });
         if (made === "unknown_account") throw refusalOf("unknown_account", "/accountId");
         if (made === "exists") throw endpointExists();
+        if (made === "too_many") throw tooManyEndpoints();
+        wake();
         const headers = { Location: `${ENDPOINTS}/${made.id}` };
         return { status: 201, body: { ...endpointView(made), secret }, headers };
       },
@@ -162,6 +181,7 @@ export function endpointRoutes({ events, secrets, fetchPolicy }: EndpointRoutesD
         const changes = { ...given, ...(url === undefined ? {} : { url: checkedUrl(url) }) };
         const changed = await events.changeEndpoint(endpointId, changes);
         if (changed === "exists") throw endpointExists();
+        if (changed?.enabled) wake();
         return { status: 200, body: endpointView(existing(changed, endpointId)) };
       },
     }),
@@ -230,4 +250,12 @@ const endpointExists = (): ProblemError =>
     code: "endpoint_exists",
     title: "The endpoint exists",
     detail: "The account has an endpoint of this address. Change that one, or rotate its secret.",
+  });
+
+const tooManyEndpoints = (): ProblemError =>
+  new ProblemError({
+    status: 409,
+    code: "too_many_endpoints",
+    title: "The account has as many endpoints as it may have",
+    detail: TOO_MANY,
   });

@@ -96,6 +96,7 @@ export function createLive({ events, log }: LiveOptions): Live {
     while (readers.has(reader)) {
       const page = await events.read(reader.pos, [reader.accountId], reader.huntId, PAGE);
       reader.pos = page.head;
+      if (page.lost && !write(reader, resetAt(page.head))) return;
       if (page.events.length > 0) {
         if (!write(reader, page.events.map(frameOf).join(""))) return;
         await drained(reader);
@@ -131,8 +132,9 @@ export function createLive({ events, log }: LiveOptions): Live {
     const accounts = [...new Set(group.map(({ accountId }) => accountId))];
     const page = await events.read(head, accounts, undefined, PAGE);
     head = page.head;
-    if (page.events.length > 0) share(group, page.events);
-    for (const reader of group) reader.pos = Math.max(reader.pos, head);
+    if (page.lost) for (const reader of group) write(reader, resetAt(head));
+    else if (page.events.length > 0) share(group, page.events);
+    for (const reader of group) reader.pos = page.lost ? head : Math.max(reader.pos, head);
     for (const reader of live) {
       if (reader.pos >= head) continue;
       live.delete(reader);
@@ -201,11 +203,9 @@ export function createLive({ events, log }: LiveOptions): Live {
     async open(filter, after) {
       const { head: current, tidied, since } = await events.listen([filter.accountId], KEPT_SECONDS);
       const complete = Math.max(tidied, since.get(filter.accountId) ?? 0);
-      const pos = Math.min(after ?? current, current);
+      const pos = Math.max(Math.min(after ?? current, current), tidied);
       const begin = [`retry: ${RETRY_MS}\nid: ${pos}\n\n`];
-      if (after !== undefined && (after > current || after < complete)) {
-        begin.push('event: reset\ndata: {"detail":"Events may be missing before this. Read the state anew."}\n\n');
-      }
+      if (after !== undefined && (after > current || after < complete)) begin.push(resetAt(pos));
       return (response) => {
         if (closing.signal.aborted) return void response.end();
         const reader: Reader = { ...filter, response, pos, stuck: 0 };
@@ -227,6 +227,9 @@ export function createLive({ events, log }: LiveOptions): Live {
     },
   };
 }
+
+const resetAt = (pos: number): string =>
+  `id: ${pos}\nevent: reset\ndata: {"detail":"Events may be missing before this. Read the state anew."}\n\n`;
 
 const frameOf = (event: StoredEvent): string =>
   `id: ${event.pos}\nevent: ${event.type}\ndata: ${JSON.stringify(bodyOf(event))}\n\n`;

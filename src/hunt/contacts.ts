@@ -136,13 +136,17 @@ export async function readContacts(
   return contacts;
 }
 
-/** Numbers contacts whose `adId` and channel came before. */
+/** Numbers contacts whose `adId` and channel came before; who has several channels has one way, whatever their order. */
 export function copyCounter(): (contact: Contact) => Contact {
-  const seen = new Map<string, number>();
+  /** By first channel, and by each. */
+  const [begun, named] = [new Map<string, number>(), new Map<string, number>()];
   return (contact) => {
-    const key = `${contact.channel} ${contact.adId}`;
-    const copies = seen.get(key) ?? 0;
-    seen.set(key, copies + 1);
+    const { adId, channel, next = [] } = contact;
+    const first = `${channel} ${adId}`;
+    const keys = [first, ...next.map((each) => `${each} ${adId}`)];
+    const copies = next.length > 0 ? Math.max(...keys.map((key) => named.get(key) ?? 0)) : (begun.get(first) ?? 0);
+    begun.set(first, copies + 1);
+    for (const key of keys) named.set(key, Math.max(copies + 1, named.get(key) ?? 0));
     return copies > 0 ? { ...contact, copy: copies } : contact;
   };
 }

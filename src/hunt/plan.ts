@@ -16,12 +16,16 @@ const MISSING = "missing_variable";
 /** The channels as planning sees them: whether somebody carries them now, and whether whoever gets a message can answer. */
 export type PlanChannels = ReadonlyMap<string, { channel: Channel; on: boolean; oneWay?: boolean }>;
 
+/** Over which channels the people of a chunk who have several are on their way, by number. */
+export type Ways = Map<string, Set<string>>;
+
 /** Contacts → ledger rows. Pure, and the same input gives the same ids, so a plan job may run again. */
 export function planChunk(
   chunk: Chunk,
   contacts: readonly Contact[],
   channels: PlanChannels,
   rules?: Rules,
+  ways: Ways = new Map(),
 ): PlannedMessage[] {
   const content = chunk.content as HuntContent | null | undefined;
   const wording = createWording(chunk.huntId, content ?? undefined);
@@ -45,8 +49,21 @@ export function planChunk(
         // Caps are counted when its turn comes: right before it is sent.
         next: { ...further, caps: undefined, afterSeconds },
       }));
+    if (planned.length > 1 && isOnTheWay(ways, message.recipient, [channel, ...next])) {
+      return { ...planned[0]!, skip: "duplicate", detail: ON_THE_WAY, ...siblings };
+    }
     return { ...message, ...siblings };
   });
+}
+
+const ON_THE_WAY = "The hunt contacts this number over these channels already.";
+
+/** Whether somebody of this number has one of these channels already; from now on they have all of them. */
+function isOnTheWay(ways: Ways, recipient: string, channels: readonly string[]): boolean {
+  const taken = ways.get(recipient) ?? new Set();
+  const isTaken = channels.some((name) => taken.has(name));
+  if (!isTaken) ways.set(recipient, new Set([...taken, ...channels]));
+  return isTaken;
 }
 
 interface Terms {

@@ -19,17 +19,19 @@ export function previewRoutes({ store, definitions, ...deps }: PreviewRoutesDeps
   const { idempotency_conflict: _, ...codes } = conflict?.codes ?? {};
 
   /** As a hunt would be refused. */
-  const refuse = async ({ huntId, accountId, content }: HuntBody) => {
+  const refuse = async ({ huntId, accountId, content, sendAt, lastSendAt }: HuntBody) => {
     const account = await store.accounts.read(accountId);
     if (!account) throw refusalOf("unknown_account", "/accountId");
     if (account.status === "suspended") throw refusalOf("suspended_account", "/accountId");
     const hunt = await store.previews.hunt(huntId);
     if (hunt && hunt.accountId !== accountId) throw refusalOf("other_account", "/accountId");
     if (hunt?.cancelled) throw refusalOf("cancelled_hunt", "/huntId");
+    const last = [sendAt, lastSendAt].filter((each) => each !== undefined).map((each) => Date.parse(each));
+    if (hunt && Math.max(...last) >= Date.parse(hunt.expiresAt)) throw refusalOf("sends_too_late", "/huntId");
     for (const id of templatesOf(content)) {
       if ((await store.templates.read(accountId, id))?.archivedAt) throw refusalOf("archived_template", "/templateId");
     }
-    return account;
+    return { account, terms: hunt };
   };
 
   return [
@@ -55,8 +57,8 @@ export function previewRoutes({ store, definitions, ...deps }: PreviewRoutesDeps
       },
       async handle({ body: given }) {
         const hunt = given as unknown as HuntBody;
-        const account = await refuse(hunt);
-        return { status: 200, body: await previewHunt(hunt, account, { previews: store.previews, ...deps }) };
+        const { account, terms } = await refuse(hunt);
+        return { status: 200, body: await previewHunt(hunt, account, { previews: store.previews, ...deps }, terms) };
       },
     }),
   ];

@@ -47,7 +47,7 @@ export const previewSchema = z.object({
   endsAt: z
     .string()
     .nullable()
-    .describe("By the account's hours and the providers' rates, at most `expiresAt`; null: nobody can tell"),
+    .describe("By hours, the providers' rates and the account's limits, at most `expiresAt`; null: nobody can tell"),
   etaSeconds: z.int().nullable().describe("From now to `endsAt`"),
 });
 

@@ -2,16 +2,16 @@ import type { Clock } from "../core/clock.ts";
 import { countryOf, maskPhone } from "../core/phone.ts";
 import type { Rules } from "../core/rules.ts";
 import type { StoredAccount } from "../store/accounts.ts";
-import type { Finding, PreviewStore } from "../store/previews.ts";
+import type { Finding, HuntTerms, PreviewStore } from "../store/previews.ts";
 import type { Chunk, PlannedMessage, Windows } from "../store/store.ts";
 import type { HuntBody } from "./body.ts";
-import { planChunk, type PlanChannels } from "./plan.ts";
-import { endOf, type Wave } from "./schedule.ts";
+import { CHUNK_SIZE, planChunk, type PlanChannels, type Ways } from "./plan.ts";
+import { endOf, type DayBudget, type Wave } from "./schedule.ts";
 import { withTimes } from "./timing.ts";
 import type { Preview, PreviewedChannel } from "./preview.schema.ts";
 
 export interface PreviewDeps {
-  previews: Pick<PreviewStore, "judge">;
+  previews: Pick<PreviewStore, "judge" | "used">;
   channels: PlanChannels;
   rules: Rules;
   /** Who would send it, and how fast that one may, by the account's limits as well; undefined: nobody can tell. */
@@ -20,6 +20,12 @@ export interface PreviewDeps {
     sender: string | undefined,
     limits: unknown,
   ): { sender: string; perSecond: number } | undefined;
+  /** What the account's limits allow a sender a day. */
+  dayLimitsOf(
+    channel: string,
+    sender: string | undefined,
+    limits: unknown,
+  ): { scope: string; perDay: number; timeZone: string }[];
   clock: Clock;
 }
 
@@ -31,17 +37,23 @@ const SAMPLES = 3;
 const MAX_SKIPS = 100;
 const WEEK_MS = 7 * 86_400_000;
 
-/** What would become of a hunt that was submitted now. Writes nothing. Rejects with `UnavailableError`. */
-export async function previewHunt(hunt: HuntBody, account: StoredAccount, deps: PreviewDeps): Promise<Preview> {
+/** What would become of a hunt that was submitted now, or added to one that there is. Writes nothing. Rejects with `UnavailableError`. */
+export async function previewHunt(
+  hunt: HuntBody,
+  account: StoredAccount,
+  deps: PreviewDeps,
+  terms?: HuntTerms,
+): Promise<Preview> {
   const { huntId, accountId, contacts } = hunt;
   const now = deps.clock.now();
-  const expiresAt = hunt.expiresAt ?? new Date(now + WEEK_MS).toISOString();
+  const expiresAt = terms?.expiresAt ?? hunt.expiresAt ?? new Date(now + WEEK_MS).toISOString();
   const { policy, consentDeclared, defaultCountry } = account;
-  const { content, sendAt, windows } = hunt;
+  const { content, sendAt } = hunt;
+  const windows = terms ? terms.windows : hunt.windows;
   const own = { huntId, accountId, content, sendAt, windows, contacts: null };
   const chunk: Chunk = { ...own, expiresAt, policy, consentDeclared, defaultCountry };
-  const sheet = createSheet(account);
-  const times = createTimes(chunk, account.limits, now, deps);
+  const sheet = createSheet(account, Date.parse(expiresAt) <= now);
+  const times = createTimes(chunk, account.limits, await deps.previews.used(accountId), now, deps);
 
   const judge = async (page: readonly PlannedMessage[]): Promise<void> => {
     const findings = await deps.previews.judge(page);
@@ -53,9 +65,11 @@ export async function previewHunt(hunt: HuntBody, account: StoredAccount, deps: 
   let judging = Promise.resolve();
   for (let from = 0; from < contacts.length; from += PAGE) {
     const page: PlannedMessage[] = [];
+    let ways: Ways = new Map();
     for (let i = from; i < Math.min(from + PAGE, contacts.length); i += SLICE) {
+      if (i % CHUNK_SIZE === 0) ways = new Map();
       const slice = contacts.slice(i, Math.min(i + SLICE, from + PAGE));
-      page.push(...withTimes(planChunk(chunk, slice, deps.channels, deps.rules), slice, chunk, () => undefined));
+      page.push(...withTimes(planChunk(chunk, slice, deps.channels, deps.rules, ways), slice, chunk, () => undefined));
       await new Promise((resolve) => setImmediate(resolve));
     }
     await judging;
@@ -70,7 +84,7 @@ export async function previewHunt(hunt: HuntBody, account: StoredAccount, deps: 
 type Sheet = Omit<Preview, "huntId" | "accountId" | "contacts" | "startsAt" | "endsAt" | "etaSeconds">;
 
 /** Counts, in the order in which planning would. */
-function createSheet({ credits }: StoredAccount) {
+function createSheet({ credits }: StoredAccount, over: boolean) {
   const sheet: Sheet = { send: 0, skipped: 0, byChannel: {}, byVariant: {}, reasons: {}, skips: [], samples: [] };
   const balances = new Map(credits.map(({ channel, balance }) => [channel, balance]));
   const seen = new Set<string>();
@@ -100,7 +114,7 @@ function createSheet({ credits }: StoredAccount) {
     if (finding) return finding;
     const { credits: metered } = channelOf(channel);
     if (metered && ++metered.needed > metered.available) return { reason: "no_credit", detail: null };
-    return undefined;
+    return over ? { reason: "expired", detail: null } : undefined;
   };
 
   return {
@@ -147,17 +161,39 @@ function textIn({ text, caption, question }: Record<string, unknown>): string | 
 
 type Times = Pick<Preview, "startsAt" | "endsAt" | "etaSeconds">;
 
-/** When they would be sent: messages of one sender wait for one another, and all for their hours. */
+/** When they would be sent: messages of one sender wait for one another, and all for their hours and their limits a day. */
 function createTimes(
   { policy, windows: given }: Chunk,
   limits: unknown,
+  used: readonly { scope: string; day: string; used: number }[],
   now: number,
-  { channels, rules, paceOf }: PreviewDeps,
+  { channels, rules, paceOf, dayLimitsOf }: PreviewDeps,
 ) {
   const windows = given ?? undefined;
   const waves = new Map<string, Wave>();
+  const budgets = new Map<string, DayBudget>();
+  const speeds = new Map<string, { sender: string; perSecond: number; days: DayBudget[] }>();
   let startsInMs = Infinity;
   let known = true;
+
+  const speedOf = (channel: string, sender: string | undefined) => {
+    const key = JSON.stringify([channel, sender]);
+    let speed = speeds.get(key);
+    if (!speed) {
+      const days = dayLimitsOf(channel, sender, limits).map(({ scope, perDay, timeZone }) => {
+        const taken = used.filter((each) => each.scope === scope).map((each) => [each.day, each.used] as const);
+        const budget = budgets.get(scope) ?? { perDay, timeZone, used: new Map(taken) };
+        budgets.set(scope, budget);
+        return budget;
+      });
+      const pace = paceOf(channel, sender, limits);
+      // Who is held back by the day alone is as fast as can be within it.
+      known &&= pace !== undefined;
+      speed = { ...(pace ?? { sender: `from ${sender ?? "any"}`, perSecond: Infinity }), days };
+      speeds.set(key, speed);
+    }
+    return speed;
+  };
   return {
     take({ channel, recipient, sender, sendAt }: PlannedMessage): void {
       const kind = channels.get(channel)?.channel.queue ?? "sms";
@@ -169,11 +205,7 @@ function createTimes(
       };
       const opens = opensInMs(now) ?? Infinity;
       startsInMs = Math.min(startsInMs, opens);
-      const pace = paceOf(channel, sender, limits);
-      if (!pace) {
-        known = false;
-        return;
-      }
+      const pace = speedOf(channel, sender);
       const key = JSON.stringify([kind, pace.sender, opens, countryOf(recipient)]);
       const wave = waves.get(key);
       if (wave) wave.count += 1;
@@ -182,8 +214,14 @@ function createTimes(
     result(expiresAt: number): Times {
       if (startsInMs === Infinity) return { startsAt: null, endsAt: null, etaSeconds: null };
       const startsAt = new Date(now + startsInMs).toISOString();
-      const end = windows?.spread ? spreadUntil(windows) : known ? endOf(now, [...waves.values()]) : undefined;
-      if (end === undefined) return { startsAt, endsAt: null, etaSeconds: null };
+      const all = [...waves.values()];
+      const undated = all.map((wave) => ({ ...wave, days: [] }));
+      const soonest = windows?.spread ? spreadUntil(windows) : endOf(now, expiresAt, undated);
+      const paced = endOf(now, expiresAt, all);
+      // Whose pace nobody knows has an end only where its limits a day put it off.
+      const told = windows?.spread || (paced !== undefined && (known || paced > (soonest ?? Infinity)));
+      if (!told || soonest === undefined) return { startsAt, endsAt: null, etaSeconds: null };
+      const end = Math.max(soonest, paced ?? 0);
       const endsAt = Math.max(now, Math.min(end, expiresAt));
       return { startsAt, endsAt: new Date(endsAt).toISOString(), etaSeconds: Math.ceil((endsAt - now) / 1000) };
     },

@@ -2,6 +2,7 @@ import { FlowProducer, type JobsOptions, type QueueOptions, type Telemetry } fro
 import type { Redis } from "ioredis";
 import type { LaneDirectory } from "../channels/channel.ts";
 import { chunkJobId, HUNT_QUEUE } from "../hunt/hunt.jobs.ts";
+import { repeatStrategy } from "../hunt/recurring.ts";
 import { createAdding, type Adding } from "./adding.ts";
 import { createDirectory, ignore, queueOfLane, type Directory } from "./directory.ts";
 import { removeLane, wakeLane } from "./lanes.ts";
@@ -52,7 +53,8 @@ export function createQueues(options: QueuesOptions): Queues {
     removeOnFail: retention.failed,
   };
   // A Redis that is away is the caller's to handle, so construction must not wait for it.
-  const queueOptions: QueueOptions = { connection: redis, prefix, defaultJobOptions, ...telemetry };
+  const settings = { repeatStrategy };
+  const queueOptions: QueueOptions = { connection: redis, prefix, defaultJobOptions, settings, ...telemetry };
   const directory = createDirectory(names, lanesOf, queueOptions);
   const { all, get, lanes, inLanes, withLanes, queueOf, forgetLane } = directory;
   const flows = new FlowProducer({ connection: redis, prefix, ...telemetry });

@@ -8,7 +8,7 @@ import { httpProblem } from "./problems.ts";
 
 /**
  * Its page has inline styles and its graph library adds more; scripts come as files, and its web fonts, which would
- * tell Google who operates this, are left out.
+ * tell Google who operates this, are left out (`withoutFonts`).
  */
 const BOARD_CSP =
   "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; " +
@@ -61,9 +61,23 @@ export function createBoard({ queues, basePath }: BullBoardOptions): Router {
   });
   const board = serverAdapter.getRouter() as Express;
   board.disable("x-powered-by");
+  withoutFonts(board);
   router.use(board);
   return router;
 }
+
+type Engine = (path: string, options: object, done: (error: unknown, html?: string) => void) => void;
+
+/** Leaves out of its page the fonts that its policy refuses, of which each browser would complain. */
+function withoutFonts(board: Express): void {
+  const { ".ejs": render } = (board as unknown as { engines: Record<string, Engine> }).engines;
+  if (!render) return;
+  board.engine("ejs", (path, options, done) =>
+    render(path, options, (error, html) => done(error, html?.replaceAll(FONTS, ""))),
+  );
+}
+
+const FONTS = /<link\b[^>]*\bhttps:\/\/fonts\.[^>]*>\s*/g;
 
 function adapterOf(queue: Queue): BullMQAdapter {
   const adapter = new BullMQAdapter(queue, { allowRetries: false });

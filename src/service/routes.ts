@@ -4,7 +4,7 @@ import { singleRoute } from "../channels/single.routes.ts";
 import { createTermsOf } from "../channels/terms.ts";
 import { accountRoutes } from "../compliance/accounts.routes.ts";
 import { erasureRoutes } from "../compliance/erasure.routes.ts";
-import { tightestLimit } from "../compliance/limits.ts";
+import { dayLimitsOf, tightestLimit } from "../compliance/limits.ts";
 import { suppressionRoutes } from "../compliance/suppressions.routes.ts";
 import type { Config } from "../config.ts";
 import type { Route } from "../core/route.ts";
@@ -82,6 +82,8 @@ export async function createRoutes(
         const limit = tightestLimit(limits ?? config.limits, definitions.get(channel)?.queue, sender);
         return limit && !(own && own.perSecond <= limit.perSecond) ? limit : own;
       },
+      dayLimitsOf: (channel, sender, limits) =>
+        dayLimitsOf(limits ?? config.limits, definitions.get(channel)?.queue, sender),
     }),
     ...recurrenceRoutes({ store, recurrences: queues.recurrences, channels: definitions, clock, log: logOf("hunt") }),
     ...mediaRoutes({ store, clock }),
@@ -108,7 +110,7 @@ export async function createRoutes(
           termsOf: (message) => termsOf(message, provider?.oneWay === true),
         }) ?? [],
     ),
-    ...endpointRoutes({ events, secrets, fetchPolicy }),
+    ...endpointRoutes({ events, secrets, fetchPolicy, wake: () => outbox.wake() }),
     ...deliveryRoutes({ events, wake: () => outbox.wake() }),
     ...liveRoutes({ events, accounts: store.accounts, live }),
     ...messageRoutes({ queues, store }),

@@ -82,6 +82,7 @@ export function startWork(parts: Parts): Work {
     events,
     queues,
     keepSeconds: config.events.keepSeconds,
+    slots: config.events.concurrency,
     clock,
     log: logOf("events"),
   });
@@ -90,6 +91,8 @@ export function startWork(parts: Parts): Work {
     queues,
     names: [...new Set(config.channels.map(({ channel }) => channel.queue))],
     concurrencyOf: (queue) => config.workers.concurrencies[queue] ?? config.workers.concurrency,
+    ownSenders: (queue) =>
+      [...channels.values()].some(({ channel, provider }) => channel.queue === queue && provider?.lanes !== undefined),
     window: config.workers.window,
     taken: workers.taken,
     clock,

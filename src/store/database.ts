@@ -19,9 +19,10 @@ type Answer<T> =
 
 /**
  * Codes of a database that is there but cannot serve now: connection, resource, shutdown, serialization and deadlock
- * classes of PostgreSQL, and PostgREST's own for a lost connection or pool. Everything else is a refusal.
+ * classes of PostgreSQL, and PostgREST's own for a lost connection or pool. Everything else is a refusal. A statement that was
+ * cancelled (57014), because it took too long or somebody wanted it so, has left nothing behind: trying it again is safe for all.
  */
-const PASSING = /^(08|53|57P|40001|40P01|55P03|PGRST00)/;
+const PASSING = /^(08|53|57P|57014|40001|40P01|55P03|PGRST00)/;
 
 export interface DatabaseOptions {
   url: string;

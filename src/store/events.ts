@@ -25,6 +25,9 @@ export interface DeliveryAttempt {
   answer: string | null;
 }
 
+/** Why the service has turned an endpoint off. `gone`: it answered 410; `failing`: for five days it has taken nothing. */
+export type TurnedOff = "gone" | "failing";
+
 export interface WebhookEndpoint {
   id: string;
   accountId: string;
@@ -33,7 +36,7 @@ export interface WebhookEndpoint {
   /** Types and groups; null: all events. */
   events: string[] | null;
   enabled: boolean;
-  /** `gone`: it answered 410. */
+  /** null where a person turned it off. */
   disabledBecause: string | null;
   /** Until then secrets before this one sign as well. */
   oldSecretUntil: string | null;
@@ -88,6 +91,7 @@ export interface BegunDelivery {
 export interface DeliveryOutcome {
   id: string;
   claim: string;
+  endpointId: string;
   delivered: boolean;
   /** The endpoint wants nothing any more: it is turned off. */
   gone: boolean;
@@ -100,33 +104,38 @@ export interface DeliveryOutcome {
 export interface EventStore {
   /**
    * Makes deliveries of what has happened and takes those that are due, for `holdMs`: whoever takes them is to queue them.
-   * `moved`: events that it met; `listened`: whether anybody wants any.
+   * `slots`: how many a process attempts at once, of which nobody gets more than a share. `moved`: events that it met;
+   * `listened`: whether anybody wants any.
    */
-  run(limit: number, holdMs: number): Promise<{ moved: number; due: string[]; listened: boolean }>;
+  run(limit: number, holdMs: number, slots: number): Promise<{ moved: number; due: string[]; listened: boolean }>;
   /** Forgets what is older; answers how much it was. As much as `limit`: there may be more. */
   tidy(keepSeconds: number, limit: number): Promise<number>;
 
   /** undefined: there is nothing to be done, or somebody else does it. */
   begin(deliveryId: string, holdMs: number): Promise<BegunDelivery | undefined>;
-  /** Resolves once committed. */
-  record(outcome: DeliveryOutcome): Promise<void>;
+  /** Resolves once committed. `turnedOff`: why the endpoint gets nothing more from now on. */
+  record(outcome: DeliveryOutcome): Promise<{ turnedOff: TurnedOff | undefined }>;
 
-  /** From now on events of these accounts are kept for live readers. `since`: by account, from where on there is no gap. */
+  /**
+   * From now on events of these accounts are kept for live readers: all that commits after it resolves. `since`: by account, from
+   * where on there is no gap.
+   */
   listen(
     accounts: readonly string[],
     seconds: number,
   ): Promise<{ head: number; tidied: number; since: Map<string, number> }>;
-  /** In order. Nothing up to `head` is missing. */
+  /** In order. Nothing up to `head` is missing, unless `lost`: nobody knows what there was after `after`. */
   read(
     after: number,
     accounts: readonly string[],
     huntId: string | undefined,
     limit: number,
-  ): Promise<{ events: StoredEvent[]; head: number }>;
+  ): Promise<{ events: StoredEvent[]; head: number; lost: boolean }>;
   /** Whose hunt it is; undefined when there is none. */
   accountOfHunt(huntId: string): Promise<string | undefined>;
 
-  createEndpoint(endpoint: NewWebhookEndpoint): Promise<WebhookEndpoint | "exists" | "unknown_account">;
+  /** Whatever commits after it resolves is told. `too_many`: the account has 20. */
+  createEndpoint(endpoint: NewWebhookEndpoint): Promise<WebhookEndpoint | "exists" | "unknown_account" | "too_many">;
   endpoints(accountId: string | undefined): Promise<WebhookEndpoint[]>;
   endpoint(id: string): Promise<WebhookEndpoint | undefined>;
   changeEndpoint(

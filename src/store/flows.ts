@@ -44,10 +44,15 @@ export interface FedMessage extends OpenMessage {
 export interface FlowStore {
   /**
    * The next messages for a queue, in turns by weight; of each flow at first `least` wait in the queue, and up to `most` when
-   * they begin fast. From then on they are to be in the queue, after `retryInMs` where something slows them down: the sweeper
-   * makes up for whoever fails to put them there.
+   * they begin fast; of all flows of a sender together no more than a second and a half of what it sends. `ownSenders`: each
+   * account has its own, also where it names none; default: they share the provider's. From then on they are to be in the queue,
+   * after `retryInMs` where something slows them down: the sweeper makes up for whoever fails to put them there.
    */
-  feed(queue: string, limit: number, queued: { least: number; most: number }): Promise<FedMessage[]>;
+  feed(
+    queue: string,
+    limit: number,
+    queued: { least: number; most: number; ownSenders?: boolean },
+  ): Promise<FedMessage[]>;
   /** Each may be said again. `cancelled`: it is over, and can be neither paused nor resumed. */
   steer(huntId: string, action: Steering): Promise<SteeringAnswer>;
   /** Counts at once for what has not begun, also for what is in the queues. May be said again. */
@@ -60,12 +65,13 @@ export interface FlowStore {
 
 export function createFlowStore(database: Database, limits: readonly object[]): FlowStore {
   return {
-    async feed(queue, limit, { least, most }) {
-      const args = { p_queue: queue, p_limit: limit, p_least: least, p_most: most, p_limits: limits };
+    async feed(queue, limit, { least, most, ownSenders = false }) {
+      const given = { p_queue: queue, p_limit: limit, p_least: least, p_most: most };
+      const args = { ...given, p_limits: limits, p_own_senders: ownSenders };
       const rows = await database.rpc<(OpenMessageRow & { again: boolean })[]>("feed", args);
       return rows.map((row) => ({ ...toOpenMessage(row), again: row.again }));
     },
-    steer: (huntId, action) => database.rpc("steer_hunt", { p_hunt_id: huntId, p_action: action }),
+    steer: (huntId, action) => database.rpc("steer_hunt", { p_hunt_id: huntId, p_action: action, p_limits: limits }),
     reschedule(huntId, { priority, expiresAt, sendAt, windows }) {
       const changes = { priority, expires_at: expiresAt, send_at: sendAt, windows };
       return database.rpc("reschedule_hunt", { p_hunt_id: huntId, p_changes: changes });

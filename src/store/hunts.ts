@@ -67,6 +67,8 @@ export interface HuntStore {
   read(huntId: string): Promise<HuntProgress | undefined>;
   /** In so many points of equal distance; undefined when there is no such hunt. */
   timeline(huntId: string, points: number): Promise<HuntTimeline | undefined>;
+  /** Keeps the counts of hunts that are over for `list`; looks at so many hunts at most, and answers how many were counted. */
+  keepTallies(limit: number): Promise<number>;
 }
 
 /** @param limits of accounts without their own, as the ledger takes them. */
@@ -92,5 +94,6 @@ export function createHuntStore(database: Database, limits: readonly unknown[]):
       const args = { p_hunt_id: huntId, p_points: points };
       return (await database.rpc<HuntTimeline | null>("hunt_timeline", args)) ?? undefined;
     },
+    keepTallies: (limit) => database.rpc("tally_hunts", { p_limit: limit }),
   };
 }

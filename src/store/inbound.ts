@@ -15,6 +15,8 @@ export interface InboundStore {
    * report of the call's end is kept, and counts when it turns out that it was answered.
    */
   instructionsOf(attemptId: string, ended: Receipt): Promise<Instructions["step"] | undefined>;
+  /** The contact of this attempt is tried over no further channel: nobody can prove that it has not reached them. */
+  endWay(attempt: { messageId: string; attemptId: string }): Promise<void>;
   /** Like `recordReply`, but rejects while the database is away. */
   takeReply(reply: Reply & { stop: boolean; start?: boolean }): Promise<boolean>;
   /** Whether this is the first stop of that person. */
@@ -69,6 +71,7 @@ export function createInbound({ rpc }: Pick<Database, "rpc">, { sized, waitFor }
         p_attempt_id: attemptId,
         p_ended: toReceiptRow(ended),
       })) ?? undefined,
+    endWay: ({ messageId, attemptId }) => rpc("end_way", { p_message_id: messageId, p_attempt_id: attemptId }),
     takeReply: (reply) => rpc("record_reply", { p_reply: toReplyRow(reply) }),
 
     recordReply: (reply) => replies.add(reply),

@@ -1,6 +1,6 @@
 import type { Database } from "./database.ts";
 import { phoneHash } from "./phone-hash.ts";
-import type { PlannedMessage } from "./store.ts";
+import type { PlannedMessage, Windows } from "./store.ts";
 
 /** What planning would find in the ledger about a message, the first of these: `planned`: the hunt has it already. */
 export type Finding = {
@@ -8,19 +8,43 @@ export type Finding = {
   detail: string | null;
 };
 
+/** What a hunt has from its first submission, which holds for further ones. */
+export interface HuntTerms {
+  accountId: string;
+  cancelled: boolean;
+  /** ISO 8601. */
+  expiresAt: string;
+  windows: Windows | null;
+}
+
 /** Looks, and writes nothing. All reject with `UnavailableError` while the database is away. */
 export interface PreviewStore {
-  hunt(id: string): Promise<{ accountId: string; cancelled: boolean } | undefined>;
+  hunt(id: string): Promise<HuntTerms | undefined>;
+  /** What hunts of an account have used of its limits a day; `day`: as 2026-01-31. */
+  used(accountId: string): Promise<{ scope: string; day: string; used: number }[]>;
   /** For each in its order; null: nothing is in the way. */
   judge(messages: readonly PlannedMessage[]): Promise<(Finding | null)[]>;
+}
+
+interface HuntRow {
+  account_id: string;
+  cancelled_at: string | null;
+  expires_at: string;
+  windows: Windows | null;
 }
 
 export function createPreviewStore(database: Database, salt: string | undefined): PreviewStore {
   return {
     async hunt(id) {
-      const query = database.client.from("hunts").select("account_id, cancelled_at").eq("id", id);
-      const row = await database.run("hunt", query.maybeSingle<{ account_id: string; cancelled_at: string | null }>());
-      return row ? { accountId: row.account_id, cancelled: row.cancelled_at !== null } : undefined;
+      const query = database.client.from("hunts").select("account_id, cancelled_at, expires_at, windows").eq("id", id);
+      const row = await database.run("hunt", query.maybeSingle<HuntRow>());
+      if (!row) return undefined;
+      const { account_id: accountId, cancelled_at, expires_at: expiresAt, windows } = row;
+      return { accountId, cancelled: cancelled_at !== null, expiresAt, windows };
+    },
+    async used(accountId) {
+      const query = database.client.from("limit_counters").select("scope, day, used").eq("account_id", accountId);
+      return (await database.run("limits used", query.returns<{ scope: string; day: string; used: number }[]>())) ?? [];
     },
     judge: (messages) =>
       database.rpc("preview_messages", {

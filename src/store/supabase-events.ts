@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
 import { Batcher } from "./batcher.ts";
 import { DatabaseError, type Database } from "./database.ts";
 import type {
@@ -8,6 +9,7 @@ import type {
   DeliveryState,
   EventStore,
   StoredEvent,
+  TurnedOff,
   WebhookDelivery,
   WebhookEndpoint,
 } from "./events.ts";
@@ -19,10 +21,17 @@ const DELIVERY_COLUMNS =
 /** Endpoints in one answer; an account has a handful. */
 const MAX_ENDPOINTS = 1000;
 const BATCH = { maxSize: 100, maxConcurrent: 2, maxWaitMs: 2 };
-/** Deliveries that one endpoint has under way at once, over all processes. */
+/** Deliveries that one endpoint has under way at once at the most, over all processes; how many it may, the ledger says. */
 const MOST_AT_ONCE = 20;
+/** For how long whoever begins to listen waits for changes that began before, milliseconds, and between two looks. */
+const UNDER_WAY_MS = 5000;
+const UNDER_WAY_POLL_MS = 20;
+/** As much as is known of an endpoint that nothing was delivered to yet. */
+const AS_NEW = { failures: 0, failing_since: null, at_once: 2, silent: false };
 const UNIQUE_VIOLATION = "23505";
 const NO_SUCH_ROW = "23503";
+/** Of the database itself: see cap_endpoints. */
+const TOO_MANY_ENDPOINTS = "AP002";
 
 /** The outbox and webhooks on Supabase; shares the ledger's connection. */
 export function createEventStore(
@@ -50,19 +59,25 @@ export function createEventStore(
     ...BATCH,
     waitForDatabase: false,
   });
-  const outcomes = new Batcher<DeliveryOutcome, void>({
+  const outcomes = new Batcher<DeliveryOutcome, { turnedOff: TurnedOff | undefined }>({
     async flush(items) {
       const rows = items.map(({ retryInMs, ...rest }) => ({ ...rest, retry_in_ms: retryInMs }));
-      await rpc("record_deliveries", { p_items: rows });
-      return items.map(() => undefined);
+      const off = new Map(Object.entries(await rpc<Record<string, TurnedOff>>("record_deliveries", { p_items: rows })));
+      return items.map(({ endpointId }) => {
+        const turnedOff = off.get(endpointId);
+        // Of several of one endpoint, one tells.
+        off.delete(endpointId);
+        return { turnedOff };
+      });
     },
     ...BATCH,
     waitForDatabase: true,
     onRetry: (error, items) => onRetry("record_deliveries", error, items),
   });
-  const refused = (error: unknown): "exists" | "unknown_account" => {
+  const refused = (error: unknown): "exists" | "unknown_account" | "too_many" => {
     if (error instanceof DatabaseError && error.code === UNIQUE_VIOLATION) return "exists";
     if (error instanceof DatabaseError && error.code === NO_SUCH_ROW) return "unknown_account";
+    if (error instanceof DatabaseError && error.code === TOO_MANY_ENDPOINTS) return "too_many";
     throw error;
   };
   const changed = async (id: string, changes: object): Promise<WebhookEndpoint | undefined> => {
@@ -76,24 +91,36 @@ export function createEventStore(
     return row ? toEndpoint(row) : undefined;
   };
 
+  /** A transaction that lasts longer is not waited for: what it changes may be told to nobody who has just begun to listen. */
+  const othersEnded = async (): Promise<void> => {
+    const deadline = performance.now() + UNDER_WAY_MS;
+    let number: string | null = null;
+    while ((number = await rpc<string | null>("begun_before", { p_number: number })) !== null) {
+      if (performance.now() > deadline) return;
+      await delay(UNDER_WAY_POLL_MS);
+    }
+  };
+
   return {
-    run: (limit, holdMs) => rpc("run_events", { p_limit: limit, p_most: MOST_AT_ONCE, p_hold_ms: holdMs }).then(toRun),
+    run: (limit, holdMs, slots) =>
+      rpc("run_events", { p_limit: limit, p_most: MOST_AT_ONCE, p_hold_ms: holdMs, p_slots: slots }).then(toRun),
     tidy: (keepSeconds, limit) => rpc("tidy_events", { p_keep_seconds: keepSeconds, p_limit: limit }),
 
     begin: (id, holdMs) => begins.add({ id, claim: randomUUID(), holdMs }),
     record: (outcome) => outcomes.add(outcome),
 
     async listen(accounts, seconds) {
-      const answer = await rpc<{ head: number; tidied: number; since: Record<string, number> }>("listen_to_events", {
+      const { fresh, since, ...rest } = await rpc<ListenRow>("listen_to_events", {
         p_accounts: accounts,
         p_seconds: seconds,
       });
-      return { ...answer, since: new Map(Object.entries(answer.since)) };
+      if (fresh) await othersEnded();
+      return { ...rest, since: new Map(Object.entries(since)) };
     },
     async read(after, accounts, huntId, limit) {
       const args = { p_after: after, p_accounts: accounts, p_hunt_id: huntId ?? null, p_limit: limit };
-      const { events, head } = await rpc<{ events: EventRow[]; head: number }>("read_events", args);
-      return { events: events.map(toEvent), head };
+      const { events, ...rest } = await rpc<{ events: EventRow[]; head: number; lost: boolean }>("read_events", args);
+      return { ...rest, events: events.map(toEvent) };
     },
     async accountOfHunt(huntId) {
       const query = database.client.from("hunts").select("account_id").eq("id", huntId);
@@ -104,7 +131,9 @@ export function createEventStore(
     async createEndpoint({ accountId, ...rest }) {
       const row = { account_id: accountId, ...rest };
       const query = endpoints().insert(row).select(ENDPOINT_COLUMNS).single<EndpointRow>();
-      return database.run("making an endpoint", query).then(toEndpoint, refused);
+      const made = await database.run("making an endpoint", query).then(toEndpoint, refused);
+      if (typeof made === "object") await othersEnded();
+      return made;
     },
     async endpoints(accountId) {
       let query = endpoints().select(ENDPOINT_COLUMNS).order("created_at").order("id").limit(MAX_ENDPOINTS);
@@ -118,14 +147,16 @@ export function createEventStore(
         ...changes,
         ...(changes.enabled === undefined ? {} : { disabled_because: null }),
         // Nothing is known of how it does elsewhere, or after it was mended.
-        ...(changes.enabled === true || changes.url !== undefined ? { failures: 0 } : {}),
+        ...(changes.enabled === true || changes.url !== undefined ? AS_NEW : {}),
       };
       // PostgREST takes no change of nothing.
       if (Object.keys(row).length === 0) return endpoint(id);
-      return changed(id, row).catch((error: unknown) => {
-        if (refused(error) === "exists") return "exists";
+      const now = await changed(id, row).catch((error: unknown) => {
+        if (refused(error) === "exists") return "exists" as const;
         throw error;
       });
+      if (changes.enabled === true) await othersEnded();
+      return now;
     },
     async rotateSecret(id, secret, overlapSeconds) {
       const row = await rpc<EndpointRow | null>("rotate_endpoint_secret", {
@@ -181,6 +212,13 @@ interface EventRow {
   type: string;
   at: string;
   data: Record<string, unknown>;
+}
+
+interface ListenRow {
+  head: number;
+  tidied: number;
+  since: Record<string, number>;
+  fresh: boolean;
 }
 
 interface BegunRow {

@@ -13,6 +13,8 @@ export interface FeederOptions {
   names: readonly string[];
   /** Messages under way at once in a queue, of this process. */
   concurrencyOf(queue: string): number;
+  /** Whether each account sends over a queue from numbers of its own, also where it names none. */
+  ownSenders(queue: string): boolean;
   /** Messages of one flow that may be in the queues at once, however fast it is. */
   window: number;
   /** Jobs of a queue that this process has taken so far. */
@@ -62,7 +64,7 @@ export function startFeeder(options: FeederOptions): Feeder {
 
 async function feedQueue(
   name: string,
-  { store, queues, concurrencyOf, window, taken, clock, log }: FeederOptions,
+  { store, queues, concurrencyOf, ownSenders, window, taken, clock, log }: FeederOptions,
   stopping: AbortSignal,
   wakers: Map<string, () => void>,
 ): Promise<void> {
@@ -88,7 +90,8 @@ async function feedQueue(
       missing = now - askedAt < HORIZON_SECONDS * 1000 ? 0 : Math.ceil((pace * HORIZON_SECONDS) / 2);
       if (missing === 0) return Math.min(IDLE_MS / 2, ((waiting - wanted / 2) / pace) * 1000);
     }
-    const messages = await store.flows.feed(name, missing, { least: Math.min(LEAST, window), most: window });
+    const queued = { least: Math.min(LEAST, window), most: window, ownSenders: ownSenders(name) };
+    const messages = await store.flows.feed(name, missing, queued);
     askedAt = now;
     if (messages.length > 0) fedAt = now;
     await queues.addMessages(messages.filter((message) => !message.again).map(jobOfOpen));
@@ -111,7 +114,10 @@ async function feedQueue(
     for (let slept = 0; slept < pauseMs && !signal.aborted; slept += BUSY_MS) {
       await delay(BUSY_MS, undefined, { signal }).catch(() => {});
       // Some of what was fed is under way: there may be room again.
-      if (watched && taken(name) !== looked.taken) break;
+      if (watched && taken(name) !== looked.taken) {
+        pauseMs = BUSY_MS;
+        break;
+      }
     }
   }
 }

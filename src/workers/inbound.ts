@@ -8,11 +8,11 @@ import type { Queues } from "../queues/index.ts";
 import type { Store } from "../store/store.ts";
 import type { Charges } from "./charges.ts";
 
-/** How long a vendor waits for the ledger before its reply goes into the queue, milliseconds. */
+/** How long a vendor waits for the ledger before what it brought goes into the queue, milliseconds. */
 const LEDGER_PATIENCE_MS = 500;
 
 export interface TakeDeps {
-  store: Pick<Store, "takeReceipt" | "takeReply" | "takeInstructions" | "instructionsOf">;
+  store: Pick<Store, "takeReceipt" | "takeReply" | "takeInstructions" | "instructionsOf" | "endWay">;
   idle: Queues["idle"];
   /** Whether a reply is a wish to be left alone. */
   isStop(text: string): boolean;
@@ -53,6 +53,8 @@ async function takeReceipt({ unlessInstructed, ...receipt }: Receipt, { store, i
   if (waiting === undefined)
     throw new UnavailableError("redis", "Redis cannot say what was found out during the call.");
   if (step === "asked") return store.takeReceipt({ ...receipt, status: "sent" });
+  // Redis may have been emptied, or have lost its last second: that nobody is known to have asked is no proof.
+  await store.endWay(attempt);
   return store.takeReceipt({ ...receipt, status: "failed", code: unlessInstructed });
 }
 
@@ -70,7 +72,8 @@ async function isWaiting(attemptId: string, idle: TakeDeps["idle"]): Promise<boo
 
 /**
  * Makes sure that what a webhook brought is not lost. Reports wait in the queue. Replies go into the ledger at once: a STOP
- * counts from that moment, and Redis may lose its last second. Each takes the other way when its own is closed; rejects with
+ * counts from that moment, and Redis may lose its last second. So does what a call was told to leave, of which no vendor will
+ * report. Each takes the other way when its own is closed; rejects with
  * `UnavailableError` when both are.
  */
 export async function keepEvents(
@@ -78,13 +81,13 @@ export async function keepEvents(
   { addInbound, ...deps }: TakeDeps & Pick<Queues, "addInbound">,
   jobId?: string,
 ): Promise<void> {
-  const replies = events.filter(({ kind }) => kind === "reply");
-  const stored = takeEvents(replies, deps).then(
+  const { now = [], later = [] } = Object.groupBy(events, ({ kind }) => (kind === "receipt" ? "later" : "now"));
+  const stored = takeEvents(now, deps).then(
     () => true,
     () => false,
   );
   const late = delay(LEDGER_PATIENCE_MS, false, { ref: false });
-  const left = (await Promise.race([stored, late])) ? events.filter(({ kind }) => kind !== "reply") : [...events];
+  const left = (await Promise.race([stored, late])) ? later : [...events];
   if (left.length === 0) return;
   try {
     await addInbound({ events: left }, jobId);

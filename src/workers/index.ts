@@ -8,6 +8,7 @@ import { messageOf } from "../core/errors.ts";
 import { WEBHOOKS_QUEUE } from "../events/events.jobs.ts";
 import { runHuntJob, type HuntWorkerDeps } from "../hunt/hunt.worker.ts";
 import { HUNT_QUEUE } from "../hunt/hunt.jobs.ts";
+import { repeatStrategy } from "../hunt/recurring.ts";
 import type { Metrics } from "../core/metrics.ts";
 import type { Tracing } from "../core/tracing.ts";
 import { queueOfLane } from "../queues/index.ts";
@@ -76,7 +77,7 @@ const HAND_BACK_TIMEOUT_MS = 2000;
 /** One worker a channel queue, and the hunt worker. */
 export function startWorkers(options: WorkersOptions): Workers {
   const { store, clock, redis, prefix } = options;
-  const logOf = (queue: string): Logger => options.logOf(queueOfLane(queue)).child({ queue });
+  const logOf = (queue: string): Logger => options.logOf(roomOf(queue)).child({ queue });
   const handBack = new HandBack();
   const leaving = new HandBack();
   const shared: WorkerOptions = {
@@ -87,6 +88,7 @@ export function startWorkers(options: WorkersOptions): Workers {
     maxStalledCount: MAX_STALLED,
     drainDelay: WAIT_SECONDS,
     runRetryDelay: REDIS_RETRY_MS,
+    settings: { repeatStrategy },
     ...(options.tracing.telemetry && { telemetry: options.tracing.telemetry }),
   };
 
@@ -174,6 +176,11 @@ export function startWorkers(options: WorkersOptions): Workers {
       return false;
     },
   };
+}
+
+/** Whose lines a queue's are: the room of its channel, or of what it does. */
+function roomOf(queue: string): string {
+  return queue === WEBHOOKS_QUEUE ? "events" : queueOfLane(queue);
 }
 
 /** Of a message's job what became of the message; others are just done. */

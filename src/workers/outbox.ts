@@ -10,6 +10,8 @@ export interface OutboxOptions {
   queues: Pick<Queues, "addDeliveries">;
   /** For how long events are kept, seconds. */
   keepSeconds: number;
+  /** Webhooks that a process attempts at once. */
+  slots: number;
   clock: Clock;
   log: Logger;
 }
@@ -38,14 +40,14 @@ const STOP_TIMEOUT_MS = 1000;
  * Takes what has happened out of the outbox, and puts the deliveries that are due into their queue. Any number of processes may:
  * the database lets one at a time do it, and gives each delivery to one.
  */
-export function startOutbox({ events, queues, keepSeconds, clock, log }: OutboxOptions): Outbox {
+export function startOutbox({ events, queues, keepSeconds, slots, clock, log }: OutboxOptions): Outbox {
   const stopping = new AbortController();
   let woken = new AbortController();
   let tidyAt = clock.monotonic();
 
   /** Answers after how long it is to be looked again, milliseconds. */
   async function round(): Promise<number> {
-    const { moved, due, listened } = await events.run(LIMIT, QUEUED_MS);
+    const { moved, due, listened } = await events.run(LIMIT, QUEUED_MS, slots);
     if (due.length > 0) await queues.addDeliveries(due);
     if (clock.monotonic() >= tidyAt) {
       tidyAt = clock.monotonic() + TIDY_MS;

@@ -22,6 +22,8 @@ export interface SweeperOptions {
 const PAGE = 1000;
 /** Pages a round: a backlog of any length costs the same small share of a second; it is gone through in turns. */
 const PAGES_A_ROUND = 10;
+/** Hunts a round that are looked at for whether they are over, to keep their counts. */
+const TALLIES = 200;
 /** A message that was touched more recently is still on its way into its queue, milliseconds. */
 const SETTLED_MS = 5000;
 /** A round that hangs in a dependency is not waited for at the end: all that it may still do is safe to do. */
@@ -111,6 +113,7 @@ export function startSweeper({ store, queues, clock, log, intervalMs }: SweeperO
     await step("fallbacks", sweepFallbacks);
     await step("erasures", sweepErasures);
     await step("recurrences", () => sweepRecurrences(store.recurrences, queues.recurrences, clock.now()));
+    await step("tallies", () => store.hunts.keepTallies(TALLIES));
     await step("tidy", () => store.tidy());
     if (messages + submissions > 0) log.warn({ messages, submissions }, "work without a job was queued again");
   }

@@ -7,7 +7,7 @@ import type { Logger } from "pino";
 
 export interface WebhooksWorkerDeps extends DeliverDeps {
   events: Pick<EventStore, "begin" | "record">;
-  metrics: Pick<Metrics, "deliveryEnded">;
+  metrics: Pick<Metrics, "deliveryEnded" | "endpointTurnedOff">;
   /** There is room for another one, and one that has waited for this may go. */
   wake(): void;
   log: Logger;
@@ -28,8 +28,11 @@ export async function runWebhookJob(job: Job<unknown>, deps: WebhooksWorkerDeps)
   deps.metrics.deliveryEnded({ result }, entry.durationMs / 1000);
   const { endpointId } = delivery;
   const line = { endpointId, deliveryId: delivery.id, status: entry.status, durationMs: entry.durationMs };
-  if (gone) deps.log.warn(line, "a webhook endpoint is gone and was turned off");
-  else deps.log.debug(line, delivered ? "webhook delivered" : "webhook failed");
-  await deps.events.record(outcome);
+  deps.log.debug(line, delivered ? "webhook delivered" : "webhook failed");
+  const { turnedOff } = await deps.events.record(outcome);
+  if (turnedOff !== undefined) {
+    deps.metrics.endpointTurnedOff({ reason: turnedOff });
+    deps.log.warn({ ...line, reason: turnedOff }, "a webhook endpoint was turned off");
+  }
   deps.wake();
 }

@@ -35,6 +35,7 @@ test(
     expect(sendsOf(result.audit)).toBeGreaterThan(300);
     for (const n of Object.values(result.audit.sends)) expect(n).toBeGreaterThan(0);
     expect(result.audit.webhooks.reports).toBeGreaterThan(300);
+    expect(result.audit.telling.taken).toBeGreaterThan(100);
     expect(result.damage.kills).toBeGreaterThanOrEqual(6);
     expect(Object.keys(result.damage.faults).length).toBeGreaterThanOrEqual(3);
     expect(result.damage.inFlightAtKills).toBeGreaterThan(0);

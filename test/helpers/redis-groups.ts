@@ -1,6 +1,10 @@
+import { createPrivateKey, X509Certificate } from "node:crypto";
+import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { type AddressInfo, connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createServer as createTlsServer } from "node:tls";
 import { Redis } from "ioredis";
 import { inject } from "vitest";
 import { freePort } from "../../dev/stack/ports.ts";
@@ -96,6 +100,52 @@ export async function openSentinel(): Promise<RedisGroup> {
       await master.select(3);
       return [await master.keys("*")];
     },
+    [Symbol.asyncDispose]: () => resources.disposeAsync(),
+  };
+}
+
+/** Of 127.0.0.1, signed by itself, valid from 2020 to 2126. It guards nothing. */
+const CERTIFICATE = new X509Certificate(
+  Buffer.from(
+    "MIIBXDCCAQGgAwIBAgIBATAKBggqhkjOPQQDAjAVMRMwEQYDVQQDDApyZWRpcy50ZXN0MCAXDTIwMDEwMTAwMDAwMFoYDzIxMjYxMDI5MDAwMDAwWjAVMRMwEQYDVQQDDApyZWRpcy50ZXN0MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEfXbDMt5Gt0v9DPrPSe4knAQIPRFmNb9m244DYLVEphgJ6o7AzGFd0n1lt5iaE9jaU+7UC0HD8nQKfU3AnAx7d6NAMD4wDwYDVR0RBAgwBocEfwAAATAMBgNVHRMEBTADAQH/MB0GA1UdDgQWBBQKZnx4NqHKA1Qt3VoLn9uRcUyP+TAKBggqhkjOPQQDAgNJADBGAiEAyKN0WUoXU0W3bS2u69zSYzzqlTMrl4AKYxhX804Y5rICIQCm7WyXZxYDNzd32YzfUwiMMFp39dQxH6A/ME1k1FSBVQ==",
+    "base64",
+  ),
+).toString();
+const KEY = createPrivateKey({
+  key: Buffer.from(
+    "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgwR7VLo0JBT6WQGShkllKMgvgpcpQXgHRc4TuINc35vShRANCAAR9dsMy3ka3S/0M+s9J7iScBAg9EWY1v2bbjgNgtUSmGAnqjsDMYV3SfWW3mJoT2NpT7tQLQcPydAp9TcCcDHt3",
+    "base64",
+  ),
+  format: "der",
+  type: "pkcs8",
+}).export({ format: "pem", type: "pkcs8" });
+
+/** A server with a user and a password, behind TLS. `certificateFile`: who has signed its certificate. */
+export async function openTls(): Promise<RedisGroup & { certificateFile: string }> {
+  await using undo = new AsyncDisposableStack();
+  const directory = directoryFor(undo);
+  const certificateFile = join(directory, "certificate.pem");
+  writeFileSync(certificateFile, CERTIFICATE);
+  const port = await freePort();
+  const redis = await server(undo, port, join(directory, "redis"), plain(port));
+  await redis.call("ACL", "SETUSER", "worker", "on", ">p@ss word", "~*", "&*", "+@all");
+  await redis.call("ACL", "SETUSER", "default", "resetpass", "-@all");
+  const admin = undo.adopt(new Redis(port, "127.0.0.1", { username: "worker", password: "p@ss word" }), (client) =>
+    client.disconnect(),
+  );
+  const front = createTlsServer({ cert: CERTIFICATE, key: KEY }, (socket) => {
+    const back = connect(port, "127.0.0.1");
+    for (const each of [socket, back]) each.on("error", () => void (socket.destroy(), back.destroy()));
+    socket.pipe(back).pipe(socket);
+  });
+  front.listen(0, "127.0.0.1");
+  await once(front, "listening");
+  undo.defer(() => void front.close());
+  const resources = undo.move();
+  return {
+    url: `rediss://worker:p%40ss%20word@127.0.0.1:${(front.address() as AddressInfo).port}`,
+    certificateFile,
+    keys: async () => [await admin.keys("*")],
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
 }

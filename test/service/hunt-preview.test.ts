@@ -188,3 +188,53 @@ test("hours and the provider's rate → when it would begin and end, at the late
     endsAt: null,
   });
 });
+
+test("limits a day → it ends on the day on which they let the last of it through, with what today has used", async () => {
+  const accountId = await world.account();
+  const contacts = Array.from({ length: 250 }, (_, i) => sms(2000 + i, { message: "Bonjour" }));
+  const of = async (limits: object[], fields: object = {}) => {
+    await put(accountId, { policy: "none", limits });
+    return (await service.post("/api/hunt/preview", { huntId: huntId(), accountId, contacts, ...fields })).body.endsAt;
+  };
+  expect(await of([{ perDay: 100 }])).toBe("2026-01-10T00:00:05.000Z");
+  await world.sql.query(
+    "insert into limit_counters (account_id, scope, day, used) values ($1, 'sms/*', '2026-01-08', 90), ($1, '/*', '2026-01-07', 90)",
+    [accountId],
+  );
+  expect(await of([{ perDay: 100 }])).toBe("2026-01-10T00:00:05.000Z");
+  expect(await of([{ channel: "sms", perDay: 100 }])).toBe("2026-01-11T00:00:04.000Z");
+  // A day of Paris; by a sender's own limit.
+  const bySender = [{ sender: "+33612345678", perDay: 200, timeZone: "Europe/Paris" }];
+  expect(await of(bySender)).toBe("2026-01-08T11:00:25.000Z");
+  const from = contacts.map((contact) => ({ ...contact, senderPhone: "+33612345678" }));
+  expect(await of(bySender, { contacts: from })).toBe("2026-01-08T23:00:05.000Z");
+  // Nobody can tell how fast the sandbox's WhatsApp is, but on which day it goes on.
+  const whatsapp = { contacts: contacts.map((contact) => ({ ...contact, channel: "whatsapp_text" })) };
+  expect(await of([{ channel: "whatsapp", perDay: 249 }], whatsapp)).toBe("2026-01-09T00:00:00.000Z");
+  expect(await of([{ channel: "whatsapp", perDay: 250 }], whatsapp)).toBeNull();
+});
+
+test("more for a hunt that there is → by its own windows and its own end; too late for it → refused, as it would be", async () => {
+  const accountId = await world.account();
+  await put(accountId, { policy: "none" });
+  const contacts = [sms(1, { message: "Bonjour" })];
+  const windows = { days: [4], from: "14:00", to: "15:00", timeZone: "UTC" };
+  const { huntId: there } = await submit(service, { accountId, contacts, windows, expiresAt: "2030-01-08T00:00:00Z" });
+  const more = { huntId: there, accountId, contacts: [sms(2, { message: "Bonjour" })] };
+  const preview = async (fields: object) => service.post("/api/hunt/preview", { ...more, ...fields });
+  const startsAt = "2026-01-08T14:00:00.000Z";
+  expect((await preview({})).body).toMatchObject({ send: 1, startsAt });
+  const other = { windows: { ...windows, days: [5] }, expiresAt: "2026-01-08T13:00:00Z" };
+  expect((await preview(other)).body).toMatchObject({ send: 1, startsAt, endsAt: "2026-01-08T14:00:00.100Z" });
+  await world.sql.query("update hunts set expires_at = '2026-02-01' where id = $1", [there]);
+  for (const late of [
+    { sendAt: "2026-02-01T00:00:00Z" },
+    { contacts: [sms(2, { message: "Bonjour", sendAt: "2026-02-02T00:00:00Z" })] },
+  ]) {
+    const executed = await service.post("/api/hunt/execute", { ...more, ...late });
+    expect(executed).toMatchObject({ status: 400, body: { errors: [{ pointer: "/sendAt" }] } });
+    expect((await preview(late)).body.errors).toEqual(executed.body.errors);
+  }
+  await world.sql.query("update hunts set expires_at = '2026-01-08' where id = $1", [there]);
+  expect((await preview({})).body).toMatchObject({ send: 0, reasons: { expired: 1 }, startsAt: null, endsAt: null });
+});

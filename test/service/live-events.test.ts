@@ -171,6 +171,74 @@ test("an event that commits after a later one → is read after it, and not pass
   expect([reset?.type, next?.type]).toEqual(["reset", "test.early"]);
 });
 
+test("a database that was restored from a backup → readers are reset, those who come again too, and go on", async () => {
+  const accountId = await world.account();
+  const reader = follow(one, { accountId });
+  await reader.open();
+  await note(world.sql, accountId, "test.forgotten", 5);
+  const before = await reader.until((events) => events.length === 5);
+  // What the backup does not know is gone, positions included.
+  await world.sql.query(
+    "with gone as (delete from events where account_id = $1) update event_head set pos = pos - 5, tidied = 0",
+    [accountId],
+  );
+  const [, , , , , reset] = await reader.until((events) => events.length === 6);
+  expect(reset).toMatchObject({ type: "reset", position: String(Number(before[4]?.position) - 5) });
+  await note(world.sql, accountId, "test.anew");
+  await reader.until((events) => events.at(-1)?.type === "test.anew");
+
+  // The service has noticed: what was given since then is void as well.
+  await world.sql.query("update epoch set adopted_at = now()");
+  await reader.until((events) => events.at(-1)?.type === "reset");
+  await note(world.sql, accountId, "test.last");
+  const events = await reader.until((seen) => seen.at(-1)?.type === "test.last");
+  await reader.stop();
+  expect(events.slice(5).map(({ type }) => type)).toEqual(["reset", "test.anew", "reset", "test.last"]);
+  expect(reader.faults).toEqual([]);
+
+  // The position of one that was forgotten now belongs to another event.
+  const again = follow(other, { accountId, lastEventId: before[0]?.position });
+  const seen = await again.until((all) => all.length === 2);
+  await again.stop();
+  expect(seen.map(({ type }) => type)).toEqual(["reset", "test.last"]);
+});
+
+const lookedForOthers = async (): Promise<number> => {
+  const page = (await one.get("/metrics")).body as string;
+  return Number(/database_seconds_count\{operation="begun_before"\} (\d+)/.exec(page)?.[1] ?? 0);
+};
+
+test.each(["an endpoint", "a reader"])(
+  "%s that begins while a change is under way → is there once that has ended, and told of the next",
+  async (kind) => {
+    const accountId = await world.account();
+    const change = await world.sql.connect();
+    await change.query("begin");
+    await change.query(
+      `insert into messages (id, account_id, channel, queue, recipient, content, status, code)
+       values (gen_random_uuid(), $1, 'sms', 'sms', '+33612000001', '{}', 'failed', 'test')`,
+      [accountId],
+    );
+    const order: string[] = [];
+    const looked = await lookedForOthers();
+    const begun: Promise<Partial<IncomingMessage>> =
+      kind === "a reader" ? rawReader(one, accountId) : createEndpoint(accountId);
+    void begun.then(() => order.push("begun"));
+    // It has seen that somebody is under way.
+    await until(lookedForOthers, (n) => n >= looked + 2);
+    order.push("committed");
+    await change.query("commit");
+    change.release();
+    const listener = await begun;
+    expect(order).toEqual(["committed", "begun"]);
+    listener.destroy?.();
+  },
+);
+
+async function createEndpoint(accountId: string) {
+  return (await one.post("/api/webhook-endpoints", { accountId, url: "https://hooks.example.com/x" })).body as object;
+}
+
 async function rawReader(service: TestService, accountId: string): Promise<IncomingMessage> {
   const outgoing = request(`${service.url}/api/events?accountId=${accountId}`, {
     headers: { authorization: `Bearer ${SECRET}` },

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { FAILURES } from "../../src/core/metrics.ts";
 import { phone, run, submit } from "../helpers/hunts.ts";
 import { contact, openWorld, type TestService, type World } from "../helpers/service.ts";
 
@@ -140,6 +141,11 @@ test("each metric that a rule names → is there, and each rule has a runbook", 
     expect(rule).toContain(`runbook: docs/runbooks.md#${name.toLowerCase()}\n`);
     expect(runbooks).toContain(`\n## ${name}\n`);
   }
+});
+
+test("what Prometheus is told of as failing calls → is what the alert of ours is", () => {
+  const classes = /FailureRatio\n +expr: >-\n.*class=~"([a-z_|]+)"/.exec(read("ops/alerts.yml"))?.[1];
+  expect(classes?.split("|").toSorted()).toEqual([...FAILURES].toSorted());
 });
 
 test("each metric that the dashboard shows → is there, and each of ours is shown", async () => {

@@ -154,6 +154,21 @@ test("resuming what is not paused → leaves its scheduler alone, whose run may 
   expect(await queue.getJob(dueJob)).toBeDefined();
 });
 
+test("the night on which clocks are put forward → a run at what is leapt over comes at the leap, in Redis too", async () => {
+  const year = new Date().getUTCFullYear() + 1;
+  const leap = 31 - new Date(Date.UTC(year, 2, 31)).getUTCDay();
+  const cron = `30 2 ${leap - 1},${leap} 3 *`;
+  const id = await make([next()], { cron });
+  expect((await read(id)).nextRunAt).toBe(`${year}-03-${leap - 1}T01:30:00.000Z`);
+  await comes(id);
+  // What its worker schedules next.
+  await expect
+    .poll(async () => new Date((await scheduler(id))?.next ?? 0).toISOString())
+    .toBe(`${year}-03-${leap}T01:00:00.000Z`);
+  await expect.poll(() => comes(id)).toBe(Date.UTC(year, 2, leap, 1));
+  await runs(id, 2);
+});
+
 test("pause, resume, count and delete → end its runs; another account has none of it", async () => {
   const id = await make([next()], { count: 1 });
   expect(await call("POST", at(id, "/pause"))).toMatchObject({ status: 200, body: { nextRunAt: null } });

@@ -2,7 +2,8 @@ import { expect, test } from "vitest";
 import { readRedisUrl } from "../../src/core/redis-url.ts";
 import { huntId } from "../helpers/hunts.ts";
 import { contacts, settled } from "../helpers/ledger.ts";
-import { openCluster, openSentinel } from "../helpers/redis-groups.ts";
+import { startProcess } from "../helpers/process.ts";
+import { openCluster, openSentinel, openTls } from "../helpers/redis-groups.ts";
 import { openWorld } from "../helpers/service.ts";
 
 test.each([
@@ -32,6 +33,20 @@ test.each([
   expect(nodes.flat().filter((key) => !key.startsWith(world.prefix))).toEqual([]);
   expect(nodes.filter((keys) => keys.length > 0)).toHaveLength(1);
   expect(await service.stop()).toBe(true);
+});
+
+test("a hunt on a server that wants TLS, a user and a password", async () => {
+  await using redis = await openTls();
+  await using world = await openWorld();
+  const accountId = await world.account();
+  const environment = { ...world.environment, REDIS_URL: redis.url };
+  await using service = await startProcess({ ...environment, NODE_EXTRA_CA_CERTS: redis.certificateFile });
+  await expect.poll(async () => (await service.get("/ready")).status).toBe(200);
+  await service.post("/api/hunt/execute", { huntId: huntId(), accountId, contacts: contacts(10) });
+  const { sent = 0, delivered = 0 } = await settled(world, 10);
+  expect(sent + delivered).toBe(10);
+  expect((await redis.keys()).flat().some((key) => key.startsWith(world.prefix))).toBe(true);
+  expect(service.output()).not.toContain("p@ss");
 });
 
 test("addresses of Redis are read with who may come in, and their faults are told in words", () => {

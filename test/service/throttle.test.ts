@@ -74,6 +74,39 @@ describe("a backlog of one sender", () => {
     expect(starts).toBeLessThan(60 * 3);
   });
 
+  test("of many hunts of one account: another account's small hunt goes before most of it", async () => {
+    const [big, small] = [await world.account(), await world.account()];
+    const hunt = async (accountId: string, huntId: string, count: number): Promise<string[]> => {
+      const to = Array.from({ length: count }, () => phone((last += 1)));
+      const contacts = to.map((recipientPhone, i) => ({
+        adId: `ad_${i}`,
+        recipientPhone,
+        senderPhone: sender,
+        channel: "sms",
+        message: "Bonjour",
+      }));
+      expect((await service.post("/api/hunt/execute", { huntId, accountId, contacts })).status).toBe(202);
+      return to;
+    };
+    const ids = Array.from({ length: 30 }, (_, i) => `${big}_${i}`);
+    await Promise.all(ids.map((id) => hunt(big, id, 10)));
+    await until(
+      async () => asked(),
+      (n) => n >= 20,
+    );
+
+    const before = asked();
+    const few = await hunt(small, `${small}_few`, 5);
+    const mine = await until(
+      async () => twilio.accepted.filter(({ from }) => from === sender),
+      (all) => few.every((number) => all.some(({ to }) => to === number)),
+    );
+    const passed = Math.max(...few.map((number) => mine.findIndex(({ to }) => to === number))) - before;
+    // A second and a half of 40 a second waits for the sender, then every other one is the small hunt's.
+    expect(passed).toBeLessThan(150);
+    await Promise.all(ids.map((id) => service.post(`/api/hunt/${id}/cancel`, undefined)));
+  });
+
   test("does not hold up another sender, nor the workers", async () => {
     // Held for an hour, whatever it has to send.
     twilio.next({ ...TOO_MANY, headers: { "retry-after": "3600" } });

@@ -275,6 +275,53 @@ describe("a machine has picked up", () => {
     expect((await service.post(`/api/jobs/voice/${id}/retry`, {})).status).toBe(409);
   });
 
+  test("and nobody can prove that nothing was left → no further channel; where it was not, the next one", async () => {
+    const accountId = await world.account();
+    const reached = twilio.via;
+    const ways = async (lost: boolean): Promise<string[]> => {
+      const to = phone(5000 + (next += 1));
+      const contacts = [{ adId: "a", recipientPhone: to, channels: ["ringless_voice", "sms"], message: TEXT }];
+      const { huntId: hunt } = await submit(service, { accountId, contacts });
+      await until(
+        async () => twilio.callsTo(to).length,
+        (count) => count > 0,
+      );
+      const made = twilio.callsTo(to)[0]!;
+      if (lost) twilio.via = () => "http://127.0.0.1:1/";
+      await twilio.pickUp(
+        made,
+        MACHINE,
+        lost ? undefined : { ErrorCode: "11200", ErrorUrl: "https://cdn.example.com/a.mp3" },
+      );
+      twilio.via = reached;
+      await ended(made);
+      await until(
+        async () => (await messagesOf(service, hunt)).map(({ status }) => status as string),
+        (statuses) => statuses.includes("failed") && !statuses.some((each) => each === "queued" || each === "sending"),
+      );
+      return (await messagesOf(service, hunt)).map(({ channel, code }) => `${channel} ${code ?? ""}`.trim());
+    };
+    expect(await ways(true)).toEqual(["ringless_voice twilio_no_instructions"]);
+    expect(await ways(false)).toEqual(["ringless_voice twilio_not_played", "sms"]);
+  });
+
+  test("and Redis loses all that it holds → what was left is delivered: the ledger knew it at once", async () => {
+    const { id, call: made } = await call();
+    await sent(id);
+    const inbound = world.queue("inbound");
+    await inbound.pause();
+    await twilio.pickUp(made, MACHINE);
+    const answered = "select from voicemail_instructions where answered and attempt_id = $1";
+    await until(
+      async () => (await world.sql.query(answered, [attemptOf(made)])).rowCount,
+      (count) => count === 1,
+    );
+    await inbound.drain(true);
+    await inbound.resume();
+    await ended(made);
+    expect((await delivered(id)).deliveredAt).not.toBeNull();
+  });
+
   test("and Twilio cannot play what it was told → it hangs up, and the message has failed", async () => {
     const { id, call: made } = await call();
     await sent(id);

@@ -190,3 +190,34 @@ test("who is not delivered in time → gets the next channel once; not who was, 
   for (const { tried } of [over, restored]) expect(await tried()).toEqual(["silent: whatsapp_text sent"]);
   expect((await world.sql.query("select 1 from fallbacks")).rowCount).toBe(0);
 });
+
+test("a contact given twice, its channels in another order, and its number under another adId → one way, which goes on", async () => {
+  const accountId = await world.account();
+  const [sent, refused] = [phone(700), phone(701)];
+  WANTED[refused] = "refused";
+  const way = (adId: string, recipientPhone: string, channels: string[]) => ({
+    adId,
+    recipientPhone,
+    channels,
+    message: "x",
+  });
+  const other = BOTH.toReversed();
+  const contacts = [
+    ...["a", "a", "b"].map((adId, i) => way(adId, sent, i === 0 ? BOTH : other)),
+    ...["c", "c", "d"].map((adId, i) => way(adId, refused, i === 0 ? BOTH : other)),
+  ];
+  const hunt = { huntId: huntId(), accountId, contacts };
+  const { body: preview } = await service.post("/api/hunt/preview", hunt);
+  expect(preview).toMatchObject({ send: 2, skipped: 4, reasons: { duplicate: 4 } });
+  const { jobId } = await submit(service, hunt);
+  await finished(service, jobId);
+  const tried = (await messagesOf(service, hunt.huntId)).map(
+    ({ adId, channel, status, reason }) => `${adId}: ${channel} ${reason ?? status}`,
+  );
+  expect(tried.filter((each) => !each.endsWith("duplicate")).toSorted()).toEqual([
+    "a: whatsapp_text sent",
+    "c: sms sent",
+    "c: whatsapp_text failed",
+  ]);
+  expect(tried).toHaveLength(7);
+});

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { openTestDatabase, type TestDatabase } from "../../dev/stack/databases.ts";
+import { UnavailableError } from "../../src/core/errors.ts";
 import type { NewAttempt, Outcome, Store, Verdict } from "../../src/store/store.ts";
 import { createSupabaseStore } from "../../src/store/supabase.ts";
 
@@ -408,4 +409,37 @@ describe("what an attempt came to", () => {
       { ad_id: "sent", stage: "contacted" },
     ]);
   });
+});
+
+test("the database cancels a statement that takes too long → the outcome is written all the same, and a caller is told to come again", async () => {
+  const id = await message();
+  const attemptId = await go(id);
+  const holder = await database.sql.connect();
+  const cancelled = async (): Promise<number> => {
+    const { rows } = await database.sql.query(
+      `select pg_cancel_backend(pid) from pg_stat_activity
+       where datname = current_database() and usename = 'authenticator' and wait_event_type = 'Lock'`,
+    );
+    return rows.length;
+  };
+  try {
+    await holder.query("begin");
+    await holder.query("select from messages where id = $1 for update", [id]);
+    const written = store.recordOutcome(outcome(id, attemptId));
+    await expect.poll(cancelled, { interval: 10 }).toBe(1);
+    // It comes again by itself.
+    await expect.poll(cancelled, { interval: 10 }).toBe(1);
+    await holder.query("rollback");
+    expect(await written).toBe(true);
+    expect(await rowOf(id)).toMatchObject({ status: "sent", attempts: 1 });
+
+    await holder.query("begin");
+    await holder.query("lock table accounts");
+    const missed = store.accounts.change("acc", { limits: [] }).catch((error: unknown) => error);
+    await expect.poll(cancelled, { interval: 10 }).toBe(1);
+    expect(await missed).toBeInstanceOf(UnavailableError);
+  } finally {
+    await holder.query("rollback");
+    holder.release();
+  }
 });

@@ -16,7 +16,7 @@ beforeAll(async () => {
   database = await openTestDatabase(inject("stack"));
   const { supabaseUrl: url, supabaseServiceKey: serviceKey } = database;
   store = createSupabaseStore({ url, serviceKey, timeoutMs: 10_000 });
-  await database.sql.query("insert into accounts (id) values ('acc')");
+  await database.sql.query("insert into accounts (id) values ('acc'), ('other')");
 });
 afterAll(async () => {
   await store.close();
@@ -24,7 +24,7 @@ afterAll(async () => {
 });
 beforeEach(async () => {
   await database.sql.query(
-    "truncate messages, message_events, fallbacks, flows, feed_clocks, hunt_chunks, hunt_submissions, hunts cascade",
+    "truncate messages, message_events, fallbacks, flows, feed_clocks, feed_senders, hunt_chunks, hunt_submissions, hunts cascade",
   );
 });
 
@@ -37,9 +37,9 @@ interface Hunt {
 const EXPIRES_AT = new Date(Date.now() + 86_400_000).toISOString();
 
 /** Accepts a submission of a hunt; answers its id. */
-async function accept(id: string, priority: string): Promise<string> {
+async function accept(id: string, priority: string, accountId = "acc"): Promise<string> {
   const jobId = randomUUID();
-  const hunt = { id, accountId: "acc", priority: priority as "normal", expiresAt: EXPIRES_AT };
+  const hunt = { id, accountId, priority: priority as "normal", expiresAt: EXPIRES_AT };
   const { result } = await store.acceptHunt(hunt, jobId, [[{}]], {}, undefined);
   if (result !== "accepted") throw new Error(result);
   return jobId;
@@ -53,7 +53,7 @@ async function plan(
   priority = "normal",
   between = async (): Promise<void> => {},
 ): Promise<Hunt> {
-  const jobId = await accept(id, priority);
+  const jobId = await accept(id, priority, fields.accountId);
   await between();
   const rows = Array.from({ length: count }, () => ({
     id: randomUUID(),
@@ -97,6 +97,13 @@ const FAILED = {
 } satisfies Partial<Outcome>;
 const settle = async (ids: readonly string[]): Promise<void> => {
   await Promise.all(ids.map((messageId) => store.recordOutcome({ messageId, ...FAILED })));
+};
+/** So long after the last look all are looked at again. */
+const due = async (ago = "0 seconds"): Promise<void> => {
+  await database.sql.query("update flows set due_at = now()");
+  await database.sql.query("update feed_senders set look_at = now(), looked_at = clock_timestamp() - $1::interval", [
+    ago,
+  ]);
 };
 const statuses = async ({ id }: Hunt): Promise<Record<string, number>> => {
   const { rows } = await database.sql.query(
@@ -182,6 +189,8 @@ test("a flow may have more in the queue the faster they begin, and fewer again w
       "update flows set due_at = now(), looked_at = now() - make_interval(secs => $1::double precision)",
       [seconds],
     );
+    // Its sender has room for all.
+    await database.sql.query("update feed_senders set allowed = 1000, looked_at = now(), look_at = now()");
     const ids = await feed(1000, underWay);
     fed.push(ids.length);
     if (settled) await settle(ids);
@@ -214,7 +223,7 @@ test("what is put off holds up nobody of its flow, up to the most that may be in
   expect(await feed(100, { least: 10, most: 30 })).toEqual([]);
 });
 
-test("thousands of flows at their windows: a fresh one is fed within a few calls", async () => {
+test("thousands of flows at their windows: a fresh one from another sender is fed within a few calls", async () => {
   await database.sql.query(
     "insert into hunts (id, account_id) select 'blocked ' || s, 'acc' from generate_series(1, 3000) s",
   );
@@ -227,7 +236,7 @@ test("thousands of flows at their windows: a fresh one is fed within a few calls
     `insert into flows (hunt_id, queue, sender, weight, tag, fed_seq, last_seq, allowed, due_at)
      select hunt_id, queue, '', 1, 0, min(seq), max(seq), 1, now() - interval '1 second' from messages group by 1, 2`,
   );
-  const fresh = await plan(5);
+  const fresh = await plan(5, { sender: PHONE });
   const fed: string[] = [];
   for (let i = 0; i < 20 && countOf(fresh, fed) < 1; i++) fed.push(...(await feed(400, { least: 1, most: 1 })));
   expect(countOf(fresh, fed)).toBe(1);
@@ -499,4 +508,49 @@ test("moving on takes the credits of both channels in one order", async () => {
     { channel: "sms", balance: 4, reserved: 1 },
     { channel: "whatsapp_text", balance: 5, reserved: 0 },
   ]);
+});
+
+test("many hunts of one account from one sender: together no more wait than it sends soon, and another account's hunt has half", async () => {
+  const underWay = { least: 10, most: 2000 };
+  const many = await Promise.all(Array.from({ length: 30 }, () => plan(20, { sender: PHONE })));
+  const first = await feed(1000, underWay);
+  expect(first).toHaveLength(10);
+
+  const few = await plan(12, { sender: PHONE, accountId: "other" });
+  expect(await feed(1000, underWay), "what waits is enough").toEqual([]);
+  await settle(first);
+  await due();
+  const second = await feed(1000, underWay);
+  expect(second).toHaveLength(20);
+  expect(countOf(few, second)).toBe(10);
+  expect(many.filter((hunt) => countOf(hunt, second) > 0)).toHaveLength(10);
+
+  // Four in two seconds: three may wait.
+  await settle(second.slice(0, 4));
+  await due("2 seconds");
+  expect(await feed(1000, underWay)).toEqual([]);
+  await settle(second.slice(4));
+  await due("2 seconds");
+  expect(await feed(1000, underWay), "it had nothing left: who knows how fast it is?").toHaveLength(10);
+});
+
+test("where each account has its own sender, one's backlog leaves the other's its room", async () => {
+  const underWay = { least: 10, most: 2000, ownSenders: true };
+  const slow = await plan(50);
+  expect(await feed(1000, underWay)).toHaveLength(10);
+  const other = await plan(50, { accountId: "other" });
+  const fed = await feed(1000, underWay);
+  expect(countOf(other, fed)).toBe(10);
+  expect(countOf(slow, fed)).toBe(0);
+});
+
+test("what has been fed whole, put off or paused: it counts for its sender while it waits there", async () => {
+  const underWay = { least: 10, most: 2000 };
+  const whole = await plan(10, { sender: PHONE });
+  expect(await feed(1000, underWay)).toHaveLength(10);
+  const next = await plan(10, { sender: PHONE });
+  expect(await feed(1000, underWay)).toEqual([]);
+  await store.flows.steer(whole.id, "pause");
+  await due();
+  expect(countOf(next, await feed(1000, underWay))).toBe(10);
 });

@@ -140,3 +140,29 @@ test("another provider's receipt with the same id → is not this message's", as
   await store.recordReceipt({ provider: "other", providerMessageId: id, status: "delivered", at: Date.now() });
   expect((await rowOf(id)).status).toBe("sent");
 });
+
+test("a receipt that waits for its message, while somebody has the message in hand → tidying leaves both alone until later", async () => {
+  const id = await message("sent");
+  const insert = `insert into pending_receipts (provider, provider_message_id, status, at)
+    values ('test', $1, 'delivered', now()) on conflict do nothing`;
+  await database.sql.query(insert, [id]);
+  const [holder, tidier] = [await database.sql.connect(), await database.sql.connect()];
+  try {
+    await holder.query("begin");
+    await holder.query("select from messages where id = $1 for update", [id]);
+    await tidier.query("set lock_timeout = '2s'");
+    await tidier.query("select tidy()");
+    // It would wait for the tidier, which would wait for its message.
+    await holder.query(insert, [id]);
+    await holder.query("commit");
+    expect((await rowOf(id)).status).toBe("sent");
+    await tidier.query("select tidy()");
+    expect((await rowOf(id)).status).toBe("delivered");
+    const { rows } = await tidier.query("select from pending_receipts where provider_message_id = $1", [id]);
+    expect(rows).toEqual([]);
+  } finally {
+    await holder.query("rollback");
+    holder.release();
+    tidier.release(true);
+  }
+});

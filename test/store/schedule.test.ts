@@ -213,6 +213,30 @@ test("so many a day, by the limit's own calendar; the rest on the next", async (
   expect(await fed()).toEqual(hunt.messages.slice(4, 8));
 });
 
+test("what a pause sends back unsent → counts once for the day; after midnight, for the day on which it is sent", async () => {
+  await limit([{ perDay: 5 }, { channel: "sms", sender: "*", perDay: 8 }]);
+  const hunt = await plan(10);
+  const { rows } = await database.sql.query(
+    "select (now() at time zone 'UTC')::date = ((now() + interval '1 minute') at time zone 'UTC')::date as safe",
+  );
+  const used = async (): Promise<number[]> =>
+    (await database.sql.query("select used from limit_counters order by scope")).rows.map((row) => row.used as number);
+  expect(await fed(4)).toEqual(hunt.messages.slice(0, 4));
+  await settle(hunt.messages.slice(0, 1));
+  await store.flows.steer(hunt.id, "pause");
+  await store.flows.steer(hunt.id, "resume");
+  await store.flows.steer(hunt.id, "pause");
+  await store.flows.steer(hunt.id, "resume");
+  // Around midnight the counters begin anew, and there is nothing to be said of them.
+  if (rows[0].safe) expect(await used()).toEqual([1, 1]);
+  expect(await fed()).toEqual(hunt.messages.slice(1, 5));
+  await store.flows.steer(hunt.id, "pause");
+  await database.sql.query("update hunts set paused_at = paused_at - interval '1 day'");
+  const before = await used();
+  await store.flows.steer(hunt.id, "resume");
+  expect(await used()).toEqual(before);
+});
+
 test("an account's limits are instead of the service's, and none at all is a choice", async () => {
   const { supabaseUrl: url, supabaseServiceKey: serviceKey } = database;
   const limited = createSupabaseStore({

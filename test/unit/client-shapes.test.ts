@@ -73,7 +73,7 @@ test("the client's types have exactly the fields that the server documents", () 
     ...erasureRoutes({ store: none, removeJobs: none, forgetInbound: none }),
     ...accountRoutes({ accounts: none, channels: CHANNELS.map(({ name }) => name) }),
     ...jobRoutes({ queues: none, store: none }),
-    ...endpointRoutes({ events: none, secrets: none, fetchPolicy: undefined }),
+    ...endpointRoutes({ events: none, secrets: none, fetchPolicy: undefined, wake: none }),
     ...deliveryRoutes({ events: none, wake: none }),
     ...failedRoutes({ queues: none, store: none, redis: none }),
     ...huntsRoutes({ hunts: none }),

@@ -36,7 +36,7 @@ export interface WebhookEndpoint {
   /** Types, and groups such as `message.*`; null: all. */
   events: string[] | null;
   enabled: boolean;
-  /** `gone`: it has answered 410. null where a person turned it off. */
+  /** `gone`: it has answered 410; `failing`: it has taken nothing for five days. null where a person turned it off. */
   disabledBecause: string | null;
   /** Until then the secrets before this one sign as well. */
   oldSecretUntil: string | null;

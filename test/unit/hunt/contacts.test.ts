@@ -24,6 +24,26 @@ test("the same adId on the same channel → numbered copies; on another channel 
   expect(contacts.map(({ copy }) => copy)).toEqual([undefined, 1, undefined, undefined, 2]);
 });
 
+test("the same adId with several channels, in whatever order → numbered copies", async () => {
+  const ways = (...channels: string[]) => contact({ channel: undefined, channels });
+  const { contacts } = await read([
+    ways("sms", "whatsapp_text"),
+    ways("whatsapp_text", "sms"),
+    contact({ channel: "ringless_voice" }),
+    ways("whatsapp_text", "ringless_voice"),
+    contact(),
+    ways("whatsapp_text", "sms"),
+  ]);
+  expect(contacts.map(({ channel, copy = 0 }) => [channel, copy])).toEqual([
+    ["sms", 0],
+    ["whatsapp_text", 1],
+    ["ringless_voice", 0],
+    ["whatsapp_text", 2],
+    ["sms", 1],
+    ["whatsapp_text", 3],
+  ]);
+});
+
 test("a contact → only the fields that we know", async () => {
   const { contacts } = await read([contact({ colour: "red", copy: 7, nested: {} })]);
   expect(Object.keys(contacts[0] ?? {}).toSorted()).toEqual([

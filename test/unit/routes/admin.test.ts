@@ -44,6 +44,8 @@ test("a good login gives a strict cookie and leads to the console, beside it Bul
   expect(board.status).toBe(200);
   expect(board.text).toContain("<title>Auto-Prospect</title>");
   expect(board.headers["content-security-policy"]).toContain("script-src 'self'");
+  // What its policy refuses it does not ask for.
+  expect(board.text.match(/(?:href|src)="https?:[^"]+"/g)).toBeNull();
   expect(board.headers).not.toHaveProperty("x-powered-by");
   const script = /src="(static\/js\/main[^"]+)"/.exec(board.text)![1]!;
   expect((await request(app).get(`/admin/queues/${script}`).set({ Cookie })).status).toBe(200);
