@@ -5,8 +5,10 @@ import type {
   AcceptedHunt,
   CallOptions,
   Contact,
+  HuntChanges,
   HuntPage,
   HuntPreview,
+  HuntSchedule,
   HuntStatus,
   HuntTimeline,
   HuntWithReasons,
@@ -58,6 +60,11 @@ export interface HuntCalls {
   huntMessages(huntId: string, options?: PageOptions): Promise<Result<MessagePage>>;
   /** What became of each contact, over all pages. A fault is the last thing that it yields. */
   eachHuntMessage(huntId: string, options?: MessagesOptions): AsyncGenerator<Result<Message>, void>;
+  /**
+   * Gives a hunt another time, end, windows or priority; counts at once for what is not being sent, and may be said again.
+   * Errors: `invalid_request`, `not_found`, `hunt_cancelled`.
+   */
+  rescheduleHunt(huntId: string, changes: HuntChanges, options?: CallOptions): Promise<Result<HuntSchedule>>;
   /** Pauses a hunt, goes on with it, or ends it; may be said again. Errors: `not_found`, `hunt_cancelled`. */
   steerHunt(huntId: string, action: "pause" | "resume" | "cancel", options?: PostOptions): Promise<Result<Steered>>;
 }
@@ -114,6 +121,8 @@ export function huntCalls({ call, get, post, postLines }: Calls): HuntCalls {
         cursor = page.value.nextCursor ?? undefined;
       } while (cursor !== undefined);
     },
+    rescheduleHunt: (huntId, changes, { signal } = {}) =>
+      call({ method: "PATCH", path: `/api/hunts/${part(huntId)}`, body: changes, signal }),
     steerHunt: (huntId, action, options) => post(`/api/hunt/${part(huntId)}/${action}`, undefined, options),
   };
 }

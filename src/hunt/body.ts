@@ -31,6 +31,13 @@ export const MAX_CONTACTS = 200_000;
 /** NUL is let through here, because `shortText` tells of it. */
 export const huntIdSchema = shortText(200).regex(/^[\0\P{Cc}]*$/u, "must not contain control characters");
 
+export const prioritySchema = z.enum(["high", "normal", "low"]);
+
+export const expiresAtSchema = z.iso
+  .datetime({ offset: true })
+  // Postgres has no year 0.
+  .refine((text) => !(Date.parse(text) <= 0), "must be after 1970");
+
 /** A hunt without its contacts as it was found right, with its templates looked up. */
 export interface HuntHead extends HuntTimes {
   huntId: string;
@@ -68,14 +75,10 @@ export function huntBody(
   const head = z.strictObject({
     huntId: huntIdSchema.describe("The hunt, in the web app's own words. Giving it again adds contacts to it"),
     accountId: shortText(200),
-    priority: z
-      .enum(["high", "normal", "low"])
+    priority: prioritySchema
       .optional()
       .describe("The hunt's; default: normal. A further submission leaves it out, or gives the same (`hunt_differs`)"),
-    // Postgres has no year 0.
-    expiresAt: z.iso
-      .datetime({ offset: true })
-      .refine((text) => !(Date.parse(text) <= 0), "must be after 1970")
+    expiresAt: expiresAtSchema
       .optional()
       .describe(
         "Nothing is sent after it; default: in seven days, or seven days after the last `sendAt`. The hunt's, as `priority`",

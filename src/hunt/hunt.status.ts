@@ -32,7 +32,7 @@ export const statusSchema = z.object({
     .int()
     .nullable()
     .describe(
-      "Until its end: by the limits, windows and times that hold it back, else at the pace of its last minute; null before its first message, 0 at the end",
+      "Until its end: by the limits, windows and times that hold it back, else at the pace at which each sender goes now; null while that is not known, 0 at the end",
     ),
 });
 

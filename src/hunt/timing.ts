@@ -7,7 +7,7 @@ import type { Chunk, PlannedMessage, Windows } from "../store/store.ts";
 const time = z.string().regex(/^([01]\d|2[0-3]):[0-5]\d$|^24:00$/, "must be a time such as 09:30");
 const zone = z.string().refine(isTimeZone, NO_TIME_ZONE);
 
-const windowsSchema = z
+export const windowsSchema = z
   .strictObject({
     days: z.array(z.int().min(1).max(7)).min(1).max(7).describe("1 is Monday, 7 Sunday"),
     from: time,

@@ -16,6 +16,7 @@ import { huntRoutes } from "../hunt/hunt.routes.ts";
 import { huntsRoutes } from "../hunt/hunts.routes.ts";
 import { previewRoutes } from "../hunt/preview.routes.ts";
 import { recurrenceRoutes } from "../hunt/recurring.routes.ts";
+import { rescheduleRoutes } from "../hunt/reschedule.routes.ts";
 import { steeringRoutes } from "../hunt/steering.routes.ts";
 import { forgetInbound } from "../queues/forgetting.ts";
 import { jobOf } from "../queues/index.ts";
@@ -58,6 +59,13 @@ export async function createRoutes(
       }),
     ),
     ...steeringRoutes({ flows: store.flows, wake: () => feeder.wake() }),
+    ...rescheduleRoutes({
+      flows: store.flows,
+      removeJobs: (messages) => removeJobs(queues, messages),
+      wake: () => feeder.wake(),
+      clock,
+      log: logOf("hunt"),
+    }),
     ...templateRoutes({
       templates: store.templates,
       channels: [...definitions.values()].filter(carriesText).map(({ name }) => name),

@@ -1,6 +1,7 @@
 import type { Database } from "./database.ts";
 import { toOpenMessage, type OpenMessageRow } from "./message-rows.ts";
 import type { OpenMessage } from "./messages.ts";
+import type { Windows } from "./submissions.ts";
 
 export type Steering = "pause" | "resume" | "cancel";
 
@@ -10,6 +11,28 @@ export type SteeringAnswer =
 
 /** Messages that name no sender: each account has its own for them, or they share the provider's. */
 export type PacedSenders = "own" | "shared";
+
+/** What is absent stays as it is. Times are ISO 8601 in UTC; null takes `sendAt`, or `windows`, away. */
+export interface HuntChanges {
+  priority: "high" | "normal" | "low" | undefined;
+  expiresAt: string | undefined;
+  sendAt: string | null | undefined;
+  windows: Windows | null | undefined;
+}
+
+export interface Rescheduled {
+  result: "done";
+  accountId: string;
+  priority: "high" | "normal" | "low";
+  expiresAt: string;
+  sendAt: string | null;
+  windows: Windows | null;
+  /** Messages whose jobs wait in their queues for the old hours: without their jobs they are fed again. */
+  back: { messageId: string; queue: string }[];
+}
+
+/** `zoneless`: windows by the recipients' own clocks, which this hunt was planned without. */
+export type RescheduleAnswer = Rescheduled | { result: "missing" | "cancelled" | "sends_too_late" | "zoneless" };
 
 /** A message whose turn has come. */
 export interface FedMessage extends OpenMessage {
@@ -35,6 +58,8 @@ export interface FlowStore {
   ): Promise<FedMessage[]>;
   /** Each may be said again. `cancelled`: it is over, and can be neither paused nor resumed. */
   steer(huntId: string, action: Steering): Promise<SteeringAnswer>;
+  /** Counts at once for what has not begun, also for what is in the queues. May be said again. */
+  reschedule(huntId: string, changes: HuntChanges): Promise<RescheduleAnswer>;
   /** Cancels some of what waits in cancelled hunts; answers how many it were: less than `limit` when all is done. */
   continueCancelling(limit: number): Promise<number>;
   /** Goes on over the next channel with contacts who were not reached in time; answers how many were looked at. */
@@ -50,6 +75,10 @@ export function createFlowStore(database: Database, limits: readonly object[]): 
       return rows.map((row) => ({ ...toOpenMessage(row), again: row.again }));
     },
     steer: (huntId, action) => database.rpc("steer_hunt", { p_hunt_id: huntId, p_action: action, p_limits: limits }),
+    reschedule(huntId, { priority, expiresAt, sendAt, windows }) {
+      const changes = { priority, expires_at: expiresAt, send_at: sendAt, windows };
+      return database.rpc("reschedule_hunt", { p_hunt_id: huntId, p_changes: changes });
+    },
     continueCancelling: (limit) => database.rpc("continue_cancelling", { p_limit: limit }),
     continueFallbacks: (limit) => database.rpc("continue_fallbacks", { p_limit: limit }),
   };

@@ -115,8 +115,14 @@ test("each body of the document → has an example that is taken, and the answer
     expect({ what, fault: fits(schema, answer) }).toEqual({ what, fault: undefined });
     // Lines and contacts that are not taken are no good example.
     expect({ what, faults: answer["faults"] ?? [] }).toEqual({ what, faults: [] });
-    const { templateId, endpointId, id: sessionId } = answer;
-    Object.assign(ids, templateId && { templateId }, endpointId && { endpointId }, sessionId && { sessionId });
+    const { huntId, templateId, endpointId, id: sessionId } = answer;
+    Object.assign(
+      ids,
+      huntId && { huntId },
+      templateId && { templateId },
+      endpointId && { endpointId },
+      sessionId && { sessionId },
+    );
   }
   expect([...new Set(without)].toSorted()).toEqual(WITHOUT_EXAMPLE);
   expect(bodies.length - without.length).toBeGreaterThan(25);

@@ -342,15 +342,21 @@ test("its end is told from the limit that binds; else from the pace of its last 
   expect(endsIn).toBeLessThan(3 * 86_400 + 60);
 
   await limit([]);
+  await store.flows.steer(limited.id, "cancel");
   const measured = await plan(600);
   const done = measured.messages.slice(0, 300);
+  await database.sql.query("update messages set created_at = now() - interval '2 hours' where hunt_id = $1", [
+    measured.id,
+  ]);
   // Two hours in which hardly anything went, and one minute of 299.
   await database.sql.query(
     "update messages set status = 'sending', attempts = 1, attempt_id = gen_random_uuid(), attempt_started_at = now() - interval '2 hours' where id = any ($1)",
     [done],
   );
   await database.sql.query(
-    "update messages set status = 'sent', settled_at = now() - interval '30 seconds' where id = any ($1)",
+    `update messages m set status = 'sent', attempt_started_at = x.at, settled_at = x.at
+     from (select id, now() - interval '0.2 seconds' * n as at from unnest($1::uuid[]) with ordinality as u (id, n)) x
+     where m.id = x.id`,
     [done.slice(1)],
   );
   await database.sql.query(

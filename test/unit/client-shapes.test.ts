@@ -13,6 +13,7 @@ import { erasureRoutes } from "../../src/compliance/erasure.routes.ts";
 import { suppressionRoutes } from "../../src/compliance/suppressions.routes.ts";
 import type { Route } from "../../src/core/route.ts";
 import type { contactSchema } from "../../src/hunt/contacts.ts";
+import { rescheduleRoutes } from "../../src/hunt/reschedule.routes.ts";
 import { steeringRoutes } from "../../src/hunt/steering.routes.ts";
 import { huntRoutes } from "../../src/hunt/hunt.routes.ts";
 import { huntsRoutes } from "../../src/hunt/hunts.routes.ts";
@@ -76,19 +77,20 @@ test("the client's types have exactly the fields that the server documents", () 
     ...deliveryRoutes({ events: none, wake: none }),
     ...failedRoutes({ queues: none, store: none, redis: none }),
     ...huntsRoutes({ hunts: none }),
+    ...rescheduleRoutes(none),
     ...senderRoutes({ throttle: none }),
     ...opsRoutes({ clock: { now: () => 0, monotonic: () => 0 } } as never),
   ];
-  const routeAt = (path: string): Route => {
-    const found = routes.find((route) => route.path === path);
+  const routeAt = (path: string, method?: Route["method"]): Route => {
+    const found = routes.find((route) => route.path === path && (method ?? route.method) === route.method);
     if (!found) throw new Error(`the server has no route ${path}`);
     return found;
   };
   const fieldsOf = (schema: z.ZodType | undefined): string[] => Object.keys((schema as z.ZodObject).shape).toSorted();
-  const answers = (path: string, status: number, keys: Record<string, true>): void =>
-    expect(fieldsOf(routeAt(path).responses[status]?.schema)).toEqual(Object.keys(keys).toSorted());
-  const takes = (path: string, keys: Record<string, true>): void =>
-    expect(fieldsOf(routeAt(path).body)).toEqual(Object.keys(keys).toSorted());
+  const answers = (path: string, status: number, keys: Record<string, true>, method?: Route["method"]): void =>
+    expect(fieldsOf(routeAt(path, method).responses[status]?.schema)).toEqual(Object.keys(keys).toSorted());
+  const takes = (path: string, keys: Record<string, true>, method?: Route["method"]): void =>
+    expect(fieldsOf(routeAt(path, method).body)).toEqual(Object.keys(keys).toSorted());
 
   const newHunt: KeysOf<api.NewHunt> = {
     huntId: true,
@@ -191,6 +193,30 @@ test("the client's types have exactly the fields that the server documents", () 
   } satisfies KeysOf<api.NewPoll>);
   const steered: KeysOf<api.Steered> = { huntId: true, accountId: true, pausedAt: true, cancelledAt: true };
   for (const action of ["pause", "resume", "cancel"]) answers(`/api/hunt/:huntId/${action}`, 200, steered);
+  takes(
+    "/api/hunts/:huntId",
+    {
+      priority: true,
+      expiresAt: true,
+      sendAt: true,
+      timeZone: true,
+      windows: true,
+    } satisfies KeysOf<api.HuntChanges>,
+    "patch",
+  );
+  answers(
+    "/api/hunts/:huntId",
+    200,
+    {
+      huntId: true,
+      accountId: true,
+      priority: true,
+      expiresAt: true,
+      sendAt: true,
+      windows: true,
+    } satisfies KeysOf<api.HuntSchedule>,
+    "patch",
+  );
   answers("/api/media", 201, {
     mediaId: true,
     size: true,

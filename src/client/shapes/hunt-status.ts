@@ -27,7 +27,7 @@ export interface HuntStatus {
   scheduledAt: string | null;
   startedAt: string | null;
   finishedAt: string | null;
-  /** By what holds it back, else at the pace of its last minute; null before its first message, 0 at the end. */
+  /** By what holds it back, else at the pace at which each sender goes now; null while that is not known, 0 at the end. */
   etaSeconds: number | null;
 }
 

@@ -121,6 +121,33 @@ export interface Windows {
   spread?: boolean | undefined;
 }
 
+/** What is to change of a hunt; what is absent stays as it is. */
+export interface HuntChanges {
+  priority?: "high" | "normal" | "low" | undefined;
+  /** ISO 8601 with an offset. What has expired already stays so. */
+  expiresAt?: string | undefined;
+  /**
+   * Nothing of the hunt is sent before it, and what waits is sent at it; a contact's own time counts where it is later. In
+   * the past: at once. null: as it was submitted.
+   */
+  sendAt?: string | null | undefined;
+  /** IANA, of a `sendAt` without an offset. */
+  timeZone?: string | undefined;
+  /** In place of the hunt's; null takes them away. */
+  windows?: Windows | null | undefined;
+}
+
+/** When a hunt is sent. Times are ISO 8601, in UTC. */
+export interface HuntSchedule {
+  huntId: string;
+  accountId: string;
+  priority: "high" | "normal" | "low";
+  expiresAt: string;
+  /** As it was changed last; null: as it was submitted. */
+  sendAt: string | null;
+  windows: Windows | null;
+}
+
 /** The receipt for a hunt: its contacts are safe in the database. */
 export interface AcceptedHunt {
   /** Of this submission, for `huntStatus` and `waitForHunt`. */
