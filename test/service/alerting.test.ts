@@ -209,7 +209,9 @@ test("the function that feeds the queues is gone → told, and not ready, unless
   await world.sql.query("alter function fed rename to feed");
   await expect.poll(ready).toMatchObject({ ready: true, checks: { "feeder:sms": { ok: true } } });
   const said = () => told.filter((text) => text.includes("the queue sms")).map((text) => text.split(" ")[0]);
-  await expect.poll(said).toEqual([":red_circle:", ":large_green_circle:"]);
+  // More than once, where the feeder's next round comes later than this short limit after the database is back.
+  await expect.poll(() => said().at(-1)).toBe(":large_green_circle:");
+  expect(said()[0]).toBe(":red_circle:");
 });
 
 test("a process that works nothing, and no other that does → told of what waits, until somebody works it", async () => {

@@ -68,11 +68,13 @@ async function something() {
     return (await service.post("/api/recurrences", { accountId, ...when, hunt })).body.recurrenceId;
   };
   const recurrences = await Promise.all(Array.from({ length: 20 }, recurrence));
+  const owners = [accountId, await world.account(), await world.account()];
   // Several, for they are deleted one by one.
   const tried = await Promise.all(
     Array.from({ length: 30 }, async (_, i) => {
       const url = `https://hooks.example.com/known/${i}`;
-      const { body } = await service.post("/api/webhook-endpoints", { accountId, url });
+      // As many as an account may have, and room for those that are made.
+      const { body } = await service.post("/api/webhook-endpoints", { accountId: owners[i % owners.length], url });
       return (await service.post(`/api/webhook-endpoints/${body.endpointId}/test`, undefined)).body;
     }),
   );

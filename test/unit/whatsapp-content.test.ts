@@ -218,7 +218,6 @@ describe("a hunt's contacts", () => {
       longitude: 2,
       voiceNote: true,
       replyTo: "r",
-      colour: "red",
     };
     const { contacts } = await read([
       contact({ channel: "whatsapp_audio", ...everything }),
