@@ -1,6 +1,7 @@
 import type { Database } from "./database.ts";
 import { toOpenMessage, type OpenMessageRow } from "./message-rows.ts";
 import type { OpenMessage } from "./messages.ts";
+import { utc } from "./times.ts";
 import type { Windows } from "./submissions.ts";
 
 export type Steering = "pause" | "resume" | "cancel";
@@ -74,10 +75,19 @@ export function createFlowStore(database: Database, limits: readonly object[]): 
       const rows = await database.rpc<(OpenMessageRow & { again: boolean })[]>("feed", args);
       return rows.map((row) => ({ ...toOpenMessage(row), again: row.again }));
     },
-    steer: (huntId, action) => database.rpc("steer_hunt", { p_hunt_id: huntId, p_action: action, p_limits: limits }),
-    reschedule(huntId, { priority, expiresAt, sendAt, windows }) {
+    async steer(huntId, action) {
+      const args = { p_hunt_id: huntId, p_action: action, p_limits: limits };
+      const answer = await database.rpc<SteeringAnswer>("steer_hunt", args);
+      if (answer.result !== "done") return answer;
+      const { pausedAt, cancelledAt } = answer;
+      return { ...answer, pausedAt: pausedAt && utc(pausedAt), cancelledAt: cancelledAt && utc(cancelledAt) };
+    },
+    async reschedule(huntId, { priority, expiresAt, sendAt, windows }) {
       const changes = { priority, expires_at: expiresAt, send_at: sendAt, windows };
-      return database.rpc("reschedule_hunt", { p_hunt_id: huntId, p_changes: changes });
+      const args = { p_hunt_id: huntId, p_changes: changes };
+      const answer = await database.rpc<RescheduleAnswer>("reschedule_hunt", args);
+      if (answer.result !== "done") return answer;
+      return { ...answer, expiresAt: utc(answer.expiresAt), sendAt: answer.sendAt && utc(answer.sendAt) };
     },
     continueCancelling: (limit) => database.rpc("continue_cancelling", { p_limit: limit }),
     continueFallbacks: (limit) => database.rpc("continue_fallbacks", { p_limit: limit }),
