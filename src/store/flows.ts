@@ -84,7 +84,7 @@ export function createFlowStore(database: Database, limits: readonly object[]): 
     },
     async reschedule(huntId, { priority, expiresAt, sendAt, windows }) {
       const changes = { priority, expires_at: expiresAt, send_at: sendAt, windows };
-      const args = { p_hunt_id: huntId, p_changes: changes };
+      const args = { p_hunt_id: huntId, p_changes: changes, p_limits: limits };
       const answer = await database.rpc<RescheduleAnswer>("reschedule_hunt", args);
       if (answer.result !== "done") return answer;
       return { ...answer, expiresAt: utc(answer.expiresAt), sendAt: answer.sendAt && utc(answer.sendAt) };

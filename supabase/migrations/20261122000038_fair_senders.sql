@@ -3,7 +3,8 @@
 -- What of a queue is sent from one number, or from the provider's own (''). account_id: whose, where each account has its own;
 -- else ''. allowed: messages that may wait for it; under_way: those that waited when it was looked at, and what it was given
 -- since; pace: messages a second that have begun since, null where that is not what holds them up. look_at: when it has room
--- again; its flows are not looked at before.
+-- again; its flows are not looked at before. tag: the virtual time of its flows while it has no room for all that they have, in
+-- place of the queue's, which goes on without it; else null.
 create table feed_senders (
   queue text not null,
   account_id text not null,
@@ -14,6 +15,7 @@ create table feed_senders (
   looked_at timestamptz not null default clock_timestamp(),
   moved_at timestamptz not null default clock_timestamp(),
   look_at timestamptz not null default '-infinity',
+  tag double precision,
   primary key (queue, account_id, sender)
 ) with (fillfactor = 50);
 alter table feed_senders enable row level security;
@@ -83,7 +85,7 @@ $$;
 create function look_at_senders(
   p_queue text, p_flows looked_flow[], p_clock double precision, p_least integer, p_own_senders boolean
 )
-returns table (flows integer[], asked bigint, room integer)
+returns table (account_id text, sender text, flows integer[], asked bigint, room integer)
 language plpgsql
 set search_path = public
 set enable_seqscan = off
@@ -166,11 +168,13 @@ begin
       v_state.looked_at := clock_timestamp();
       v_state.under_way := v_one.waiting;
     end if;
+    account_id := v_one.account_id;
+    sender := v_one.sender;
     flows := v_one.flows;
     asked := v_one.asked;
     room := greatest(0, v_state.allowed - v_one.waiting);
     update feed_senders s set allowed = v_state.allowed, pace = v_state.pace, looked_at = v_state.looked_at,
-      moved_at = v_state.moved_at, under_way = v_state.under_way,
+      moved_at = v_state.moved_at, under_way = v_state.under_way, tag = case when asked > room then s.tag end,
       -- By then half of what may wait is left; while nothing moves, later and later. Never long: they may begin all at once.
       look_at = case when asked > room then now() + make_interval(secs => greatest(0.025, least(0.25, coalesce(
         (greatest(v_state.allowed, v_one.waiting) - v_state.allowed / 2.0) / v_state.pace,
@@ -228,6 +232,8 @@ declare
   -- Senders without room.
   v_full text[];
   v_part looked_flow[];
+  -- Flows that their senders hold up, by no.
+  v_held integer[] := '{}';
   v_level double precision;
   v_no integer;
   v_parts jsonb;
@@ -271,7 +277,11 @@ begin
       select e.hunt_id, e.sender, e.send_at, e.zone, e.fed_seq, e.again_seq, e.last_seq, e.due_at, e.under_way,
         e.weight * max(e.weight) over own / sum(e.weight) over own as weight,
         e.looked_at, e.moved_at, e.spacing, e.spaced_at, e.next_at, e.account_id, e.windows, e.limits,
-        greatest(e.tag, v_clock) as start, o.waiting, o.held, greatest(p_least, e.allowed) as had,
+        greatest(e.tag, coalesce((
+          select s.tag from feed_senders s
+          where p_senders is not null and s.queue = p_queue and s.sender = e.sender
+            and s.account_id = case when p_senders = 'own' then e.account_id else '' end
+        ), v_clock)) as start, o.waiting, o.held, greatest(p_least, e.allowed) as had,
         greatest(0, e.under_way - o.waiting) as settled, extract(epoch from clock_timestamp() - e.looked_at) as seconds
       from (
         select f.*, h.account_id,
@@ -375,8 +385,15 @@ begin
   if p_senders is not null then
     for v_sender in select * from look_at_senders(p_queue, v_flows, v_clock, p_least, p_senders = 'own') loop
       continue when v_sender.asked <= v_sender.room;
+      v_held := v_held || v_sender.flows;
       v_part := array(select f from unnest(v_flows) f where f.no = any (v_sender.flows));
-      for v_flow in select * from unnest(share_out(v_part, v_sender.room, fair_level(v_part, v_sender.room))) loop
+      v_part := share_out(v_part, v_sender.room, fair_level(v_part, v_sender.room));
+      -- Of those that would have had more, the one that is furthest behind.
+      update feed_senders s set tag = (
+        select min(f.start + f.share / f.weight) from unnest(v_part) f where f.share < f.room
+      )
+      where s.queue = p_queue and s.account_id = v_sender.account_id and s.sender = v_sender.sender;
+      for v_flow in select * from unnest(v_part) loop
         v_flows[v_flow.no].room := v_flow.share;
       end loop;
     end loop;
@@ -448,10 +465,14 @@ begin
 
   -- More flows than were looked at stand no earlier than the last of these.
   update feed_clocks set tag = greatest(v_clock, case
-    when cardinality(v_flows) < c_looks then least(v_level, (select max(f.start + f.share / f.weight) from unnest(v_flows) f))
-    else least(v_level, (select max(f.start) from unnest(v_flows) f))
+    when cardinality(v_flows) < c_looks then least(v_level, x.finish)
+    else least(v_level, x.start)
   end)
-  where queue = p_queue and (select sum(f.share) from unnest(v_flows) f) > 0;
+  from (
+    select max(f.start + f.share / f.weight) as finish, max(f.start) as start, sum(f.share) as shares
+    from unnest(v_flows) f where f.no <> all (v_held)
+  ) x
+  where queue = p_queue and x.shares > 0;
 
   return query
   with given as (
@@ -477,7 +498,7 @@ begin
       spacing = g.spacing, spaced_at = g.spaced_at, next_at = g.next_at,
       -- Soon at first, since most settle at once; later and later while nothing moves.
       due_at = coalesce(g.due_at, case
-        when g.room > 0 then f.due_at
+        when g.room > 0 or g.no = any (v_held) then f.due_at
         else now() + make_interval(secs => least(2, greatest(0.025, extract(epoch from clock_timestamp() - g.moved_at) / 2)))
       end)
     from given g

@@ -55,5 +55,10 @@ begin
   where (c.account_id, c.scope) in (
     select l.account_id, l.scope from limit_counters l where l.next_at < now() - interval '3 days' for update skip locked
   );
+  delete from feed_senders s
+  where (s.queue, s.account_id, s.sender) in (
+    select l.queue, l.account_id, l.sender from feed_senders l
+    where l.looked_at < now() - interval '3 days' for update skip locked
+  );
 end
 $$;

@@ -60,7 +60,7 @@ $$;
 -- What p_changes says of {"priority", "expires_at", "windows", "send_at"}, the last two null to take them away; what waits of the
 -- hunt keeps to it from now on. Answers "back": those that have to be taken out of their queue, since they wait there for other
 -- hours.
-create function reschedule_hunt(p_hunt_id text, p_changes jsonb) returns jsonb
+create function reschedule_hunt(p_hunt_id text, p_changes jsonb, p_limits jsonb default '[]') returns jsonb
 language plpgsql
 set search_path = public
 set enable_seqscan = off
@@ -138,6 +138,7 @@ begin
   end if;
   if v_moves then
     -- What was fed and has not begun is fed again, as after a pause.
+    perform uncount_fed(v_old, p_limits);
     update flows f set
       starts_at = case when v_new.send_at is not null then starts_at(v_new, f.send_at) end,
       again_seq = greatest(f.again_seq, f.fed_seq),
@@ -338,7 +339,10 @@ as $$
   cross join lateral (
     select m.status = 'queued' and (
       (m.send_at > now() and not exists (select 1 from hunts h where h.id = m.hunt_id and h.send_at is not null))
-      or exists (select 1 from hunts h where h.id = m.hunt_id and h.paused_at is not null and h.expires_at > now())
+      or exists (
+        select 1 from hunts h
+        where h.id = m.hunt_id and (h.paused_at is not null or h.send_at > now()) and h.expires_at > now()
+      )
       or exists (
         select 1 from flows f
         where f.hunt_id = m.hunt_id and f.queue = m.queue and f.sender = coalesce(m.sender, '')

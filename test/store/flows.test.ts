@@ -555,3 +555,22 @@ test("what has been fed whole, put off or paused: it counts for its sender while
   await due();
   expect(countOf(next, await feed(1000, underWay))).toBe(10);
 });
+
+test("a sender that has room for a few at a time: its hunts have them in turns", async () => {
+  const hunts = [
+    await plan(20, { sender: PHONE }),
+    await plan(20, { sender: PHONE }),
+    await plan(20, { sender: PHONE }),
+  ];
+  const fed: string[] = [];
+  for (let i = 0; i < 12; i++) {
+    await due();
+    await database.sql.query("update feed_senders set allowed = 1");
+    const ids = await feed(1000, { least: 1, most: 2000, senders: "shared" });
+    await settle(ids);
+    fed.push(...ids);
+    const counts = hunts.map((hunt) => countOf(hunt, fed));
+    expect(Math.max(...counts) - Math.min(...counts)).toBeLessThanOrEqual(1);
+  }
+  expect(fed.length).toBeGreaterThan(11);
+});
