@@ -16,6 +16,7 @@ const limit = z
       .optional()
       .describe("Of this kind, all its channels together; `*`: each kind by itself; absent: all kinds together"),
     sender: shortText(100)
+      .refine((text) => text.trim() !== "", "must not be blank")
       .optional()
       .describe(
         "From this sender, as contacts may name it in `senderPhone`: kept in E.164 where it is a number; `*`: each by itself, also whoever the provider takes where none is named; absent: all senders together",

@@ -23,6 +23,8 @@ export interface DeliverDeps {
 }
 
 const GONE = 410;
+/** As after so many attempts it is looked again whether a key is there now. */
+const OURS_AGAIN = 3;
 /** Of an answer no more is looked at. */
 const MAX_ANSWER_BYTES = 1024;
 
@@ -44,10 +46,12 @@ export async function deliver(delivery: BegunDelivery, deps: DeliverDeps): Promi
     // What is personal may come back in an answer, and nothing erases it there.
     answer: failed || answer.text === "" || isPersonal(delivery.event.type) ? null : masked(answer.text),
   };
+  const ours = answer === CANNOT_SIGN;
   const asked = failed ? undefined : answer.retryAfter;
-  const retry = delivered || gone ? undefined : retryInMs(delivery.attempts + 1, deps.backoffMs, asked, clock.now());
+  const attempts = ours ? OURS_AGAIN : delivery.attempts + 1;
+  const retry = delivered || gone ? undefined : retryInMs(attempts, deps.backoffMs, asked, clock.now());
   const { id, claim, endpointId } = delivery;
-  return { id, claim, endpointId, delivered, gone, retryInMs: retry, entry };
+  return { id, claim, endpointId, delivered, gone, ours, retryInMs: retry, entry };
 }
 
 /** Shown to whoever asks for the endpoint's deliveries. */

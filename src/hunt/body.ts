@@ -23,7 +23,7 @@ import {
   type GivenContent,
   type HuntContent,
 } from "./content.ts";
-import { createTiming, timingShape, type HuntTimes } from "./timing.ts";
+import { createTiming, DATE_FAULT, isDate, timingShape, type HuntTimes } from "./timing.ts";
 
 /** Contacts of one request. More are submitted in several requests for the same hunt. */
 export const MAX_CONTACTS = 200_000;
@@ -33,10 +33,7 @@ export const huntIdSchema = shortText(200).regex(/^[\0\P{Cc}]*$/u, "must not con
 
 export const prioritySchema = z.enum(["high", "normal", "low"]);
 
-export const expiresAtSchema = z.iso
-  .datetime({ offset: true })
-  // Postgres has no year 0.
-  .refine((text) => !(Date.parse(text) <= 0), "must be after 1970");
+export const expiresAtSchema = z.iso.datetime({ offset: true }).refine((text) => isDate(Date.parse(text)), DATE_FAULT);
 
 /** A hunt without its contacts as it was found right, with its templates looked up. */
 export interface HuntHead extends HuntTimes {

@@ -105,8 +105,10 @@ function stateOf(
   return scheduledAt ? "scheduled" : "running";
 }
 
-function eta({ now, endsAt }: HuntStatus): number | null {
-  return endsAt === null ? null : Math.max(0, Math.ceil((Date.parse(endsAt) - Date.parse(now)) / 1000));
+function eta({ now, endsAt, scheduledAt }: HuntStatus): number | null {
+  if (endsAt === null) return null;
+  const end = Math.max(Date.parse(endsAt), scheduledAt === null ? 0 : Date.parse(scheduledAt));
+  return Math.max(0, Math.ceil((end - Date.parse(now)) / 1000));
 }
 
 export function noCounts(): Counts {

@@ -8,6 +8,7 @@ import type { NewRecurrence } from "../store/recurrences.ts";
 import { MAX_CONTACTS, newHuntOf, type HuntBodyReader } from "./body.ts";
 import { contactSchema, type ChannelDirectory, type Contact } from "./contacts.ts";
 import { nextRun } from "./recurring.ts";
+import { DATE_FAULT, isDate } from "./timing.ts";
 
 /** A recurrence as it was found right. */
 export interface RecurrenceBody {
@@ -26,7 +27,11 @@ const head = z.strictObject({
     .regex(/^\S+( \S+){4}$/, "must have five fields: minute, hour, day of the month, month, day of the week")
     .describe("Minute, hour, day of the month, month, day of the week, such as `0 9 * * 1-5`"),
   timeZone: z.string().refine(isTimeZone, NO_TIME_ZONE).describe("Of the pattern, IANA"),
-  until: z.iso.datetime({ offset: true }).optional().describe("No run after it; default: endless"),
+  until: z.iso
+    .datetime({ offset: true })
+    .refine((text) => isDate(Date.parse(text)), DATE_FAULT)
+    .optional()
+    .describe("No run after it; default: endless"),
   count: z.int().min(1).max(1_000_000).optional().describe("Runs at the most; default: endless"),
   expiresAfterSeconds: z
     .int()

@@ -8,7 +8,7 @@ import { CANCELLED, refusalOf } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
 import type { FlowStore, HuntChanges, Rescheduled } from "../store/flows.ts";
 import { expiresAtSchema, huntIdSchema, prioritySchema } from "./body.ts";
-import { createTiming, timingShape, windowsSchema } from "./timing.ts";
+import { alike, createTiming, timingShape, windowsSchema } from "./timing.ts";
 
 export interface RescheduleDeps {
   flows: Pick<FlowStore, "reschedule">;
@@ -125,6 +125,6 @@ function changesOf(raw: unknown, now: number): HuntChanges {
     priority: given.priority,
     expiresAt: given.expiresAt === undefined ? undefined : expiresAt,
     sendAt: given.sendAt === null ? null : sendAt,
-    windows: given.windows,
+    windows: given.windows && alike(given.windows),
   };
 }

@@ -4,6 +4,12 @@ import type { Fault } from "../core/problem.ts";
 import { isTimeZone, NO_TIME_ZONE } from "../core/time-zone.ts";
 import type { Chunk, PlannedMessage, Windows } from "../store/store.ts";
 
+const YEAR_10000_MS = 253_402_300_800_000;
+
+/** Whether the ledger can hold this instant, milliseconds since the epoch; of what is none (NaN) others tell. */
+export const isDate = (instant: number): boolean => !(instant <= 0 || instant >= YEAR_10000_MS);
+export const DATE_FAULT = "must be after 1970 and before the year 10000";
+
 const time = z.string().regex(/^([01]\d|2[0-3]):[0-5]\d$|^24:00$/, "must be a time such as 09:30");
 const zone = z.string().refine(isTimeZone, NO_TIME_ZONE);
 
@@ -132,13 +138,20 @@ function readable(raw: unknown): { sendAt?: string; timeZone?: string; expiresAt
     ...(typeof sendAt === "string" ? { sendAt } : {}),
     ...(timeZone === undefined ? {} : { timeZone: known ? timeZone : "UTC" }),
     ...(offsetTime.safeParse(expiresAt).success ? { expiresAt: expiresAt as string } : {}),
-    ...(windows === undefined ? {} : { windows: windows as Windows }),
+    ...(windows === undefined ? {} : { windows: alike(windows) }),
   };
+}
+
+/** Those that mean the same are the same. */
+export function alike(windows: unknown): Windows {
+  const { days, spread, ...rest } = { ...(windows as Windows) };
+  const sorted = Array.isArray(days) ? [...new Set(days)].toSorted((a, b) => a - b) : days;
+  return { ...rest, days: sorted, ...(spread ? { spread } : {}) };
 }
 
 /** Milliseconds since the epoch; or, in words, what is wrong. */
 function instantIn(text: string, zone: string | undefined): number | string {
-  if (offsetTime.safeParse(text).success) return Date.parse(text);
+  if (offsetTime.safeParse(text).success) return isDate(Date.parse(text)) ? Date.parse(text) : DATE_FAULT;
   const parts = LOCAL.exec(text)
     ?.slice(1)
     .map((part: string | undefined) => Number(part ?? 0));
@@ -154,6 +167,7 @@ function instantIn(text: string, zone: string | undefined): number | string {
   ) {
     return "must be an ISO 8601 date and time, such as 2026-01-31T09:30:00+01:00";
   }
+  if (year < 1971 || year > 9998) return DATE_FAULT;
   if (zone === undefined) return "has no offset: give it one, such as +01:00, or a timeZone beside it";
   return instantOf(zone, { year, month, day }, hour * 60 + minute, "first") + second * 1000;
 }

@@ -97,6 +97,8 @@ export interface DeliveryOutcome {
   delivered: boolean;
   /** The endpoint wants nothing any more: it is turned off. */
   gone: boolean;
+  /** It is for us to mend: nothing was sent. It counts neither as an attempt nor against the endpoint. */
+  ours: boolean;
   /** Until the next attempt; undefined: there is none. */
   retryInMs: number | undefined;
   entry: DeliveryAttempt;

@@ -18,6 +18,8 @@ declare
   c_log constant integer := 20;
   -- An endpoint that takes longer for what it takes, milliseconds, does not get more at once.
   c_quick_ms constant integer := 2000;
+  -- One that takes so long, whatever it says then, holds its slots like one that says nothing.
+  c_slow_ms constant integer := 5000;
   c_most constant integer := 20;
   c_patience constant interval := '5 days';
   v_off jsonb;
@@ -30,7 +32,8 @@ begin
   order by w.id for no key update;
   with recorded as (
     update webhook_deliveries d set
-      attempts = d.attempts + 1, claim = null, held_until = null,
+      -- What we could not even sign says nothing of the endpoint, and costs none of its attempts.
+      attempts = d.attempts + case when i.ours then 0 else 1 end, claim = null, held_until = null,
       log = case when jsonb_array_length(d.log) >= c_log then d.log - 0 else d.log end || i.entry,
       state = case when i.delivered then 'delivered' when i.retry_in_ms is null then 'failed' else 'pending' end,
       ended_at = case when i.delivered or i.retry_in_ms is null then now() end,
@@ -39,16 +42,16 @@ begin
         else now() + make_interval(secs => i.retry_in_ms / 1000.0)
       end
     from jsonb_to_recordset(p_items) as i (
-      id bigint, claim uuid, delivered boolean, gone boolean, retry_in_ms bigint, entry jsonb
+      id bigint, claim uuid, delivered boolean, gone boolean, ours boolean, retry_in_ms bigint, entry jsonb
     )
     where d.id = i.id and d.claim = i.claim and d.state = 'pending'
-    returning d.id, d.endpoint_id, d.subject, d.state, i.delivered, i.gone,
-      i.delivered and (i.entry ->> 'durationMs')::integer <= c_quick_ms as quick, i.entry ->> 'status' is null as silent
+    returning d.id, d.endpoint_id, d.subject, d.state, i.delivered, i.gone, coalesce(i.ours, false) as ours,
+      i.delivered and (i.entry ->> 'durationMs')::integer <= c_quick_ms as quick, i.entry ->> 'status' is null or (i.entry ->> 'durationMs')::integer > c_slow_ms as silent
   ),
   sums as (
-    select r.endpoint_id, bool_or(r.delivered) as any_delivered, count(*) filter (where not r.delivered) as failed,
-      bool_or(r.gone) as gone, count(*) filter (where r.quick) as quick, bool_or(r.silent) as silent
-    from recorded r group by 1
+    select r.endpoint_id, bool_or(r.delivered) as any_delivered, count(*) filter (where not r.delivered and not r.ours) as failed,
+      bool_or(r.gone) as gone, count(*) filter (where r.quick) as quick, bool_or(r.silent and not r.ours) as silent
+    from recorded r group by 1 having not bool_and(r.ours)
   ),
   judged as (
     select s.*, w.enabled as was_on, not s.any_delivered and coalesce(w.failing_since < now() - c_patience, false) as failing

@@ -8,7 +8,8 @@ set search_path = public
 as $$
   select coalesce(jsonb_agg(f.name order by f.name), '[]')
   from (values
-    ('expiresAt', (p_given ->> 'expires_at')::timestamptz <> p_hunt.expires_at),
+    -- Callers are told milliseconds, and may say them again.
+    ('expiresAt', date_trunc('milliseconds', (p_given ->> 'expires_at')::timestamptz) <> date_trunc('milliseconds', p_hunt.expires_at)),
     ('priority', p_given ->> 'priority' <> p_hunt.priority),
     -- Until when they are spread follows from expiresAt.
     ('windows', nullif(p_given -> 'windows', 'null') is not null

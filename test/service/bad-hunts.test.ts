@@ -98,6 +98,19 @@ test("faults in the head and in contacts → all in one answer", async () => {
   await expectNothingTaken();
 });
 
+test("times that the ledger cannot hold → 400, wherever they stand", async () => {
+  const far = "9999-12-31T23:59:59-23:59";
+  expect(pointers(await submit({ expiresAt: far }, [contact()]))).toEqual(["/expiresAt"]);
+  const old = "0000-01-01T00:00:00Z";
+  expect(pointers(await submit({ sendAt: old }, [contact({ sendAt: old })]))).toEqual([
+    "/sendAt",
+    "/contacts/0/sendAt",
+  ]);
+  expect(pointers(await submit({ sendAt: "0099-01-01T09:00", timeZone: "Europe/Paris" }, [contact()]))).toEqual([
+    "/sendAt",
+  ]);
+});
+
 test.each([
   ["no contacts", []],
   ["contacts that are an object", { 0: contact() }],

@@ -224,10 +224,12 @@ test("a key that is gone → a failed attempt that says so, one line of log and 
   await seal("update webhook_endpoints set secret = $2 where id = $1", sealedBefore);
 
   const tried = valueOf(await client.testWebhookEndpoint(endpointId));
-  const { log } = await until(
+  const { log, attempts } = await until(
     async () => valueOf(await client.webhookDelivery(endpointId, tried.deliveryId)),
-    ({ attempts }) => attempts > 1,
+    (delivery) => delivery.log.length > 1,
   );
+  expect(attempts).toBe(0);
+  expect(valueOf(await client.webhookEndpoint(endpointId))).toMatchObject({ failures: 0, enabled: true });
   expect(log[0]).toMatchObject({
     status: null,
     error: expect.stringMatching(/cannot open the secret.*can be rotated/),
