@@ -25,7 +25,7 @@ test(
       FakeVoicePartner.API_KEY,
     );
     const logs = join(inject("output"), "chaos");
-    const result = await runChaos({ minutes: MINUTES, seed: SEED, rate: 50, stopping, say: () => {}, logs });
+    const result = await runChaos({ minutes: MINUTES, seed: SEED, rate: 30, stopping, say: () => {}, logs });
     await annotate(tableOf(result));
     expect(verdict(result)).toEqual([]);
     const { lost, twice, stuck, credits } = result.audit;

@@ -150,6 +150,9 @@ const READY: Record<string, object> = { hunt: { contacts: [CONTACT] } };
 function readyBody({ properties = {} }: JsonSchema, { steady: accountId }: Known): object | undefined {
   if ("cron" in properties) return { accountId, name: "N", cron: "0 9 1 1 *", timeZone: "UTC", ...READY };
   if ("enabled" in properties && "events" in properties) return { events: null };
+  if ("mediaUrl" in properties && !("adId" in properties)) {
+    return { accountId, recipientPhone: "+33612345678", mediaUrl: "https://example.com/a.pdf" };
+  }
   if ("contactName" in properties && !("adId" in properties)) {
     return { accountId, recipientPhone: "+33612345678", contactName: "Zoé", contactPhone: "+33145678901" };
   }
