@@ -206,7 +206,9 @@ test("a database that was restored from a backup → readers are reset, those wh
     [accountId],
   );
   const [, , , , , reset] = await reader.until((events) => events.length === 6);
-  expect(reset).toMatchObject({ type: "reset", position: String(Number(before[4]?.position) - 5) });
+  expect(reset).toMatchObject({ type: "reset" });
+  // Where the database is now: others may have had an event of theirs meanwhile.
+  expect(Number(reset?.position)).toBeLessThan(Number(before[4]?.position));
   await note(world.sql, accountId, "test.anew");
   await reader.until((events) => events.at(-1)?.type === "test.anew");
 
