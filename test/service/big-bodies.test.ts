@@ -111,12 +111,12 @@ test("a thousand forbidden keys deep within lists → 400, and the service lives
     method: "POST",
     headers: HEADERS,
     body,
-    signal: AbortSignal.timeout(15_000),
+    signal: AbortSignal.timeout(40_000),
   });
   expect(answer.status).toBe(400);
   expect((await answer.arrayBuffer()).byteLength).toBeLessThan(32 * MEBIBYTE);
   expect((await service.get("/health")).status).toBe(200);
-});
+}, 60_000);
 
 test("lists within lists, a million deep → 400, and the service lives", async () => {
   const body = `{"huntId":"h","accountId":"a","contacts":${"[".repeat(1_000_000)}${"]".repeat(1_000_000)}}`;
