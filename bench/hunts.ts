@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
+import { messagesOf } from "../src/queues/bundles.ts";
 import { CHANNEL_QUEUES, type Arena, type ChannelName, type NewJob } from "./arena.ts";
 import type { ServiceProcess } from "./service.ts";
 
@@ -55,7 +56,9 @@ export async function planHunt(
 export async function sampleJob(arena: Arena, queueName: string): Promise<NewJob> {
   const [job] = await arena.queue(queueName).getJobs(["waiting"], 0, 0);
   if (!job) throw new Error(`queue ${queueName} is empty`);
-  return { name: job.name, data: job.data, opts: job.opts };
+  const [message] = messagesOf(job.data);
+  if (!message) return { name: job.name, data: job.data, opts: job.opts };
+  return { name: message.channel, data: message, opts: { attempts: 3, backoff: { type: "exponential", delay: 2000 } } };
 }
 
 /** N jobs like `sample`, each with its own id and number. */

@@ -19,7 +19,7 @@ import { createQueues } from "./queues/index.ts";
 import { connectRedis } from "./queues/redis.ts";
 import { createThrottle } from "./queues/throttle.ts";
 import { createApp } from "./routes/index.ts";
-import { openChannels, planChannelsOf, providersOf, warnOfClosedCountries } from "./service/channels.ts";
+import { mayBundle, openChannels, planChannelsOf, providersOf, warnOfClosedCountries } from "./service/channels.ts";
 import { closeServer, listen, urlOf } from "./service/http-server.ts";
 import type { Parts } from "./service/parts.ts";
 import { createRoutes } from "./service/routes.ts";
@@ -99,6 +99,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     ...config.jobs,
     telemetry: tracing.telemetry,
     lanesOf: (queue) => [...channels.values()].find(({ channel }) => channel.queue === queue)?.provider?.lanes,
+    bundles: (queue) => mayBundle(channels, queue),
   });
 
   const isStop = createIsStop(config.stopWords);

@@ -77,6 +77,8 @@ export interface Provider<Content = unknown> {
   readonly pace?: Pace;
   /** For a provider whose senders are each served by one process: which of them a message has to wait for. */
   readonly lanes?: LaneDirectory;
+  /** Its vendor asks us what to say while it calls, also while the ledger is away: each message keeps a job of its own. */
+  readonly asksForContent?: boolean;
   /** For one that stands for several (`failover.ts`): who of them carries a message. Nothing is sent through it itself. */
   readonly choice?: ProviderChoice;
   /** Something has changed that it looks at from time to time: look at once. */

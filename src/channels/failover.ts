@@ -47,6 +47,7 @@ export function failover(options: FailoverOptions): Provider & { choice: Provide
     reconcileAfterMs: Math.max(...all.map(({ reconcileAfterMs }) => reconcileAfterMs)),
     // It is not known yet who will carry a message when it is written.
     oneWay: all.some(({ oneWay }) => oneWay === true),
+    asksForContent: all.some(({ asksForContent }) => asksForContent === true),
     choice: {
       retryAfterMs: NONE_LEFT_MS,
       next(to, tried) {

@@ -4,6 +4,7 @@ import type { MessageJob } from "../channels/message-job.ts";
 import { WEBHOOKS_QUEUE, type DeliveryJob } from "../events/events.jobs.ts";
 import { chunkJobId, HUNT_QUEUE, type HuntJob, type PlanJob } from "../hunt/hunt.jobs.ts";
 import type { PlannedMessage } from "../store/store.ts";
+import { BUNDLE, bundleId, type BundleJob } from "./bundles.ts";
 import type { Directory } from "./directory.ts";
 import { createRecurrences, type Recurrences } from "./recurrences.ts";
 import { withRedis } from "./redis.ts";
@@ -13,12 +14,16 @@ export interface NewMessageJob {
   queue: string;
   data: MessageJob;
   delayMs?: number;
+  /** Tries that it has had elsewhere; default: none. */
+  tries?: number;
 }
 
 /** The typed ways in. */
 export interface Adding {
   /** Adding a message that has a job already changes nothing. Rejects with `UnavailableError`. */
   addMessages(jobs: readonly NewMessageJob[]): Promise<void>;
+  /** The same for messages that are to begin now and have no jobs, up to `size` in a job where that will do. */
+  addBundles(jobs: readonly NewMessageJob[], size: number): Promise<void>;
   /** The whole submission at once: one job a chunk, and one that is done when all of them are. */
   addHunt(hunt: HuntJob): Promise<void>;
   readonly recurrences: Recurrences;
@@ -41,6 +46,8 @@ export interface AddingOptions {
   attempts: number;
   /** Before the second try; doubled each time, milliseconds. */
   backoffMs: number;
+  /** Whether a message of a queue needs no job of its own to begin with. */
+  bundles(queue: string): boolean;
 }
 
 /**
@@ -53,41 +60,57 @@ const PLAN_BACKOFF = { type: "fixed", delay: 2000 } as const;
 /** From a message's last report until its charge is asked for; doubled each time that it is not known: for an hour in all. */
 const CHARGE_AFTER_MS = 60_000;
 const CHARGE_ATTEMPTS = 7;
+/** A bundle that comes back is taken apart, which is tried until Redis has all of it. */
+const BUNDLE_BACKOFF = { type: "fixed", delay: 250 } as const;
 /** Of so many tries only the last few tell something. */
 const PLAN_STACK_TRACES = 3;
 
-export function createAdding({ directory, flows, defaultJobOptions, attempts, backoffMs }: AddingOptions): Adding {
+export function createAdding(options: AddingOptions): Adding {
+  const { directory, flows, defaultJobOptions, attempts, backoffMs, bundles } = options;
   const { queueOf, inLanes } = directory;
 
-  return {
-    async addMessages(jobs: readonly NewMessageJob[]): Promise<void> {
-      const byQueue = await inLanes(
-        jobs.map((job) => ({
-          ...job,
-          accountId: job.data.accountId,
-          sender: job.data.from,
-          recipient: job.data.to,
-        })),
-      );
-      await withRedis("adding jobs", () =>
-        Promise.all(
-          [...byQueue].map(([name, group]) =>
-            queueOf(name).addBulk(
-              group.map(({ data, delayMs = 0 }) => ({
-                name: data.channel,
-                data,
-                opts: {
-                  jobId: data.messageId,
-                  attempts,
-                  backoff: { type: "exponential", delay: backoffMs },
-                  ...(delayMs > 0 ? { delay: delayMs } : {}),
-                },
-              })),
-            ),
-          ),
-        ),
-      );
+  const single = ({ data, delayMs = 0, tries = 0 }: NewMessageJob) => ({
+    name: data.channel,
+    data,
+    opts: {
+      jobId: data.messageId,
+      attempts: Math.max(1, attempts - tries),
+      backoff: { type: "exponential", delay: backoffMs * 2 ** tries },
+      ...(delayMs > 0 ? { delay: delayMs } : {}),
     },
+  });
+  const bundle = (messages: MessageJob[]) => ({
+    name: BUNDLE,
+    data: { messages } satisfies BundleJob,
+    opts: {
+      jobId: bundleId(messages.length),
+      attempts: PLAN_ATTEMPTS,
+      backoff: BUNDLE_BACKOFF,
+      stackTraceLimit: PLAN_STACK_TRACES,
+      removeOnComplete: true,
+    },
+  });
+
+  async function add(jobs: readonly NewMessageJob[], size: number): Promise<void> {
+    const byQueue = await inLanes(
+      jobs.map((job) => ({ ...job, accountId: job.data.accountId, sender: job.data.from, recipient: job.data.to })),
+    );
+    await withRedis("adding jobs", () =>
+      Promise.all(
+        [...byQueue].map(([name, group]) => {
+          if (size === 1 || !bundles(name)) return queueOf(name).addBulk(group.map(single));
+          const parts = Array.from({ length: Math.ceil(group.length / size) }, (_, i) =>
+            group.slice(i * size, (i + 1) * size).map(({ data }) => data),
+          );
+          return queueOf(name).addBulk(parts.map(bundle));
+        }),
+      ),
+    );
+  }
+
+  return {
+    addMessages: (jobs) => add(jobs, 1),
+    addBundles: add,
 
     async addHunt(hunt) {
       const opts: JobsOptions = {

@@ -1,6 +1,7 @@
 import type { Queue } from "bullmq";
 import type { Redis } from "ioredis";
 import { UnavailableError } from "../core/errors.ts";
+import { bundled, messagesIn } from "./bundles.ts";
 import type { Directory } from "./directory.ts";
 import { readFigures, type QueueFigures } from "./figures.ts";
 import { withRedis } from "./redis.ts";
@@ -22,12 +23,14 @@ export interface QueueStats {
 export interface Looking {
   /** Of a queue and its lanes the one that holds a job; the queue itself when none does. */
   holding(queue: Queue, jobId: string): Promise<Queue>;
-  /** Of these jobs, the ids of those that will not run (any more) by themselves: there is none, or it has ended. */
+  /** Of these jobs, the ids of those that will not run (any more) by themselves, nor in a bundle: there is none, or it has ended. */
   idle(queue: string, jobIds: readonly string[]): Promise<{ missing: string[]; ended: string[] }>;
   /** What a job carries; undefined when there is none. */
   dataOf(queue: string, jobId: string): Promise<unknown>;
   /** Jobs of a queue, without its lanes, that any worker could take now. Rejects with `UnavailableError`. */
   waiting(queue: string): Promise<number>;
+  /** The same by messages, exact up to `most`. */
+  waitingMessages(queue: string, most: number): Promise<number>;
   /** Its lanes included. */
   stats(queue: Queue): Promise<QueueStats>;
   /** Of all queues at once; `now` in milliseconds since the epoch. Rejects with `UnavailableError`. */
@@ -38,6 +41,14 @@ export interface Looking {
 
 export function createLooking(redis: Redis, directory: Directory): Looking {
   const { all, queueOf, lanesIn, withLanes } = directory;
+
+  async function countWaiting(queue: Queue): Promise<number> {
+    const [waiting, prioritized] = await Promise.all([
+      redis.llen(queue.toKey("wait")),
+      redis.zcard(queue.toKey("prioritized")),
+    ]);
+    return waiting + prioritized;
+  }
 
   async function countsOf(queue: Queue): Promise<Record<string, number>> {
     const counted = await Promise.all((await withLanes(queue)).map((each) => each.getJobCounts()));
@@ -71,7 +82,11 @@ export function createLooking(redis: Redis, directory: Directory): Looking {
         if (timestamp === null) missing.push(id);
         else if (finishedOn !== null) ended.push(id);
       });
-      return { missing, ended };
+      if (missing.length + ended.length === 0) return { missing, ended };
+      // Looked at last: what leaves a bundle meanwhile has a job.
+      const inBundles = await withRedis("looking into bundles", () => bundled(redis, queue));
+      const isIdle = (id: string): boolean => !inBundles.has(id);
+      return { missing: missing.filter(isIdle), ended: ended.filter(isIdle) };
     },
 
     dataOf: (name, jobId) =>
@@ -80,14 +95,15 @@ export function createLooking(redis: Redis, directory: Directory): Looking {
         return job?.data as unknown;
       }),
 
-    waiting: (name) =>
-      withRedis("counting jobs", async () => {
+    waiting: (name) => withRedis("counting jobs", () => countWaiting(queueOf(name))),
+
+    waitingMessages: (name, most) =>
+      withRedis("counting messages", async () => {
         const queue = queueOf(name);
-        const [waiting, prioritized] = await Promise.all([
-          redis.llen(queue.toKey("wait")),
-          redis.zcard(queue.toKey("prioritized")),
-        ]);
-        return waiting + prioritized;
+        const jobs = await countWaiting(queue);
+        if (jobs === 0 || jobs >= most) return jobs;
+        const ids = await redis.lrange(queue.toKey("wait"), 0, -1);
+        return ids.reduce((sum, id) => sum + messagesIn(id) - 1, jobs);
       }),
 
     stats: (queue) =>

@@ -57,6 +57,12 @@ export function pacedSendersOf(channels: Channels, queue: string): PacedSenders 
   return carriers.some(({ pace, choice }) => pace ?? choice) ? "shared" : undefined;
 }
 
+/** Whether the messages of a queue may share jobs: none waits in a lane, and nobody asks for what one says. */
+export function mayBundle(channels: Channels, queue: string): boolean {
+  const carriers = [...channels.values()].filter(({ channel }) => channel.queue === queue);
+  return carriers.length > 0 && carriers.every(({ provider }) => !provider?.lanes && !provider?.asksForContent);
+}
+
 /** What planning wants to know of them. */
 export function planChannelsOf(channels: Channels): PlanChannels {
   return new Map(

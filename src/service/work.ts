@@ -48,6 +48,8 @@ export function startWork(parts: Parts): Work {
     channels,
     mayStart: epoch.known,
     enqueue: (job) => queues.addMessages([job]),
+    enqueueAll: queues.addMessages,
+    ...config.jobs,
     throttle,
     ruling: (message) => ruling({ ...message, kind: definitions.get(message.channel)?.queue ?? "sms" }),
     hunt: {
@@ -103,6 +105,7 @@ export function startWork(parts: Parts): Work {
     sendersOf: (queue) => pacedSendersOf(channels, queue),
     window: config.workers.window,
     taken: workers.taken,
+    held: workers.held,
     clock,
     log: logOf("workers"),
     loops,

@@ -2,6 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
 import type { Clock } from "../core/clock.ts";
 import { UnavailableError } from "../core/errors.ts";
+import { bundleSize } from "../queues/bundles.ts";
 import type { Queues } from "../queues/index.ts";
 import type { PacedSenders } from "../store/flows.ts";
 import type { Store } from "../store/store.ts";
@@ -19,8 +20,10 @@ export interface FeederOptions {
   sendersOf(queue: string): PacedSenders | undefined;
   /** Messages of one flow that may be in the queues at once, however fast it is. */
   window: number;
-  /** Jobs of a queue that this process has taken so far. */
+  /** Messages of a queue that this process has begun with so far. */
   taken(queue: string): number;
+  /** Messages of a queue that this process has in hand and has not begun with. */
+  held(queue: string): number;
   clock: Clock;
   log: Logger;
   loops: Loops;
@@ -67,7 +70,7 @@ export function startFeeder(options: FeederOptions): Feeder {
 
 async function feedQueue(
   name: string,
-  { store, queues, concurrencyOf, sendersOf, window, taken, clock, log, loops }: FeederOptions,
+  { store, queues, concurrencyOf, sendersOf, window, taken, held, clock, log, loops }: FeederOptions,
   stopping: AbortSignal,
   wakers: Map<string, () => void>,
 ): Promise<void> {
@@ -86,8 +89,8 @@ async function feedQueue(
     const seconds = Math.max(0.001, (now - looked.at) / 1000);
     pace += SMOOTHING * ((taken(name) - looked.taken) / seconds - pace);
     looked = { at: now, taken: taken(name) };
-    const waiting = await queues.waiting(name);
     const wanted = Math.min(MAX_BATCH, Math.max(2 * concurrency, Math.ceil(pace * HORIZON_SECONDS)));
+    const waiting = held(name) + (await queues.waitingMessages(name, wanted));
     let missing = wanted - waiting;
     if (waiting > wanted / 2) {
       // Hunts have half of a queue that single messages fill faster than it is worked.
@@ -98,8 +101,10 @@ async function feedQueue(
     const messages = await store.flows.feed(name, missing, queued);
     askedAt = now;
     if (messages.length > 0) fedAt = now;
-    await queues.addMessages(messages.filter((message) => !message.again).map(jobOfOpen));
     const again = messages.filter((message) => message.again);
+    const fresh = messages.filter((message) => !message.again);
+    await queues.addBundles(fresh.filter(({ retryInMs }) => retryInMs === 0).map(jobOfOpen), bundleSize(concurrency));
+    await queues.addMessages(fresh.filter(({ retryInMs }) => retryInMs > 0).map(jobOfOpen));
     await requeueOrphans(again, queues, store);
     return messages.length > 0 ? BUSY_MS : undefined;
   }

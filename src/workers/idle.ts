@@ -22,6 +22,7 @@ export const IDLE: Work = {
     progress: [],
     lanes: { open: () => ({ setConcurrency: () => {}, close: stop }) },
     taken: () => 0,
+    held: () => 0,
     drain: async () => true,
   }),
   startFeeder: () => ({ wake: () => {}, stop }),

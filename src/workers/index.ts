@@ -11,13 +11,17 @@ import { HUNT_QUEUE } from "../hunt/hunt.jobs.ts";
 import { repeatStrategy } from "../hunt/recurring.ts";
 import type { Metrics } from "../core/metrics.ts";
 import type { Tracing } from "../core/tracing.ts";
-import { queueOfLane } from "../queues/index.ts";
+import { BUNDLE } from "../queues/bundles.ts";
+import { queueOfLane, type NewMessageJob } from "../queues/index.ts";
 import type { Store } from "../store/store.ts";
 import { outcomeOf } from "./attempt.ts";
 import { runInboundJob, type InboundWorkerDeps } from "./inbound.ts";
 import { HandBack } from "./hand-back.ts";
 import { watchProgress, type Progress } from "./progress.ts";
-import { runJob, type RunJobDeps } from "./run-job.ts";
+import { runBundle } from "./run-bundle.ts";
+import { HAND_BACK_MS, runJob, type JobResult, type RunJobDeps } from "./run-job.ts";
+import { Slots } from "./slots.ts";
+import { taskOf, type Task } from "./task.ts";
 import { runWebhookJob, type WebhooksWorkerDeps } from "./webhooks.ts";
 
 export interface WorkersOptions {
@@ -37,6 +41,11 @@ export interface WorkersOptions {
   /** No job is taken before it resolves. */
   mayStart: Promise<void>;
   enqueue: RunJobDeps["enqueue"];
+  /** As `enqueue`, for several. */
+  enqueueAll(jobs: readonly NewMessageJob[]): Promise<void>;
+  /** Tries of a message's job, and before its second one, milliseconds. */
+  attempts: number;
+  backoffMs: number;
   throttle: RunJobDeps["throttle"];
   ruling: RunJobDeps["ruling"];
   clock: Clock;
@@ -50,8 +59,10 @@ export interface WorkersOptions {
 export interface Workers {
   readonly progress: readonly Progress[];
   readonly lanes: Pick<LaneHost, "open">;
-  /** Jobs of a queue and its lanes that this process has taken so far. */
+  /** Jobs of a queue and its lanes that this process has begun with so far, and each message of a bundle. */
   taken(queue: string): number;
+  /** Messages of a queue that wait in this process for one of its slots. */
+  held(queue: string): number;
   /**
    * Takes no new jobs and resolves when the running ones are done and recorded: true. When `deadline` aborts first,
    * they are handed back: false.
@@ -93,7 +104,9 @@ export function startWorkers(options: WorkersOptions): Workers {
   };
 
   const workers = new Set<Worker>();
+  const progress: Progress[] = [];
   const taken = new Map<string, number>();
+  const slots = new Map<string, Slots>();
   const start = (
     queue: string,
     concurrency: number,
@@ -102,21 +115,44 @@ export function startWorkers(options: WorkersOptions): Workers {
     const log = logOf(queue);
     const worker = new Worker(queue, run, { ...shared, concurrency, autorun: false });
     const base = queueOfLane(queue);
-    worker.on("active", () => taken.set(base, (taken.get(base) ?? 0) + 1));
-    worker.on("completed", (_job, result) => options.metrics.jobEnded({ queue: base, result: statusOf(result) }));
-    worker.on("failed", () => options.metrics.jobEnded({ queue: base, result: "failed" }));
+    worker.on("completed", ({ name }, result) => {
+      if (name !== BUNDLE) ended(base, statusOf(result));
+    });
+    worker.on("failed", () => ended(base, "failed"));
     worker.on("error", (error) => log.warn({ err: error }, "worker error"));
     worker.on("failed", (job, error) => log.info({ jobId: job?.id, reason: messageOf(error) }, "job failed"));
     workers.add(worker);
     return worker;
   };
+  const ended = (queue: string, result: string): void => options.metrics.jobEnded({ queue, result });
 
-  const startChannel = (queue: string, concurrency: number): Worker => {
+  /** A lane has no slots: who opens it says how many jobs it takes. */
+  const startChannel = (queue: string, concurrency: number, own?: Slots): Worker => {
+    const base = queueOfLane(queue);
     const deps: RunJobDeps = { ...options, log: logOf(queue), handBack, leaving };
-    const worker = start(queue, concurrency, (job, token) => runJob(job, token, deps));
+    const run = async (task: Task): Promise<JobResult> => {
+      const begin = (): Promise<JobResult> => {
+        taken.set(base, (taken.get(base) ?? 0) + 1);
+        return runJob(task, deps);
+      };
+      try {
+        return await (own ? own.run(begin) : begin());
+      } catch (error) {
+        if (error === leaving.reason) return task.later(HAND_BACK_MS);
+        throw error;
+      }
+    };
+    const { attempts, backoffMs, enqueueAll: enqueue } = options;
+    const onEnd = ({ status }: JobResult): void => {
+      ended(base, status);
+      progress.find((each) => each.queue === queue)?.moved();
+    };
+    const worker = start(queue, concurrency, (job, token) =>
+      job.name === BUNDLE ? runBundle(job, { run, attempts, backoffMs, enqueue, onEnd }) : run(taskOf(job, token)),
+    );
     worker.on("failed", (job, error) => {
       // BullMQ gives up a job whose worker died too often without asking us: its message has to say so.
-      if (!job?.id || !error.message.includes("stalled")) return;
+      if (!job?.id || job.name === BUNDLE || !error.message.includes("stalled")) return;
       const detail = "The process died each time that it took this job.";
       store.recordOutcome({ ...outcomeOf(job.id), code: "worker_crashed", detail }).catch((cause: unknown) => {
         options.log.error({ err: cause, jobId: job.id }, "could not record a job that stalled too often");
@@ -125,7 +161,10 @@ export function startWorkers(options: WorkersOptions): Workers {
     return worker;
   };
   for (const queue of new Set([...options.channels.values()].map(({ channel }) => channel.queue))) {
-    startChannel(queue, options.concurrencies[queue] ?? options.concurrency);
+    const concurrency = options.concurrencies[queue] ?? options.concurrency;
+    const own = new Slots(concurrency);
+    slots.set(queue, own);
+    startChannel(queue, concurrency, own);
   }
   start(HUNT_QUEUE, options.huntConcurrency, (job) => runHuntJob(job, options.hunt));
   start(INBOUND_QUEUE, options.concurrencies[INBOUND_QUEUE] ?? options.concurrency, (job, token) =>
@@ -135,6 +174,7 @@ export function startWorkers(options: WorkersOptions): Workers {
     runWebhookJob(job, options.webhooks),
   );
 
+  progress.push(...[...workers].map((worker) => watchProgress(worker, clock)));
   let draining = false;
   let started = false;
   const run = (worker: Worker): void => {
@@ -161,12 +201,15 @@ export function startWorkers(options: WorkersOptions): Workers {
   };
 
   return {
-    progress: [...workers].map((worker) => watchProgress(worker, clock)),
+    progress,
     lanes,
     taken: (queue) => taken.get(queue) ?? 0,
+    held: (queue) => slots.get(queue)?.waiting ?? 0,
     async drain(deadline) {
       draining = true;
-      leaving.abort(new Error("The service is stopping."));
+      const reason = new Error("The service is stopping.");
+      leaving.abort(reason);
+      for (const each of slots.values()) each.close(reason);
       const closed = Promise.all([...workers].map((worker) => worker.close())).then(() => true);
       const drained = await Promise.race([closed, aborted(deadline)]);
       if (drained) return true;

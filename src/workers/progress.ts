@@ -8,6 +8,8 @@ import type { Queues } from "../queues/index.ts";
  */
 export interface Progress {
   readonly queue: string;
+  /** A message of a job that has several came to its end. */
+  moved(): void;
   /** Undefined while all is well, else since when, milliseconds, nothing moved although jobs wait. */
   stuckForMs(waiting: number): number | undefined;
 }
@@ -23,6 +25,7 @@ export function watchProgress(worker: Worker, clock: Clock): Progress {
   worker.on("drained", moved);
   return {
     queue: worker.name,
+    moved,
     stuckForMs(waiting) {
       if (waiting === 0) {
         moved();

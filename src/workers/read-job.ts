@@ -1,16 +1,17 @@
-import { UnrecoverableError, type Job } from "bullmq";
+import { UnrecoverableError } from "bullmq";
 import type { Channel } from "../channels/channel.ts";
 import { messageJobSchema, type MessageJob } from "../channels/message-job.ts";
 import { UnavailableError } from "../core/errors.ts";
 import type { Store } from "../store/store.ts";
 import { outcomeOf } from "./attempt.ts";
+import type { Task } from "./task.ts";
 
 /** A payload that makes no sense fails alone; its message, if it names its own, says so. */
 export async function readJob(
-  job: Job<unknown>,
+  task: Task,
   { channels, store }: { channels: ReadonlyMap<string, { channel: Channel }>; store: Pick<Store, "recordOutcome"> },
 ): Promise<MessageJob> {
-  const parsed = messageJobSchema.safeParse(job.data);
+  const parsed = messageJobSchema.safeParse(task.data);
   const channel = parsed.success ? channels.get(parsed.data.channel)?.channel : undefined;
   const content = parsed.success ? channel?.content.safeParse(parsed.data.content) : undefined;
   if (parsed.success && content?.success) return { ...parsed.data, content: content.data };
@@ -18,8 +19,8 @@ export async function readJob(
   const issues = parsed.error?.issues ?? content?.error?.issues ?? [];
   const words = issues.map(({ path, message }) => `${path.join(".") || "payload"}: ${message}`).join("; ");
   const detail = `The job's payload is not valid: ${words || "unknown channel"}.`;
-  const id = (job.data as { messageId?: unknown } | null)?.messageId;
-  if (typeof id === "string" && id === job.id) return refuse(store, id, "invalid_job", detail);
+  const id = (task.data as { messageId?: unknown } | null)?.messageId;
+  if (typeof id === "string" && id === task.id) return refuse(store, id, "invalid_job", detail);
   throw new UnrecoverableError(detail);
 }
 

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { DelayedError, UnrecoverableError, type Job } from "bullmq";
+import { UnrecoverableError } from "bullmq";
 import type { Logger } from "pino";
 import type { Channel, Provider, SendRequest } from "../channels/channel.ts";
 import { movesOn } from "../channels/failover.ts";
@@ -18,6 +18,7 @@ import { doubtForgotten, whoHad } from "./doubt.ts";
 import type { HandBack } from "./hand-back.ts";
 import { Line } from "./line.ts";
 import { readJob, refuse } from "./read-job.ts";
+import type { Task } from "./task.ts";
 
 /** A channel with who carries it; no provider: it is off. */
 export interface ActiveChannel {
@@ -51,24 +52,21 @@ export interface JobResult {
 }
 
 /** How soon a job that was handed back is tried again, milliseconds. */
-const HAND_BACK_MS = 250;
+export const HAND_BACK_MS = 250;
 
 /**
  * THE path of a message through a worker: parse → ask the ledger (may it be sent? mark the attempt) → call the
  * provider → record → done. The ledger's mark is what makes it safe: a provider is called again only when the attempt
  * that the message carries is proven not to have been accepted.
  */
-export async function runJob(job: Job<unknown>, token: string | undefined, deps: RunJobDeps): Promise<JobResult> {
+export async function runJob(task: Task, deps: RunJobDeps): Promise<JobResult> {
   const { store, clock, log, metrics, handBack, leaving } = deps;
-  let data = await readJob(job, deps);
+  let data = await readJob(task, deps);
   const carrier = deps.channels.get(data.channel)?.provider;
   if (!carrier) return refuse(store, data.messageId, "channel_off", `${data.channel} has no provider now.`);
   const { choice } = carrier;
 
-  const later = async (delayMs: number): Promise<never> => {
-    await job.moveToDelayed(Date.now() + Math.max(1, delayMs), token);
-    throw new DelayedError();
-  };
+  const later = (delayMs: number): Promise<never> => task.later(delayMs);
   const orHandBack = async <T>(work: Promise<T>): Promise<T> => {
     try {
       return await handBack.orAbort(work);
@@ -84,9 +82,9 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
    */
   const record = async (outcome: Outcome): Promise<void> => {
     if (outcome.result !== "ambiguous") data = { ...data, outcome };
-    const keep = outcome.result === "ambiguous" ? Promise.resolve() : job.updateData(data);
+    const keep = outcome.result === "ambiguous" ? Promise.resolve() : task.keep(data);
     const kept = keep.catch((error: unknown) => {
-      log.warn({ err: error, jobId: job.id }, "could not keep an outcome in its job");
+      log.warn({ err: error, jobId: task.id }, "could not keep an outcome in its job");
     });
     await orHandBack(store.recordOutcome(outcome));
     await kept;
@@ -95,23 +93,22 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
   if (data.outcome) await orHandBack(store.recordOutcome(data.outcome as Outcome));
 
   const { messageId } = data;
-  const lane = job.queueName === deps.channels.get(data.channel)?.channel.queue ? undefined : job.queueName;
+  const lane = task.queue === deps.channels.get(data.channel)?.channel.queue ? undefined : task.queue;
   const line = new Line(carrier, data.to, (provider, patienceMs) =>
     orHandBack(admit(provider, data, { lane, patienceMs }, deps)),
   );
   if (choice && line.provider === carrier) return later(choice.retryAfterMs);
-  const moved = await orHandBack(moveToLane(job, data, lane, line.provider, deps));
+  const moved = await orHandBack(moveToLane(task, data, lane, line.provider, deps));
   if (moved !== undefined) return { status: "moved", code: moved };
   const ruling = async (): Promise<Ruling | undefined> =>
     data.category === undefined ? undefined : orHandBack(deps.ruling(data));
-  const first = job.attemptsStarted <= 1;
-  /** Outside its hours nobody waits for a turn: the ledger notes why, or finds another end for it. */
+    /** Outside its hours nobody waits for a turn: the ledger notes why, or finds another end for it. */
   const before = await ruling();
   const admission = before?.opensInMs || before?.skip ? GO : await line.settle();
   const turnInMs = admission.verdict === "later" ? admission.delayMs : 0;
   // Who has waited before is looked up: it may have expired meanwhile, or be none that waits to be sent.
   const isAway = line.provider.lanes !== undefined && turnInMs >= AWAY_MS;
-  if (turnInMs > 0 && first && !isAway) return later(turnInMs);
+  if (turnInMs > 0 && task.first && !isAway) return later(turnInMs);
   let permit = admission.verdict === "go" ? admission.permit : undefined;
   const unreachable = admission.verdict === "skip" ? { code: admission.code, detail: admission.detail } : undefined;
 
@@ -144,6 +141,10 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
       case "missing":
         throw new UnrecoverableError("The ledger does not know this message, so nothing was sent.");
       case "settled":
+        // A bundle's message that has failed has its own job only to show it.
+        if (answer.status === "failed" && data.outcome?.result === "failed") {
+          throw new UnrecoverableError([data.outcome.code, data.outcome.detail].filter(Boolean).join(": "));
+        }
         return { status: answer.status, code: answer.code };
       case "paused":
         return { status: "paused" };
@@ -168,7 +169,7 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
       }
       case "go": {
         data = { ...data, attempt: attemptId };
-        const marked = await handBack.orAbort(job.updateData(data)).then(
+        const marked = await handBack.orAbort(task.keep(data)).then(
           () => true,
           () => false,
         );
@@ -177,8 +178,8 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
           return later(HAND_BACK_MS);
         }
         const { provider: carried, next: nextInLine } = line;
-        const maxAttempts = nextInLine ? Infinity : (job.opts.attempts ?? 1);
-        const tries = { attempt: job.attemptsMade + 1, maxAttempts, calls: answer.attempts };
+        const maxAttempts = nextInLine ? Infinity : task.maxAttempts;
+        const tries = { attempt: task.attempt, maxAttempts, calls: answer.attempts };
         const called = clock.monotonic();
         const request = requestOf(data, lane, answer.recipient, attemptId, answer.attempts);
         const attempt = await deps.tracing.call(
@@ -193,7 +194,7 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
           attempt.next === "done" ? undefined : attempt.error,
         );
         if (attempt.next === "reconcile" && !(attempt.error instanceof ProviderError)) {
-          log.error({ err: attempt.error, jobId: job.id }, "a provider threw what it must not throw");
+          log.error({ err: attempt.error, jobId: task.id }, "a provider threw what it must not throw");
         }
         await Promise.all([record(attempt.outcome), learn(carried.name, permit, attempt, deps)]);
         if (nextInLine && attempt.outcome.result === "not_sent" && attempt.next !== "done" && movesOn(attempt.error)) {
@@ -223,7 +224,7 @@ export async function runJob(job: Job<unknown>, token: string | undefined, deps:
 
 /** A job that waits where no worker has its sender goes on in the right lane; answers which. */
 async function moveToLane(
-  job: Job<unknown>,
+  task: Task,
   data: MessageJob,
   current: string | undefined,
   provider: Provider,
@@ -233,7 +234,7 @@ async function moveToLane(
   if (!provider.lanes || queue === undefined) return undefined;
   const key = { accountId: data.accountId, sender: data.from, recipient: data.to };
   const lane = await provider.lanes.laneOf(key, current);
-  if (lane === undefined || lane === job.queueName) return undefined;
+  if (lane === undefined || lane === task.queue) return undefined;
   await enqueue({ queue, data });
   return lane;
 }

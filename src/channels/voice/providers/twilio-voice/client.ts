@@ -51,6 +51,7 @@ export class TwilioVoiceProvider implements Provider<VoiceContent> {
   /** Twilio documents no bound for how soon a call is listed. Too early costs an `inconclusive`, never a second call. */
   readonly reconcileAfterMs = 10_000;
   readonly pace: Pace;
+  readonly asksForContent = true;
   readonly #config: TwilioVoiceConfig;
   readonly #ports: Ports;
   readonly #caller: TwilioCaller;

@@ -1,0 +1,28 @@
+import { openBench } from "./arena.ts";
+import { planHunt, queuesOf, sendAll } from "./hunts.ts";
+const n = Number(process.argv[2] ?? 20000);
+await using bench = await openBench({ n, rounds: 1, concurrency: 200, say: () => {} });
+await using arena = await bench.openArena();
+const sql = arena.database.sql;
+await sql.query("alter system set track_functions = 'pl'").catch((e) => console.log(String(e)));
+await sql.query("select pg_reload_conf()").catch((e) => console.log(String(e)));
+if (process.env.FF) await sql.query(process.env.FF);
+const service = await arena.startService(process.argv[3] ? JSON.parse(process.argv[3]) : {});
+await planHunt(arena, service, n, ["sms"]);
+const show = async (what: string) => {
+  const { rows } = await sql.query("select funcname, calls, round(total_time) as ms from pg_stat_user_functions order by total_time desc limit 14");
+  console.log(what); console.table(rows);
+};
+await show("after planning");
+await sql.query("select pg_stat_reset()");
+await arena.redis.call("config","resetstat");
+const c0 = service.cpuSeconds();
+const s = await sendAll(arena, queuesOf(["sms"]));
+console.log(`${Math.round(n / s)}/s, ${s.toFixed(2)} s, service cpu ${(service.cpuSeconds() - c0).toFixed(2)}`);
+await new Promise((r) => setTimeout(r, 1500));
+const st = String(await arena.redis.info("commandstats")).split("\r\n").filter(l=>l.startsWith("cmdstat")).map(l=>{const m=/cmdstat_([^:]+):calls=(\d+),usec=(\d+),usec_per_call=([\d.]+)/.exec(l)!;return {cmd:m[1],per:(+m[2]/n).toFixed(3),usPerMsg:(+m[3]/n).toFixed(2),usCall:m[4]}}).sort((a,b)=>+b.usPerMsg-+a.usPerMsg).slice(0,16);console.table(st);
+await show("after sending"); for (const q2 of ["select indexrelname, idx_scan, idx_tup_read, pg_size_pretty(pg_relation_size(indexrelid)) s from pg_stat_user_indexes where relname=$$messages$$ order by 1","select relname, n_tup_ins, n_tup_upd, n_tup_hot_upd, pg_size_pretty(pg_relation_size(relid)) s from pg_stat_user_tables where n_tup_ins+n_tup_upd>0"]) console.table((await sql.query(q2)).rows);
+const q = await sql.query("explain (analyze, buffers) select 1 from messages where settled_at is null limit 1");
+console.log(q.rows.map((r) => Object.values(r)[0]).join("\n"));
+await service[Symbol.asyncDispose]?.();
+process.exit(0);
