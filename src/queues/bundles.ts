@@ -11,9 +11,10 @@ export interface BundleJob {
   messages: MessageJob[];
 }
 
-/** Messages in a bundle: what an eighth of a process' concurrency takes off the cost of a job. */
+/** Messages in a bundle: with more, a job costs next to nothing a message already. */
 const MOST = 50;
 
+/** A process with so many slots has several bundles under way, and leaves the others some. */
 export const bundleSize = (concurrency: number): number => Math.max(1, Math.min(MOST, Math.ceil(concurrency / 4)));
 
 /** Says how many messages it has, for whoever counts them. */
@@ -24,31 +25,35 @@ export function messagesIn(jobId: string): number {
   return Number(/^bundle-(\d+)-/.exec(jobId)?.[1] ?? 1);
 }
 
-const isBundle = (jobId: string): boolean => jobId.startsWith(`${BUNDLE}-`);
-
 /** What waits, or is under way, in the bundles of a queue: ids of messages. */
 export async function bundled(redis: Redis, queue: Queue): Promise<Set<string>> {
-  const lists = await Promise.all(["wait", "active"].map((list) => redis.lrange(queue.toKey(list), 0, -1)));
-  const ids = lists.flat().filter(isBundle);
-  const pipeline = redis.pipeline();
-  for (const id of ids) pipeline.hget(queue.toKey(id), "data");
-  const answers = ids.length > 0 ? ((await pipeline.exec()) ?? []) : [];
-  return new Set(
-    answers.flatMap(([error, data]) => {
-      if (error) throw error;
-      return typeof data === "string" ? messagesOf(JSON.parse(data)).map(({ messageId }) => messageId) : [];
-    }),
-  );
+  const bundles = await read(redis, queue, ["wait", "active"]);
+  return new Set(bundles.flatMap(({ messages }) => messages.map(({ messageId }) => messageId)));
 }
 
 /** Takes messages out of the bundles that no worker has in hand yet. */
-export async function takeOut(queue: Queue, messageIds: ReadonlySet<string>): Promise<void> {
-  for (const job of (await queue.getJobs(["waiting"])) as (Job<unknown> | undefined)[]) {
-    if (job?.name !== BUNDLE) continue;
-    const messages = messagesOf(job.data);
+export async function takeOut(redis: Redis, queue: Queue, messageIds: ReadonlySet<string>): Promise<void> {
+  for (const { id, messages } of await read(redis, queue, ["wait"])) {
     const others = messages.filter(({ messageId }) => !messageIds.has(messageId));
-    if (others.length < messages.length) await job.updateData({ messages: others } satisfies BundleJob);
+    if (others.length === messages.length) continue;
+    const job = (await queue.getJob(id)) as Job<unknown> | undefined;
+    await job?.updateData({ messages: others } satisfies BundleJob);
   }
+}
+
+async function read(
+  redis: Redis,
+  queue: Queue,
+  lists: readonly ("wait" | "active")[],
+): Promise<{ id: string; messages: MessageJob[] }[]> {
+  const jobs = (await Promise.all(lists.map((list) => redis.lrange(queue.toKey(list), 0, -1)))).flat();
+  const ids = jobs.filter((id) => id.startsWith(`${BUNDLE}-`));
+  return Promise.all(
+    ids.map(async (id) => {
+      const data = await redis.hget(queue.toKey(id), "data");
+      return { id, messages: data === null ? [] : messagesOf(JSON.parse(data)) };
+    }),
+  );
 }
 
 /** The messages of a bundle; what makes no sense has no message to be kept for. */

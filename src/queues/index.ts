@@ -87,7 +87,7 @@ export function createQueues(options: QueuesOptions): Queues {
       await withRedis("removing a job", () => queueOf(name).remove(jobId));
     },
 
-    takeOut: (name, messageIds) => withRedis("taking messages out", () => takeOut(queueOf(name), messageIds)),
+    takeOut: (name, messageIds) => withRedis("taking messages out", () => takeOut(redis, queueOf(name), messageIds)),
 
     async removeHunt(jobId, chunks) {
       const queue = queueOf(HUNT_QUEUE);

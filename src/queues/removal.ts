@@ -9,6 +9,11 @@ const PLACES = 3;
  * that no queue has (any more): one that a worker has in hand stays until it is over. Rejects with `UnavailableError`.
  */
 export async function removeJobs(queues: Queues, messages: readonly ErasedMessage[]): Promise<string[]> {
+  for (const queue of new Set(messages.map((message) => message.queue))) {
+    if (!queues.get(queue)) continue;
+    const ids = messages.filter((message) => message.queue === queue).map(({ messageId }) => messageId);
+    await queues.takeOut(queue, new Set(ids));
+  }
   const gone: string[] = [];
   for (const { messageId, queue } of messages) {
     if (await isRemoved(queues, queue, messageId)) gone.push(messageId);

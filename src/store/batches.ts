@@ -1,7 +1,7 @@
 /** A caller waits for each of these: what comes while one call is under way shares the next. */
 export const CALLERS = { maxSize: 100, maxConcurrent: 2, maxWaitMs: 1, waitForDatabase: false };
-/** Around a provider's call: as many as one request carries well, two requests so that one fills while one runs. */
-export const MESSAGES = { maxSize: 250, maxConcurrent: 2, maxWaitMs: 2 };
+/** Around a provider's call: many small requests, so that the database works on some while the others' messages are called. */
+export const MESSAGES = { maxSize: 100, maxConcurrent: 3, maxWaitMs: 1 };
 
 export interface BatchListeners {
   /** Told each time that a batch has to wait for the database. */

@@ -62,6 +62,8 @@ export async function openStage(): Promise<Stage> {
     REDIS_URL: at(redisUrl, wire.port),
     // A vendor who is away for a moment costs tries, and none of these tests is about running out of them.
     JOB_ATTEMPTS: "20",
+    // Three messages share a job.
+    WORKER_CONCURRENCY: "12",
   };
   const resources = opened.move();
 

@@ -1,0 +1,165 @@
+import { Queue } from "bullmq";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { finished, huntId, messagesOf, phone, run, submit } from "../helpers/hunts.ts";
+import { until } from "../helpers/ledger.ts";
+import { accept, notSent, refusal, scriptedProvider, type Script, type ScriptedProvider } from "../helpers/scripted.ts";
+import { contact, openWorld, SECRET, type TestService, type World } from "../helpers/service.ts";
+
+let world: World;
+let provider: ScriptedProvider;
+let service: TestService;
+let queue: Queue;
+let script: Script = accept;
+let last = 0;
+let accountId: string;
+
+const ENVIRONMENT = { WORKER_CONCURRENCY: "8", SWEEP_MS: "200", JOB_BACKOFF_MS: "20" };
+const start = (environment: Record<string, string> = {}) =>
+  world.start({ ...ENVIRONMENT, ...environment }, { providers: { sms: provider } });
+
+beforeAll(async () => {
+  world = await openWorld();
+  accountId = await world.account();
+  provider = scriptedProvider((request, signal) => script(request, signal), { timeoutMs: 30_000 });
+  service = await start();
+  queue = new Queue("sms", { connection: world.redis, prefix: world.prefix });
+});
+afterAll(async () => {
+  await queue.close();
+  await world[Symbol.asyncDispose]();
+});
+beforeEach(() => {
+  script = accept;
+});
+
+/** So many numbers of their own, and a hunt of them. */
+function people(count: number) {
+  const numbers = Array.from({ length: count }, () => phone((last += 1)));
+  const contacts = numbers.map((recipientPhone, i) => contact({ adId: `ad_${i}`, recipientPhone }));
+  return { numbers, contacts };
+}
+
+/** What the provider does is up to the test, one call a number. */
+function byHand() {
+  const answers = new Map<string, PromiseWithResolvers<{ providerMessageId: string }>>();
+  script = ({ to }) => {
+    const answer = Promise.withResolvers<{ providerMessageId: string }>();
+    answers.set(to, answer);
+    return answer.promise;
+  };
+  return {
+    answers,
+    accept: (to: string) => answers.get(to)?.resolve({ providerMessageId: `scripted:${to}` }),
+    called: (count: number) =>
+      until(
+        async () => answers.size,
+        (size) => size === count,
+      ),
+  };
+}
+
+/** A job that is gone is there again: the sweeper has been through everything. */
+async function sweeperHasLooked(): Promise<void> {
+  const single = { recipientPhone: phone((last += 1)), message: "Bonjour" };
+  const { messageId } = (await service.post("/api/phone/sms", single)).body;
+  await queue.remove(messageId);
+  await world.sql.query("update messages set updated_at = now() - interval '1 minute' where id = $1", [messageId]);
+  await until(
+    () => queue.getJob(messageId),
+    (job) => job !== undefined,
+  );
+}
+
+const callsOf = (numbers: readonly string[]): number[] => numbers.map((to) => provider.callsTo(to));
+const once = (numbers: readonly string[]): number[] => numbers.map(() => 1);
+const waiting = async () => (await queue.getJobs(["waiting"])).map(({ name, id }) => ({ name, id: id ?? "" }));
+const bundlesOf = (jobs: { name: string }[]): number => jobs.filter(({ name }) => name === "bundle").length;
+
+test("a hunt → its messages share jobs; each is called once, and nothing of them is left in Redis", async () => {
+  await queue.pause();
+  const { numbers, contacts } = people(6);
+  const { jobId } = await submit(service, { accountId, contacts });
+  const jobs = await until(waiting, (each) => each.length === 3);
+  expect(bundlesOf(jobs)).toBe(3);
+  await queue.resume();
+  expect(await finished(service, jobId)).toMatchObject({ counts: { sent: 6 } });
+  expect(callsOf(numbers)).toEqual(once(numbers));
+  await until(() => queue.getJobCountByTypes("waiting", "active", "delayed", "completed", "failed"), (n) => n === 0);
+});
+
+test("what waits in a bundle of a paused queue → is given no second job by the sweeper", async () => {
+  await queue.pause();
+  const { numbers, contacts } = people(4);
+  const { jobId } = await submit(service, { accountId, contacts });
+  await until(waiting, (each) => each.length === 2);
+  await world.sql.query("update messages set updated_at = now() - interval '1 minute' where status = 'queued'");
+  await sweeperHasLooked();
+  expect(bundlesOf(await waiting())).toBe(2);
+  expect((await waiting()).filter(({ name }) => name !== "bundle")).toHaveLength(1);
+  await queue.resume();
+  await finished(service, jobId);
+  expect(callsOf(numbers)).toEqual(once(numbers));
+});
+
+test("one who is refused among others → alone has a failed job, which says why", async () => {
+  const { numbers, contacts } = people(4);
+  script = (request, signal) => {
+    if (request.to === numbers[1]) throw refusal("not_a_phone");
+    return accept(request, signal);
+  };
+  const { huntId: id } = await run(service, { huntId: huntId(), accountId, contacts });
+  const messages = await messagesOf(service, id);
+  expect(messages.map(({ status }) => status)).toEqual(["sent", "failed", "sent", "sent"]);
+  const { messageId } = messages[1] ?? {};
+  const failed = await until(
+    async () => (await service.get("/api/queues/sms/failed")).body.jobs as Record<string, unknown>[],
+    (jobs) => jobs.length > 0,
+  );
+  expect(failed).toMatchObject([{ messageId }]);
+  expect(JSON.stringify(failed)).toContain("not_a_phone");
+  expect(callsOf(numbers)).toEqual(once(numbers));
+});
+
+test("one who fails for a moment → has as many tries as a message with a job of its own", async () => {
+  const { numbers, contacts } = people(3);
+  script = (request, signal) => {
+    if (request.to === numbers[0]) throw notSent();
+    return accept(request, signal);
+  };
+  const { huntId: id } = await run(service, { huntId: huntId(), accountId, contacts });
+  expect((await messagesOf(service, id)).map(({ status }) => status)).toEqual(["failed", "sent", "sent"]);
+  expect(callsOf(numbers)).toEqual([3, 1, 1]);
+});
+
+test("more than the queue's concurrency → no more calls than that are under way", async () => {
+  const hand = byHand();
+  const { numbers, contacts } = people(20);
+  const { jobId } = await submit(service, { accountId, contacts });
+  await hand.called(8);
+  hand.accept(numbers[0] ?? "");
+  await hand.called(9);
+  expect(hand.answers.size).toBe(9);
+  for (const to of numbers) {
+    await until(async () => hand.answers.has(to), Boolean);
+    hand.accept(to);
+  }
+  expect(await finished(service, jobId)).toMatchObject({ counts: { sent: 20 } });
+  expect(callsOf(numbers)).toEqual(once(numbers));
+});
+
+test("a person who is erased while their bundle waits → is taken out of it, and the others go on", async () => {
+  await queue.pause();
+  const { numbers, contacts } = people(4);
+  const { jobId } = await submit(service, { accountId, contacts });
+  await until(waiting, (each) => each.length === 2);
+  const gone = numbers[2] ?? "";
+  const erased = await fetch(`${service.url}/api/contacts/${encodeURIComponent(gone)}`, {
+    method: "DELETE",
+    headers: { authorization: `Bearer ${SECRET}` },
+  });
+  expect(erased.status).toBe(200);
+  expect(JSON.stringify(await queue.getJobs(["waiting"]))).not.toContain(gone.slice(1));
+  await queue.resume();
+  await finished(service, jobId);
+  expect(callsOf(numbers)).toEqual([1, 1, 0, 1]);
+});
