@@ -99,7 +99,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     ...config.jobs,
     telemetry: tracing.telemetry,
     lanesOf: (queue) => [...channels.values()].find(({ channel }) => channel.queue === queue)?.provider?.lanes,
-    bundles: (queue) => mayBundle(channels, queue),
+    mayBundle: (queue) => mayBundle(channels, queue),
   });
 
   const isStop = createIsStop(config.stopWords);

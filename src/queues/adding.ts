@@ -4,7 +4,7 @@ import type { MessageJob } from "../channels/message-job.ts";
 import { WEBHOOKS_QUEUE, type DeliveryJob } from "../events/events.jobs.ts";
 import { chunkJobId, HUNT_QUEUE, type HuntJob, type PlanJob } from "../hunt/hunt.jobs.ts";
 import type { PlannedMessage } from "../store/store.ts";
-import { BUNDLE, bundleId, type BundleJob } from "./bundles.ts";
+import { BUNDLE, bundleId, type BundleJob, type Bundles } from "./bundles.ts";
 import type { Directory } from "./directory.ts";
 import { createRecurrences, type Recurrences } from "./recurrences.ts";
 import { withRedis } from "./redis.ts";
@@ -40,6 +40,7 @@ export interface Adding {
 
 export interface AddingOptions {
   directory: Pick<Directory, "queueOf" | "inLanes">;
+  register: Pick<Bundles, "enter">;
   flows: FlowProducer;
   defaultJobOptions: JobsOptions;
   /** Tries of a channel job, the first one included. */
@@ -47,7 +48,7 @@ export interface AddingOptions {
   /** Before the second try; doubled each time, milliseconds. */
   backoffMs: number;
   /** Whether a message of a queue needs no job of its own to begin with. */
-  bundles(queue: string): boolean;
+  mayBundle(queue: string): boolean;
 }
 
 /**
@@ -66,7 +67,7 @@ const BUNDLE_BACKOFF = { type: "fixed", delay: 250 } as const;
 const PLAN_STACK_TRACES = 3;
 
 export function createAdding(options: AddingOptions): Adding {
-  const { directory, flows, defaultJobOptions, attempts, backoffMs, bundles } = options;
+  const { directory, register, flows, defaultJobOptions, attempts, backoffMs, mayBundle } = options;
   const { queueOf, inLanes } = directory;
 
   const single = ({ data, delayMs = 0, tries = 0 }: NewMessageJob) => ({
@@ -97,12 +98,19 @@ export function createAdding(options: AddingOptions): Adding {
     );
     await withRedis("adding jobs", () =>
       Promise.all(
-        [...byQueue].map(([name, group]) => {
-          if (size === 1 || !bundles(name)) return queueOf(name).addBulk(group.map(single));
-          const parts = Array.from({ length: Math.ceil(group.length / size) }, (_, i) =>
-            group.slice(i * size, (i + 1) * size).map(({ data }) => data),
+        [...byQueue].map(async ([name, group]) => {
+          if (size === 1 || !mayBundle(name)) return queueOf(name).addBulk(group.map(single));
+          const jobs = Array.from({ length: Math.ceil(group.length / size) }, (_, i) =>
+            bundle(group.slice(i * size, (i + 1) * size).map(({ data }) => data)),
           );
-          return queueOf(name).addBulk(parts.map(bundle));
+          const enter = ({ data: { messages }, opts: { jobId } }: (typeof jobs)[number]): Promise<void> =>
+            register.enter(
+              name,
+              jobId,
+              messages.map(({ messageId }) => messageId),
+            );
+          await Promise.all(jobs.map(enter));
+          return queueOf(name).addBulk(jobs);
         }),
       ),
     );

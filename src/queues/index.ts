@@ -4,7 +4,7 @@ import type { LaneDirectory } from "../channels/channel.ts";
 import { chunkJobId, HUNT_QUEUE } from "../hunt/hunt.jobs.ts";
 import { repeatStrategy } from "../hunt/recurring.ts";
 import { createAdding, type Adding } from "./adding.ts";
-import { takeOut } from "./bundles.ts";
+import { createBundles, type Bundles } from "./bundles.ts";
 import { createDirectory, ignore, queueOfLane, type Directory } from "./directory.ts";
 import { removeLane, wakeLane } from "./lanes.ts";
 import { createLooking, type Looking } from "./looking.ts";
@@ -28,7 +28,7 @@ export interface QueuesOptions {
   /** The lanes that a queue's messages wait in; undefined for a queue without. */
   lanesOf(queue: string): LaneDirectory | undefined;
   /** Whether several messages of a queue, which is not a lane, may share a job. */
-  bundles(queue: string): boolean;
+  mayBundle(queue: string): boolean;
 }
 
 /** For how long, seconds, and how many finished jobs stay for inspection in each queue. */
@@ -43,15 +43,14 @@ export interface Queues extends Omit<Directory, "queueOf" | "lanesIn" | "forgetL
   /** Takes a lane that nobody works out of Redis; what waits in it goes where it belongs now. Rejects as `addMessages`. */
   removeLane(lane: string): Promise<void>;
   remove(queue: string, jobId: string): Promise<void>;
-  /** Takes messages out of the bundles that no worker has in hand. Rejects with `UnavailableError`. */
-  takeOut(queue: string, messageIds: ReadonlySet<string>): Promise<void>;
+  readonly bundles: Bundles;
   /** Removes what is left of a submission's jobs, so that it can be added again. */
   removeHunt(jobId: string, chunks: number): Promise<void>;
 }
 
 /** One queue a job kind, and typed ways in. */
 export function createQueues(options: QueuesOptions): Queues {
-  const { redis, prefix, names, attempts, backoffMs, retention, lanesOf, bundles } = options;
+  const { redis, prefix, names, attempts, backoffMs, retention, lanesOf } = options;
   const telemetry = options.telemetry && { telemetry: options.telemetry };
   const defaultJobOptions: JobsOptions = {
     removeOnComplete: retention.completed,
@@ -64,7 +63,16 @@ export function createQueues(options: QueuesOptions): Queues {
   const { all, get, lanes, inLanes, withLanes, queueOf, forgetLane } = directory;
   const flows = new FlowProducer({ connection: redis, prefix, ...telemetry });
   flows.on("error", ignore);
-  const adding = createAdding({ directory, flows, defaultJobOptions, attempts, backoffMs, bundles });
+  const bundles = createBundles(redis, queueOf, retention.completed.count > 0);
+  const adding = createAdding({
+    directory,
+    register: bundles,
+    flows,
+    defaultJobOptions,
+    attempts,
+    backoffMs,
+    mayBundle: options.mayBundle,
+  });
 
   return {
     all,
@@ -72,8 +80,9 @@ export function createQueues(options: QueuesOptions): Queues {
     lanes,
     inLanes,
     withLanes,
+    bundles,
     ...adding,
-    ...createLooking(redis, directory),
+    ...createLooking(redis, directory, bundles),
 
     wakeLane: (lane) => wakeLane(queueOf(lane)),
 
@@ -86,8 +95,6 @@ export function createQueues(options: QueuesOptions): Queues {
     async remove(name, jobId) {
       await withRedis("removing a job", () => queueOf(name).remove(jobId));
     },
-
-    takeOut: (name, messageIds) => withRedis("taking messages out", () => takeOut(redis, queueOf(name), messageIds)),
 
     async removeHunt(jobId, chunks) {
       const queue = queueOf(HUNT_QUEUE);

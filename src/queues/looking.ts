@@ -1,7 +1,7 @@
 import type { Queue } from "bullmq";
 import type { Redis } from "ioredis";
 import { UnavailableError } from "../core/errors.ts";
-import { bundled, messagesIn } from "./bundles.ts";
+import { messagesIn, type Bundles } from "./bundles.ts";
 import type { Directory } from "./directory.ts";
 import { readFigures, type QueueFigures } from "./figures.ts";
 import { withRedis } from "./redis.ts";
@@ -39,7 +39,7 @@ export interface Looking {
   unworked(worked: readonly string[], now: number): Promise<UnworkedQueue[]>;
 }
 
-export function createLooking(redis: Redis, directory: Directory): Looking {
+export function createLooking(redis: Redis, directory: Directory, bundles: Pick<Bundles, "busy">): Looking {
   const { all, queueOf, lanesIn, withLanes } = directory;
 
   async function countWaiting(queue: Queue): Promise<number> {
@@ -83,9 +83,9 @@ export function createLooking(redis: Redis, directory: Directory): Looking {
         else if (finishedOn !== null) ended.push(id);
       });
       if (missing.length + ended.length === 0) return { missing, ended };
-      // Looked at last: what leaves a bundle meanwhile has a job.
-      const inBundles = await withRedis("looking into bundles", () => bundled(redis, queue));
-      const isIdle = (id: string): boolean => !inBundles.has(id);
+      // What leaves its bundle for a job of its own in between is found again by the next round.
+      const busy = await bundles.busy(name, [...missing, ...ended]);
+      const isIdle = (id: string): boolean => !busy.has(id);
       return { missing: missing.filter(isIdle), ended: ended.filter(isIdle) };
     },
 

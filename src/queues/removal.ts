@@ -12,7 +12,7 @@ export async function removeJobs(queues: Queues, messages: readonly ErasedMessag
   for (const queue of new Set(messages.map((message) => message.queue))) {
     if (!queues.get(queue)) continue;
     const ids = messages.filter((message) => message.queue === queue).map(({ messageId }) => messageId);
-    await queues.takeOut(queue, new Set(ids));
+    await queues.bundles.takeOut(queue, ids);
   }
   const gone: string[] = [];
   for (const { messageId, queue } of messages) {

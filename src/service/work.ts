@@ -49,6 +49,7 @@ export function startWork(parts: Parts): Work {
     mayStart: epoch.known,
     enqueue: (job) => queues.addMessages([job]),
     enqueueAll: queues.addMessages,
+    register: queues.bundles,
     ...config.jobs,
     throttle,
     ruling: (message) => ruling({ ...message, kind: definitions.get(message.channel)?.queue ?? "sms" }),

@@ -101,10 +101,18 @@ async function feedQueue(
     const messages = await store.flows.feed(name, missing, queued);
     askedAt = now;
     if (messages.length > 0) fedAt = now;
-    const again = messages.filter((message) => message.again);
-    const fresh = messages.filter((message) => !message.again);
+    const ids = messages.map(({ id }) => id);
+    // A ledger that has lost its last seconds feeds what is on its way, or was sent.
+    const known = await queues.bundles.known(name, ids);
+    const again = messages.filter((message) => message.again || known.has(message.id));
+    const fresh = messages.filter((message) => !message.again && !known.has(message.id));
     await queues.addBundles(fresh.filter(({ retryInMs }) => retryInMs === 0).map(jobOfOpen), bundleSize(concurrency));
-    await queues.addMessages(fresh.filter(({ retryInMs }) => retryInMs > 0).map(jobOfOpen));
+    const slow = fresh.filter(({ retryInMs }) => retryInMs > 0).map(jobOfOpen);
+    await queues.bundles.leave(
+      name,
+      slow.map(({ data }) => data),
+    );
+    await queues.addMessages(slow);
     await requeueOrphans(again, queues, store);
     return messages.length > 0 ? BUSY_MS : undefined;
   }

@@ -18,7 +18,7 @@ import { outcomeOf } from "./attempt.ts";
 import { runInboundJob, type InboundWorkerDeps } from "./inbound.ts";
 import { HandBack } from "./hand-back.ts";
 import { watchProgress, type Progress } from "./progress.ts";
-import { runBundle } from "./run-bundle.ts";
+import { runBundle, type RunBundleDeps } from "./run-bundle.ts";
 import { HAND_BACK_MS, runJob, type JobResult, type RunJobDeps } from "./run-job.ts";
 import { Slots } from "./slots.ts";
 import { taskOf, type Task } from "./task.ts";
@@ -43,6 +43,7 @@ export interface WorkersOptions {
   enqueue: RunJobDeps["enqueue"];
   /** As `enqueue`, for several. */
   enqueueAll(jobs: readonly NewMessageJob[]): Promise<void>;
+  register: RunBundleDeps["register"];
   /** Tries of a message's job, and before its second one, milliseconds. */
   attempts: number;
   backoffMs: number;
@@ -142,13 +143,15 @@ export function startWorkers(options: WorkersOptions): Workers {
         throw error;
       }
     };
-    const { attempts, backoffMs, enqueueAll: enqueue } = options;
+    const { attempts, backoffMs, enqueueAll: enqueue, register } = options;
     const onEnd = ({ status }: JobResult): void => {
       ended(base, status);
       progress.find((each) => each.queue === queue)?.moved();
     };
     const worker = start(queue, concurrency, (job, token) =>
-      job.name === BUNDLE ? runBundle(job, { run, attempts, backoffMs, enqueue, onEnd }) : run(taskOf(job, token)),
+      job.name === BUNDLE
+        ? runBundle(job, { run, attempts, backoffMs, enqueue, register, onEnd })
+        : run(taskOf(job, token)),
     );
     worker.on("failed", (job, error) => {
       // BullMQ gives up a job whose worker died too often without asking us: its message has to say so.

@@ -1,5 +1,6 @@
 import { messageJobSchema } from "../channels/message-job.ts";
 import { UnavailableError } from "../core/errors.ts";
+import { isKept } from "../queues/bundles.ts";
 import type { NewMessageJob, Queues } from "../queues/index.ts";
 import type { OpenMessage, Outcome, Store } from "../store/store.ts";
 
@@ -21,21 +22,24 @@ export async function requeueOrphans(
       queue,
       messages.map(({ id }) => id),
     );
+    const orphans = new Set([...missing, ...ended]);
+    for (const outcome of await queues.bundles.outcomes(queue, [...orphans])) await tell(store, outcome as Outcome);
     for (const id of ended) {
       const job = messageJobSchema.safeParse(await queues.dataOf(queue, id));
-      if (job.data?.outcome && /^(sent|unknown)$/.test(job.data.outcome.result)) {
-        await store.recordOutcome(job.data.outcome as Outcome).catch((error: unknown) => {
-          // What the ledger refuses must not keep all others waiting: its job finds out what became of it.
-          if (error instanceof UnavailableError) throw error;
-        });
-      }
+      if (job.data?.outcome && isKept(job.data.outcome)) await tell(store, job.data.outcome as Outcome);
       await queues.remove(queue, id);
     }
-    const orphans = new Set([...missing, ...ended]);
     await queues.addMessages(page.filter(({ id }) => orphans.has(id)).map(jobOfOpen));
     requeued += orphans.size;
   }
   return requeued;
+}
+
+async function tell(store: Pick<Store, "recordOutcome">, outcome: Outcome): Promise<void> {
+  await store.recordOutcome(outcome).catch((error: unknown) => {
+    // What the ledger refuses must not keep all others waiting: its job finds out what became of it.
+    if (error instanceof UnavailableError) throw error;
+  });
 }
 
 const placed = (message: OpenMessage) => ({

@@ -2,7 +2,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import { UnrecoverableError, type Job } from "bullmq";
 import type { MessageJob } from "../channels/message-job.ts";
 import { UnavailableError } from "../core/errors.ts";
-import { messagesOf, type BundleJob } from "../queues/bundles.ts";
+import { messagesOf, type BundleJob, type Bundles } from "../queues/bundles.ts";
 import type { NewMessageJob } from "../queues/index.ts";
 import type { JobResult } from "./run-job.ts";
 import type { Task } from "./task.ts";
@@ -11,6 +11,7 @@ export interface RunBundleDeps {
   run(task: Task): Promise<JobResult>;
   /** Adding a message that has a job already changes nothing. Rejects with `UnavailableError`. */
   enqueue(jobs: readonly NewMessageJob[]): Promise<void>;
+  register: Pick<Bundles, "leave">;
   /** Of each message that came to its end here. */
   onEnd(result: JobResult): void;
   /** Tries of a message's job. */
@@ -32,12 +33,22 @@ export async function runBundle(job: Job<unknown>, deps: RunBundleDeps): Promise
   /** What is not over yet, as far as it came. */
   const open = new Map(messagesOf(job.data).map((message) => [message.messageId, message]));
   const write = together(() => job.updateData({ messages: [...open.values()] } satisfies BundleJob));
+  const forget = async (messages: readonly MessageJob[]): Promise<void> => {
+    await deps.register.leave(queue, messages);
+    for (const { messageId } of messages) open.delete(messageId);
+  };
+  let ended: MessageJob[] = [];
+  const end = together(async () => {
+    const messages = ended;
+    ended = [];
+    await forget(messages);
+  });
   let leaving: NewMessageJob[] = [];
   const leave = together(async () => {
     const jobs = leaving;
     leaving = [];
     await deps.enqueue(jobs);
-    for (const { data } of jobs) open.delete(data.messageId);
+    await forget(jobs.map(({ data }) => data));
   });
   const goOn = (messageId: string, how: Omit<NewMessageJob, "queue" | "data"> = {}): Promise<void> => {
     leaving.push({ queue, data: open.get(messageId) as MessageJob, ...how });
@@ -64,7 +75,8 @@ export async function runBundle(job: Job<unknown>, deps: RunBundleDeps): Promise
     };
     try {
       deps.onEnd(await deps.run(task));
-      open.delete(messageId);
+      ended.push(open.get(messageId) as MessageJob);
+      await end();
     } catch (error) {
       if (error === LEFT) return;
       if (error instanceof UnavailableError) throw error;
@@ -77,7 +89,7 @@ export async function runBundle(job: Job<unknown>, deps: RunBundleDeps): Promise
   const messages = [...open.values()];
   if (job.attemptsStarted > 1) {
     await deps.enqueue(messages.map((data) => ({ queue, data })));
-    return;
+    return forget(messages);
   }
   const runs = await Promise.allSettled(messages.map(run));
   const failed = runs.find((each) => each.status === "rejected");

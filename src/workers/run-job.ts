@@ -102,7 +102,7 @@ export async function runJob(task: Task, deps: RunJobDeps): Promise<JobResult> {
   if (moved !== undefined) return { status: "moved", code: moved };
   const ruling = async (): Promise<Ruling | undefined> =>
     data.category === undefined ? undefined : orHandBack(deps.ruling(data));
-    /** Outside its hours nobody waits for a turn: the ledger notes why, or finds another end for it. */
+  /** Outside its hours nobody waits for a turn: the ledger notes why, or finds another end for it. */
   const before = await ruling();
   const admission = before?.opensInMs || before?.skip ? GO : await line.settle();
   const turnInMs = admission.verdict === "later" ? admission.delayMs : 0;

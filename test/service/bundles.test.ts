@@ -2,7 +2,15 @@ import { Queue } from "bullmq";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { finished, huntId, messagesOf, phone, run, submit } from "../helpers/hunts.ts";
 import { until } from "../helpers/ledger.ts";
-import { accept, notSent, refusal, scriptedProvider, type Script, type ScriptedProvider } from "../helpers/scripted.ts";
+import {
+  accept,
+  ambiguous,
+  notSent,
+  refusal,
+  scriptedProvider,
+  type Script,
+  type ScriptedProvider,
+} from "../helpers/scripted.ts";
 import { contact, openWorld, SECRET, type TestService, type World } from "../helpers/service.ts";
 
 let world: World;
@@ -84,7 +92,10 @@ test("a hunt → its messages share jobs; each is called once, and nothing of th
   await queue.resume();
   expect(await finished(service, jobId)).toMatchObject({ counts: { sent: 6 } });
   expect(callsOf(numbers)).toEqual(once(numbers));
-  await until(() => queue.getJobCountByTypes("waiting", "active", "delayed", "completed", "failed"), (n) => n === 0);
+  await until(
+    () => queue.getJobCountByTypes("waiting", "active", "delayed", "completed", "failed"),
+    (n) => n === 0,
+  );
 });
 
 test("what waits in a bundle of a paused queue → is given no second job by the sweeper", async () => {
@@ -162,4 +173,36 @@ test("a person who is erased while their bundle waits → is taken out of it, an
   await queue.resume();
   await finished(service, jobId);
   expect(callsOf(numbers)).toEqual([1, 1, 0, 1]);
+});
+
+test("a ledger that forgets having fed a hunt → what was in a bundle is not called again, and it learns what became of it", async () => {
+  const { numbers, contacts } = people(6);
+  script = (request, signal) => {
+    if (request.to === numbers[1]) throw ambiguous();
+    return accept(request, signal);
+  };
+  const { huntId: id } = await run(service, { huntId: huntId(), accountId, contacts });
+  const before = await messagesOf(service, id);
+  const client = await world.sql.connect();
+  try {
+    await client.query("begin");
+    await client.query("set local session_replication_role = replica");
+    const ours = "message_id in (select id from messages where hunt_id = $1)";
+    await client.query(`delete from message_events where ${ours}`, [id]);
+    await client.query(
+      `update messages set status = 'queued', settled_at = null, sent_at = null, provider_message_id = null, code = null,
+         attempt_id = null, attempts = 0, held_until = null, credit = 'reserved' where hunt_id = $1`,
+      [id],
+    );
+    await client.query("update flows set fed_seq = 0, due_at = now() where hunt_id = $1", [id]);
+    await client.query("commit");
+  } finally {
+    client.release();
+  }
+  const after = await until(
+    () => messagesOf(service, id),
+    (messages) => messages.every(({ status }) => status === "sent" || status === "unknown"),
+  );
+  expect(after.map(({ status }) => status)).toEqual(before.map(({ status }) => status));
+  expect(callsOf(numbers)).toEqual(once(numbers));
 });
