@@ -73,7 +73,7 @@ export function createBundles(redis: Redis, queueOf: (name: string) => Queue, ke
   const read = async (key: string, fields: readonly string[]): Promise<(string | null)[]> =>
     fields.length === 0 ? [] : withRedis("looking into bundles", () => redis.hmget(key, ...fields));
   const readKept = async (queue: string, ids: readonly string[]): Promise<(string | null)[]> => {
-    const [now = [], before = []] = await Promise.all([read(kept(queue, 0), ids), read(kept(queue, 1), ids)]);
+    const [now, before] = await Promise.all([read(kept(queue, 0), ids), read(kept(queue, 1), ids)]);
     return ids.map((_, i) => now[i] ?? before[i] ?? null);
   };
   /** By bundle, those of these messages that are entered for it. */

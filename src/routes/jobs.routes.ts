@@ -107,7 +107,7 @@ export function jobRoutes({ queues, store }: { queues: Queues; store: Store }): 
       tag: "Queues",
       summary: "One job",
       description:
-        "A message's job has the message's id; a hunt's job is in the queue `hunt`. Finished jobs are kept for a while.",
+        "A message's job has the message's id; a hunt's job is in the queue `hunt`. Finished jobs are kept for a while. Messages of hunts share jobs to begin with: `/api/messages/{messageId}` tells of those.",
       params: inJob,
       responses: {
         200: { description: "The job now.", schema: jobSchema, example: JOB_EXAMPLE },
