@@ -206,3 +206,24 @@ test("a ledger that forgets having fed a hunt → what was in a bundle is not ca
   expect(after.map(({ status }) => status)).toEqual(before.map(({ status }) => status));
   expect(callsOf(numbers)).toEqual(once(numbers));
 });
+
+test("the service stops → what has begun comes to its end, the rest goes back at once and is sent by the next one", async () => {
+  const hand = byHand();
+  const { numbers, contacts } = people(20);
+  const { jobId } = await submit(service, { accountId, contacts });
+  await hand.called(8);
+  const stopped = service.stop();
+  // It is not waited for the calls.
+  await until(
+    () => queue.getJobCountByTypes("waiting", "delayed", "prioritized"),
+    (count) => count >= 4,
+  );
+  for (const to of hand.answers.keys()) hand.accept(to);
+  expect(await stopped).toBe(true);
+  const begun = [...hand.answers.keys()];
+  expect(begun).toHaveLength(8);
+  script = accept;
+  service = await start();
+  expect(await finished(service, jobId)).toMatchObject({ counts: { sent: 20 } });
+  expect(callsOf(numbers)).toEqual(once(numbers));
+});
