@@ -8,6 +8,7 @@ import { createDirectory, ignore, queueOfLane, type Directory } from "./director
 import { removeLane, wakeLane } from "./lanes.ts";
 import { createLooking, type Looking } from "./looking.ts";
 import { withRedis } from "./redis.ts";
+import { withTraces, type TracesOptions } from "./traces.ts";
 
 export { jobOf, type NewMessageJob } from "./adding.ts";
 export { queueOfLane } from "./directory.ts";
@@ -24,6 +25,8 @@ export interface QueuesOptions {
   backoffMs: number;
   retention: Retention;
   telemetry: Telemetry | undefined;
+  /** Has hunts go on with their traces; undefined where nothing is traced. */
+  traces: TracesOptions | undefined;
   /** The lanes that a queue's messages wait in; undefined for a queue without. */
   lanesOf(queue: string): LaneDirectory | undefined;
 }
@@ -59,7 +62,8 @@ export function createQueues(options: QueuesOptions): Queues {
   const { all, get, lanes, inLanes, withLanes, queueOf, forgetLane } = directory;
   const flows = new FlowProducer({ connection: redis, prefix, ...telemetry });
   flows.on("error", ignore);
-  const adding = createAdding({ directory, flows, defaultJobOptions, attempts, backoffMs });
+  const untraced = createAdding({ directory, flows, defaultJobOptions, attempts, backoffMs });
+  const adding = options.traces ? withTraces(untraced, options.traces) : untraced;
 
   return {
     all,
