@@ -16,7 +16,12 @@ const DATA: Record<EventType, Record<string, unknown>> = {
   "message.cancelled": { ...EXAMPLE.data, status: "cancelled", provider: null },
   "message.unknown": { ...EXAMPLE.data, status: "unknown", code: "ambiguous" },
   "message.reply": {
-    ...{ accountId, huntId, adId, provider, messageId, channel },
+    accountId,
+    huntId,
+    adId,
+    provider,
+    messageId,
+    channel,
     replyId: "4711",
     wish: "stop",
     repliedAt: timestamp,

@@ -113,7 +113,7 @@ ${Object.entries(operation.responses)
 }
 
 /** What needs no mention: all others are so. */
-const JSON_TYPES = ["application/json", "application/problem+json"];
+const JSON_TYPES = new Set(["application/json", "application/problem+json"]);
 
 function answerHtml(status: string, given: OpenApiResponse, document: OpenApiDocument): string {
   const response = given.$ref === undefined ? given : document.components.responses[given.$ref.split("/").at(-1)!]!;
@@ -122,7 +122,7 @@ function answerHtml(status: string, given: OpenApiResponse, document: OpenApiDoc
   );
   const json = response.content?.["application/json"];
   const fields = json === undefined ? [] : fieldList(json.schema, document);
-  const types = Object.keys(response.content ?? {}).filter((type) => !JSON_TYPES.includes(type));
+  const types = Object.keys(response.content ?? {}).filter((type) => !JSON_TYPES.has(type));
   const headers = Object.entries(response.headers ?? {}).map(([name, { description }]) =>
     definition(name, "header", description),
   );

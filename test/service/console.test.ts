@@ -177,13 +177,13 @@ describe("in a browser", () => {
     await page.goto(`${service.url}/admin/queues/queue/sms?status=failed`);
     await page.getByText("sandbox_refused").first().waitFor();
     const buttons = page.locator("section button");
-    const labels = await buttons.filter({ visible: true }).allTextContents();
-    expect(labels.filter((label) => label !== "")).toEqual(["Error", "Data", "Progress", "Options", "Logs"]);
-    // They are there, so it is the style that hides them: one whose names have changed would show them.
-    expect(await page.locator('[class*="jobActions-"] button').count()).toBeGreaterThan(1);
-    expect(await page.locator('[class*="Actions-"] button').filter({ visible: true }).allTextContents()).toEqual(
-      labels.filter((label) => label !== ""),
-    );
+    // Of one job or several.
+    const labels = new Set(await buttons.filter({ visible: true }).allTextContents());
+    expect([...labels].filter((label) => label !== "")).toEqual(["Error", "Data", "Progress", "Options", "Logs"]);
+    // They are there, so it is their names that hide them: after an upgrade that gives others, they would be seen.
+    const hidden = page.locator('[class*="jobActions-"] button, [class*="queueActions-"] button');
+    expect(await hidden.count()).toBeGreaterThan(1);
+    expect(await hidden.filter({ visible: true }).count()).toBe(0);
 
     for (const [item, paused] of [
       ["Pause", true],

@@ -54,10 +54,7 @@ function stage({ down = false } = {}) {
 function messages(huntId: string | undefined, count: number): NewMessageJob[] {
   return Array.from({ length: count }, (_, no) => {
     const messageId = createHash("sha256").update(`${huntId} ${no}`).digest("hex").slice(0, 32);
-    return {
-      queue: "sms",
-      data: { messageId, huntId, channel: "sms", to: "+33612345678", content: {} },
-    } as NewMessageJob;
+    return { queue: "sms", data: { messageId, huntId, channel: "sms", to: "+33612345678", content: {} } };
   });
 }
 

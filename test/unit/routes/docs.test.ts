@@ -85,7 +85,11 @@ const notifying = route({
   tag: "Watchers",
   summary: "Be told",
   body: z.string(),
-  stream: { description: "One <word> a line.", example: '"a"\n', handle: async () => ({ status: 201 }) },
+  stream: {
+    description: "One <word> a line.",
+    example: '"a"\n',
+    handle: async () => ({ status: 201, body: undefined }),
+  },
   webhooks: {
     "thing.made": {
       summary: "There is a `thing` <now>",
@@ -97,7 +101,7 @@ const notifying = route({
     200: { description: "A picture.", schema: z.string(), mediaType: "image/png" },
     201: { description: "Made.", headers: { Location: "Where it <is>." } },
   },
-  handle: async () => ({ status: 201 }),
+  handle: async () => ({ status: 201, body: undefined }),
 });
 
 test("the docs page shows headers of answers, bodies of lines, and each event with its fields and an example, escaped", async () => {
