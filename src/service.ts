@@ -98,6 +98,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     names: QUEUE_NAMES,
     ...config.jobs,
     telemetry: tracing.telemetry,
+    traces: tracing.telemetry && { store: store.traces, tracing, clock, log: queuesLog },
     lanesOf: (queue) => [...channels.values()].find(({ channel }) => channel.queue === queue)?.provider?.lanes,
     mayBundle: (queue) => mayBundle(channels, queue),
   });

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { context, propagation, ROOT_CONTEXT, SpanKind, SpanStatusCode, trace } from "@opentelemetry/api";
+import { context, propagation, ROOT_CONTEXT, SpanKind, SpanStatusCode, trace, TraceFlags } from "@opentelemetry/api";
 import { AsyncLocalStorageContextManager } from "@opentelemetry/context-async-hooks";
 import { W3CTraceContextPropagator } from "@opentelemetry/core";
 import { OTLPTraceExporter } from "@opentelemetry/exporter-trace-otlp-http";
@@ -85,6 +85,19 @@ export function startOpenTelemetry({
           span.end();
         }
       });
+    },
+    current() {
+      const span = trace.getSpanContext(context.active());
+      if (!span) return undefined;
+      const carrier: Record<string, string> = {};
+      propagation.inject(context.active(), carrier);
+      return { carrier, recorded: (span.traceFlags & TraceFlags.SAMPLED) !== 0 };
+    },
+    within(carrier, recorded, run) {
+      const there = propagation.extract(ROOT_CONTEXT, carrier);
+      const span = trace.getSpanContext(there);
+      if (!span || recorded) return context.with(there, run);
+      return context.with(trace.setSpanContext(there, { ...span, traceFlags: TraceFlags.NONE }), run);
     },
     async stop() {
       // A collector that is away must not keep the service from leaving.

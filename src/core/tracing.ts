@@ -11,6 +11,10 @@ export interface Tracing<Telemetry = unknown> {
     run: () => Promise<T>,
     result: (value: T) => string,
   ): Promise<T>;
+  /** Where a trace is now, to go on with it elsewhere; undefined outside of any. */
+  current(): { carrier: Record<string, string>; recorded: boolean } | undefined;
+  /** Runs it as a part of the trace that was there (W3C `traceparent`, `tracestate`); `recorded` false: of no span of it is told. */
+  within<T>(carrier: Record<string, string>, recorded: boolean, run: () => T): T;
   /** Sends what is not sent yet. */
   stop(): Promise<void>;
 }
@@ -41,5 +45,7 @@ export const NO_TRACING: Tracing<never> = {
     return UNTRACED;
   },
   call: (_labels, run) => run(),
+  current: () => undefined,
+  within: (_carrier, _recorded, run) => run(),
   stop: async () => {},
 };

@@ -7,7 +7,8 @@ import { shortText, timestamp } from "../core/text.ts";
 import type { EventStore, WebhookEndpoint } from "../store/events.ts";
 import type { Secrets } from "./secrets.ts";
 import { EVENTS } from "./data.ts";
-import { EVENT_TYPES, eventFilterSchema, EXAMPLE } from "./types.ts";
+import { exampleOf } from "./examples.ts";
+import { EVENT_TYPES, eventFilterSchema, type EventType } from "./types.ts";
 
 export interface EndpointRoutesDeps {
   events: EventStore;
@@ -82,10 +83,10 @@ const TAKEN = {
 };
 
 const WEBHOOKS = Object.fromEntries(
-  Object.entries(EVENT_TYPES).map(([type, summary]) => {
-    const example = type === EXAMPLE.type ? { example: EXAMPLE } : {};
-    return [type, { summary, schema: EVENTS[type]!, ...example }];
-  }),
+  Object.entries(EVENT_TYPES).map(([type, summary]) => [
+    type,
+    { summary, schema: EVENTS[type]!, example: exampleOf(type as EventType) },
+  ]),
 );
 
 const LOOPBACK =

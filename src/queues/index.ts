@@ -9,6 +9,7 @@ import { createDirectory, ignore, queueOfLane, type Directory } from "./director
 import { removeLane, wakeLane } from "./lanes.ts";
 import { createLooking, type Looking } from "./looking.ts";
 import { withRedis } from "./redis.ts";
+import { withTraces, type TracesOptions } from "./traces.ts";
 
 export { jobOf, type NewMessageJob } from "./adding.ts";
 export { queueOfLane } from "./directory.ts";
@@ -25,6 +26,8 @@ export interface QueuesOptions {
   backoffMs: number;
   retention: Retention;
   telemetry: Telemetry | undefined;
+  /** Has hunts go on with their traces; undefined where nothing is traced. */
+  traces: TracesOptions | undefined;
   /** The lanes that a queue's messages wait in; undefined for a queue without. */
   lanesOf(queue: string): LaneDirectory | undefined;
   /** Whether several messages of a queue, which is not a lane, may share a job. */
@@ -64,7 +67,7 @@ export function createQueues(options: QueuesOptions): Queues {
   const flows = new FlowProducer({ connection: redis, prefix, ...telemetry });
   flows.on("error", ignore);
   const bundles = createBundles(redis, queueOf, retention.completed.count > 0);
-  const adding = createAdding({
+  const untraced = createAdding({
     directory,
     register: bundles,
     flows,
@@ -73,6 +76,7 @@ export function createQueues(options: QueuesOptions): Queues {
     backoffMs,
     mayBundle: options.mayBundle,
   });
+  const adding = options.traces ? withTraces(untraced, options.traces) : untraced;
 
   return {
     all,

@@ -8,7 +8,7 @@ import { httpProblem } from "./problems.ts";
 
 /**
  * Its page has inline styles and its graph library adds more; scripts come as files, and its web fonts, which would
- * tell Google who operates this, are left out (`withoutFonts`).
+ * tell Google who operates this, are left out (`changePage`).
  */
 const BOARD_CSP =
   "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; " +
@@ -36,7 +36,7 @@ export interface BullBoardOptions {
 /** Bull Board with every queue, numbers and texts masked. */
 export function createBoard({ queues, basePath }: BullBoardOptions): Router {
   const serverAdapter = new ExpressAdapter().setBasePath(basePath);
-  const registry = queues.all.map(adapterOf);
+  const registry = queues.all.map((queue) => new LookedAt(queue));
   const { replaceQueues } = createBullBoard({
     queues: registry,
     serverAdapter,
@@ -56,34 +56,51 @@ export function createBoard({ queues, basePath }: BullBoardOptions): Router {
   router.use("/api/queues", async (_request, _response, next) => {
     // With the database away it shows the lanes that it knows of.
     const lanes = await queues.lanes().catch(() => undefined);
-    if (lanes) replaceQueues([...registry, ...lanes.map(adapterOf)]);
+    if (lanes) replaceQueues([...registry, ...lanes.map((lane) => new LookedAt(lane))]);
     next();
   });
   const board = serverAdapter.getRouter() as Express;
   board.disable("x-powered-by");
-  withoutFonts(board);
+  changePage(board);
   router.use(board);
   return router;
 }
 
 type Engine = (path: string, options: object, done: (error: unknown, html?: string) => void) => void;
 
-/** Leaves out of its page the fonts that its policy refuses, of which each browser would complain. */
-function withoutFonts(board: Express): void {
+/** Leaves out of its page the fonts that its policy refuses, of which each browser would complain; hides what is refused. */
+function changePage(board: Express): void {
   const { ".ejs": render } = (board as unknown as { engines: Record<string, Engine> }).engines;
   if (!render) return;
   board.engine("ejs", (path, options, done) =>
-    render(path, options, (error, html) => done(error, html?.replaceAll(FONTS, ""))),
+    render(path, options, (error, html) =>
+      done(error, html?.replaceAll(FONTS, "").replace("</head>", `<style>${HIDDEN}</style>\n</head>`)),
+    ),
   );
 }
 
 const FONTS = /<link\b[^>]*\bhttps:\/\/fonts\.[^>]*>\s*/g;
 
-function adapterOf(queue: Queue): BullMQAdapter {
-  const adapter = new BullMQAdapter(queue, { allowRetries: false });
-  adapter.setFormatter("data", maskJobData);
-  adapter.setFormatter("returnValue", maskJobData);
-  return adapter;
+/**
+ * The buttons of what `boardGuard` refuses. Its read-only mode would hide "Pause" and "Resume" with them: of a queue's own menu, the
+ * one with a dangerous item, these stay.
+ */
+const HIDDEN = `
+ul[class*="jobActions-"],ul[class*="queueActions-"],td[class*="actionsCell-"]>button,button[class*="editButton-"],
+[role=menu]:has([class*="danger-"]) [role=menuitem]:not(:has(.lucide-pause,.lucide-play)){display:none!important}
+`;
+
+/** A queue that is looked at, and held. */
+class LookedAt extends BullMQAdapter {
+  constructor(queue: Queue) {
+    super(queue, { allowRetries: false });
+    this.setFormatter("data", maskJobData);
+    this.setFormatter("returnValue", maskJobData);
+  }
+
+  override get supportsGlobalRateLimit(): boolean {
+    return false;
+  }
 }
 
 /** A job's data as an operator may see it: enough to tell two recipients apart, too little to call one. */

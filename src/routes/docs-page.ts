@@ -1,5 +1,7 @@
-import { fieldsOf, typeOf } from "./docs-schema.ts";
-import type { JsonSchema, OpenApiDocument, OpenApiOperation, OpenApiResponse } from "./openapi.ts";
+import { eventsHtml } from "./docs-events.ts";
+import { definition, fieldList, list, prose } from "./docs-parts.ts";
+import { typeOf } from "./docs-schema.ts";
+import type { OpenApiDocument, OpenApiOperation, OpenApiResponse } from "./openapi.ts";
 import { escapeHtml as e, page } from "./page.ts";
 import type { Page } from "./page.ts";
 import { HTTP_PROBLEMS } from "./problems.ts";
@@ -17,6 +19,11 @@ pre{background:var(--page);border:1px solid var(--line);border-radius:.375rem;pa
 dl{margin:.25rem 0}
 dt{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:.875rem;margin-top:.5rem}
 dd{margin:0 0 0 1rem}
+.headers{border-left:2px solid var(--line);padding-left:.75rem}
+.headers dd{margin-left:0}
+summary{cursor:pointer;color:var(--accent);font-size:.9rem}
+main>nav{padding:0}
+nav.short ul{columns:13rem}
 nav ul{columns:22rem;padding-left:1.25rem}
 nav li{break-inside:avoid}
 .target:target,article:target{outline:2px solid var(--accent)}
@@ -40,6 +47,8 @@ export function docsPage(document: OpenApiDocument): Page {
       ({ method, path, operation }) =>
         `<li><a href="#${e(operation.operationId)}"><code>${method} ${e(path)}</code></a></li>`,
     );
+  const events = Object.entries(document.webhooks);
+  if (events.length > 0) index.push('<li><a href="#events">Events</a></li>');
   return page({
     title: `${document.info.title} · API`,
     css: CSS,
@@ -54,6 +63,7 @@ ${index.join("\n")}
 </ul></nav>
 <main>
 ${sections.join("\n")}
+${eventsHtml(events, document)}
 <h2 id="problems">Problem codes</h2>
 <dl>
 ${problemsHtml(operations.map(({ operation }) => operation))}
@@ -70,7 +80,9 @@ interface Entry {
 
 function operationHtml({ method, path, operation }: Entry, document: OpenApiDocument): string {
   const body = operation.requestBody?.content["application/json"];
-  const files = Object.keys(operation.requestBody?.content ?? {}).filter((type) => type !== "application/json");
+  const others = Object.entries(operation.requestBody?.content ?? {}).filter(([type]) => type !== "application/json");
+  const lines = others.filter(([, { schema }]) => schema.type === "string");
+  const files = others.filter(([, { schema }]) => schema.type !== "string").map(([type]) => type);
   const parameters = (operation.parameters ?? []).map(({ name, in: place, required, description = "", schema }) =>
     definition(name, `${typeOf(schema, document)}, ${place}${required ? ", required" : ""}`, description),
   );
@@ -80,6 +92,14 @@ function operationHtml({ method, path, operation }: Entry, document: OpenApiDocu
 ${operation.description === undefined ? "" : `<p>${prose(operation.description)}</p>`}
 ${list("Parameters", parameters)}
 ${body === undefined ? "" : list("Body", fieldList(body.schema, document))}
+${lines
+  .map(([type, { schema, example }]) =>
+    [
+      list(`Or as ${type}`, [definition("(text)", "a line each", schema.description ?? "")]),
+      typeof example === "string" ? `<pre><code>${e(example)}</code></pre>` : "",
+    ].join("\n"),
+  )
+  .join("\n")}
 ${files.length === 0 ? "" : list("Body", [definition("(the file's bytes)", files.join(", "), "")])}
 <h4>Example</h4>
 <pre><code>${e(curl(method, path, operation))}</code></pre>
@@ -92,13 +112,8 @@ ${Object.entries(operation.responses)
 </article>`;
 }
 
-function fieldList(schema: JsonSchema, document: OpenApiDocument): string[] {
-  const fields = fieldsOf(schema, document);
-  if (fields.length === 0) return [definition("(the body)", typeOf(schema, document), schema.description ?? "")];
-  return fields.map(({ path, type, required, description }) =>
-    definition(path, `${type}${required ? ", required" : ""}`, description),
-  );
-}
+/** What needs no mention: all others are so. */
+const JSON_TYPES = new Set(["application/json", "application/problem+json"]);
 
 function answerHtml(status: string, given: OpenApiResponse, document: OpenApiDocument): string {
   const response = given.$ref === undefined ? given : document.components.responses[given.$ref.split("/").at(-1)!]!;
@@ -107,8 +122,13 @@ function answerHtml(status: string, given: OpenApiResponse, document: OpenApiDoc
   );
   const json = response.content?.["application/json"];
   const fields = json === undefined ? [] : fieldList(json.schema, document);
+  const types = Object.keys(response.content ?? {}).filter((type) => !JSON_TYPES.has(type));
+  const headers = Object.entries(response.headers ?? {}).map(([name, { description }]) =>
+    definition(name, "header", description),
+  );
   return `<dt>${e(status)}</dt>
-<dd>${prose(response.description ?? "")}${codes.length === 0 ? "" : ` <span class="dim">${codes.join(", ")}</span>`}
+<dd>${prose(response.description ?? "")}${types.map((type) => ` <code>${e(type)}</code>`).join("")}${codes.length === 0 ? "" : ` <span class="dim">${codes.join(", ")}</span>`}
+${headers.length === 0 ? "" : `<dl class="headers">${headers.join("\n")}</dl>`}
 ${fields.length === 0 ? "" : `<details><summary>Fields</summary><dl>${fields.join("\n")}</dl></details>`}
 ${json?.example === undefined ? "" : `<pre><code>${e(JSON.stringify(json.example, null, 2))}</code></pre>`}</dd>`;
 }
@@ -129,19 +149,6 @@ function problemsHtml(operations: readonly OpenApiOperation[]): string {
     .toSorted(([a], [b]) => (a < b ? -1 : 1))
     .map(([code, meaning]) => `<dt class="target" id="problem-${e(code)}">${e(code)}</dt><dd>${prose(meaning)}</dd>`)
     .join("\n");
-}
-
-function list(title: string, items: readonly string[]): string {
-  return items.length === 0 ? "" : `<h4>${title}</h4>\n<dl>\n${items.join("\n")}\n</dl>`;
-}
-
-function definition(term: string, type: string, description: string): string {
-  return `<dt>${e(term)}</dt><dd><span class="dim">${e(type)}</span>${description === "" ? "" : ` ${prose(description)}`}</dd>`;
-}
-
-/** Plain text, in which `backticks` mark code. */
-function prose(text: string): string {
-  return e(text).replaceAll(/`([^`]+)`/g, "<code>$1</code>");
 }
 
 function curl(method: string, path: string, operation: OpenApiOperation): string {

@@ -16,6 +16,7 @@ import type { RecurrenceStore } from "./recurrences.ts";
 import type { SessionStore } from "./sessions.ts";
 import type { SubmissionStore } from "./submissions.ts";
 import type { TemplateStore } from "./templates.ts";
+import type { TraceStore } from "./traces.ts";
 
 export type { Acceptance } from "./answers.ts";
 export type { NewAttempt, Outcome, Verdict } from "./attempts.ts";
@@ -50,6 +51,7 @@ export interface Store extends SubmissionStore, PlanStore, AttemptStore, Inbound
   readonly operations: OperationsStore;
   readonly hunts: HuntStore;
   readonly deadLetters: DeadLetterStore;
+  readonly traces: TraceStore;
   ping(): Promise<void>;
   /** undefined when there is no such account. */
   account(id: string): Promise<Account | undefined>;

@@ -30,6 +30,7 @@ import { createEventStore } from "./supabase-events.ts";
 import { createSessionStore } from "./supabase-sessions.ts";
 import { createTemplateStore } from "./templates.ts";
 import { withUtc } from "./times.ts";
+import { createTraceStore } from "./traces.ts";
 
 export interface SupabaseStoreOptions extends DatabaseOptions, BatchListeners {
   /** The secret under which a number is known whose holder was erased. */
@@ -85,6 +86,7 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     operations: createOperationsStore(database),
     hunts,
     deadLetters: createDeadLetterStore(database),
+    traces: createTraceStore(database),
 
     ...submissions.store,
     ...createPlanStore({ rpc }, toMessageRow),

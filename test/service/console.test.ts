@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { CONSOLE_ROUTES } from "../../src/routes/console-api.ts";
 import type { FakeWhatsApp } from "../fakes/whatsapp/server.ts";
 import { openChromium } from "../helpers/chromium.ts";
-import { phone, submit } from "../helpers/hunts.ts";
+import { finished, phone, submit } from "../helpers/hunts.ts";
 import { rawRequest } from "../helpers/fuzz-raw.ts";
 import { contact, openWorld, SECRET, type TestService, type World } from "../helpers/service.ts";
 import { openFakeWhatsApp, sessionOf, sessionPhone, whatsappEnvironment } from "../helpers/whatsapp.ts";
@@ -161,6 +161,43 @@ describe("in a browser", () => {
       expect({ name, excess: await excess(page) }).toEqual({ name, excess: 0 });
     }
     expect(tables).toContain("Do not contact");
+    await page.close();
+  });
+
+  test("Bull Board → shows jobs and lets a queue be held, and has no button that is refused", async () => {
+    const accountId = await world.account();
+    const { jobId } = await submit(service, { accountId, contacts: [contact({ recipientPhone: "+33612340001" })] });
+    await finished(service, jobId);
+    const { page, complaints } = await openConsole();
+    const refused: string[] = [];
+    page.on("response", (answer) => {
+      if (answer.status() === 403) refused.push(answer.url());
+    });
+
+    await page.goto(`${service.url}/admin/queues/queue/sms?status=failed`);
+    await page.getByText("sandbox_refused").first().waitFor();
+    const buttons = page.locator("section button");
+    // Of one job or several.
+    const labels = new Set(await buttons.filter({ visible: true }).allTextContents());
+    expect([...labels].filter((label) => label !== "")).toEqual(["Error", "Data", "Progress", "Options", "Logs"]);
+    // They are there, so it is their names that hide them: after an upgrade that gives others, they would be seen.
+    const hidden = page.locator('[class*="jobActions-"] button, [class*="queueActions-"] button');
+    expect(await hidden.count()).toBeGreaterThan(1);
+    expect(await hidden.filter({ visible: true }).count()).toBe(0);
+
+    for (const [item, paused] of [
+      ["Pause", true],
+      ["Resume", false],
+    ] as const) {
+      await buttons.and(page.locator("[aria-haspopup=menu]")).click();
+      const items = page.getByRole("menuitem").filter({ visible: true });
+      await items.filter({ hasText: item }).waitFor();
+      expect(await items.allTextContents()).toEqual([item]);
+      await items.click();
+      await page.getByRole("button", { name: "Confirm" }).click();
+      await expect.poll(() => world.queue("sms").isPaused()).toBe(paused);
+    }
+    expect({ refused, complaints }).toEqual({ refused: [], complaints: [] });
     await page.close();
   });
 

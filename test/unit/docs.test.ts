@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { expect, test } from "vitest";
+import { z } from "zod";
 import { envExample, withTable } from "../../dev/docs.ts";
 import { readConfig } from "../../src/config.ts";
 import { CHANNELS, QUEUE_NAMES } from "../../src/modules.ts";
@@ -81,13 +82,47 @@ test("ARCHITECTURE.md has a row for each room", () => {
   for (const room of rooms) expect(text).toContain(`\`src/${room.name}${room.isDirectory() ? "/" : ""}\``);
 });
 
-test("the platform waits longer than the service takes to stop", () => {
-  const railway = JSON.parse(read("railway.json")) as { deploy: { drainingSeconds: number; healthcheckPath: string } };
-  const { shutdownTimeoutMs } = readConfig(
-    { API_SECRET: "x", REDIS_URL: "redis://x", SUPABASE_URL: "http://x", SUPABASE_SERVICE_KEY: "x" },
+/**
+ * All of Railway's config as code that suits an image, with what it takes: https://docs.railway.com/config-as-code/reference.
+ * That page shows seconds as text, which its parser refuses: https://github.com/railwayapp/docs/issues/1243.
+ */
+const RAILWAY = z.strictObject({
+  $schema: z.literal("https://railway.com/railway.schema.json"),
+  build: z.strictObject({
+    builder: z.literal("DOCKERFILE"),
+    dockerfilePath: z.string(),
+    watchPatterns: z.array(z.string()).optional(),
+  }),
+  deploy: z.strictObject({
+    // It would stand in the place of the image's ENTRYPOINT, and so of tini.
+    startCommand: z.undefined().optional(),
+    preDeployCommand: z.array(z.string()).optional(),
+    healthcheckPath: z.string().startsWith("/"),
+    healthcheckTimeout: z.int().positive(),
+    restartPolicyType: z.enum(["ON_FAILURE", "ALWAYS", "NEVER"]),
+    restartPolicyMaxRetries: z.int().positive(),
+    overlapSeconds: z.int().nonnegative(),
+    drainingSeconds: z.int().positive(),
+  }),
+});
+
+test("railway.json has only what Railway knows, and the platform waits longer than the service takes to stop", () => {
+  const { build, deploy } = RAILWAY.parse(JSON.parse(read("railway.json")));
+  const { shutdownTimeoutMs, http } = readConfig(
+    { API_SECRET: "x", REDIS_URL: "redis://x", SUPABASE_URL: "http://x", SUPABASE_SERVICE_KEY: "x", PORT: "8123" },
     CHANNELS,
   );
-  expect(railway.deploy.drainingSeconds * 1000).toBeGreaterThan(shutdownTimeoutMs + 2000);
+  expect(deploy.drainingSeconds * 1000).toBeGreaterThan(shutdownTimeoutMs + 2000);
   expect(read("GRACEFUL-SHUTDOWN.md")).toContain(`default ${shutdownTimeoutMs / 1000} s`);
-  expect(railway.deploy.healthcheckPath).toBe("/ready");
+  for (const text of [read("GRACEFUL-SHUTDOWN.md"), read("docs/operations.md")]) {
+    expect(text).toMatch(new RegExp(`\\b${deploy.drainingSeconds} s\\b`));
+    expect(text).toMatch(new RegExp(`\\b${deploy.overlapSeconds} s\\b`));
+  }
+  expect(deploy.healthcheckPath).toBe("/ready");
+  // It gives the port, and asks the health check there.
+  expect(http).toMatchObject({ port: 8123, host: "0.0.0.0" });
+  const image = read(build.dockerfilePath);
+  // What gets the signal is node, by way of tini.
+  expect(image).toMatch(/^CMD \["node", .*"dist\/index\.js"\]$/m);
+  expect(image).toMatch(/^ENTRYPOINT \["tini", "--"\]$/m);
 });

@@ -6,10 +6,12 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { systemClock } from "../../src/core/clock.ts";
 import type { FetchPolicy } from "../../src/core/addresses.ts";
 import { retryInMs } from "../../src/events/backoff.ts";
+import { EVENTS } from "../../src/events/data.ts";
 import { deliver } from "../../src/events/deliver.ts";
+import { exampleOf } from "../../src/events/examples.ts";
 import { masked } from "../../src/events/masked.ts";
 import { createSecrets } from "../../src/events/secrets.ts";
-import { EXAMPLE } from "../../src/events/types.ts";
+import { EVENT_TYPES, EXAMPLE, type EventType } from "../../src/events/types.ts";
 import type { BegunDelivery } from "../../src/store/events.ts";
 import { openReceiver, type Receiver } from "../helpers/webhook-receiver.ts";
 
@@ -150,3 +152,11 @@ test("secrets → are sealed with a key, and opened by it or its successor alone
   const open = createSecrets([]).create();
   expect(createSecrets([one]).open(open.stored)).toBe(open.secret);
 });
+
+test.each(Object.keys(EVENT_TYPES) as EventType[])(
+  "the example of %s → is such an event, with all of its fields",
+  (type) => {
+    const { data } = exampleOf(type);
+    expect(EVENTS[type]!.parse(exampleOf(type)).data).toEqual(data);
+  },
+);

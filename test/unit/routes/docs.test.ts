@@ -79,6 +79,49 @@ test("the docs page shows each route, escaped, with fields, an example and probl
   expect(text).toContain('id="problem-body_too_large"');
 });
 
+const notifying = route({
+  method: "post",
+  path: "/api/watchers",
+  tag: "Watchers",
+  summary: "Be told",
+  body: z.string(),
+  stream: {
+    description: "One <word> a line.",
+    example: '"a"\n',
+    handle: async () => ({ status: 201, body: undefined }),
+  },
+  webhooks: {
+    "thing.made": {
+      summary: "There is a `thing` <now>",
+      schema: z.object({ thing: z.string().describe("Its name") }),
+      example: { thing: "<i>lamp" },
+    },
+  },
+  responses: {
+    200: { description: "A picture.", schema: z.string(), mediaType: "image/png" },
+    201: { description: "Made.", headers: { Location: "Where it <is>." } },
+  },
+  handle: async () => ({ status: 201, body: undefined }),
+});
+
+test("the docs page shows headers of answers, bodies of lines, and each event with its fields and an example, escaped", async () => {
+  const { app } = madeUpApp({ routes: [...madeUpRoutes(), notifying] });
+  const { text } = await request(app).get("/docs");
+  expect(text).toMatch(/<dl class="headers"><dt>Location<\/dt><dd>.*Where it &lt;is&gt;\./);
+  expect(text).toContain("A picture. <code>image/png</code>");
+  expect(text).toContain("One &lt;word&gt; a line.");
+  expect(text).toContain("<pre><code>&quot;a&quot;");
+  expect(text).toContain('<li><a href="#events">Events</a></li>');
+  const event = text.slice(text.indexOf('<article id="event-thing.made">'));
+  expect(event.slice(0, event.indexOf("</article>"))).toMatch(
+    /There is a <code>thing<\/code> &lt;now&gt;[^]*<dt>thing<\/dt>.*Its name[^]*&quot;&lt;i&gt;lamp&quot;/,
+  );
+  const events = text.slice(text.indexOf('id="events"'));
+  expect(events).toContain("<dt>webhook-signature</dt>");
+  expect(events).toMatch(/<dt>2XX<\/dt>[^]*<dt>410<\/dt>[^]*<dt>default<\/dt>/);
+  expect((await request(madeUpApp().app).get("/docs")).text).not.toContain('id="events"');
+});
+
 test("the page's policy allows its own style by hash, and no script", async () => {
   const { headers } = await request(madeUpApp().app).get("/docs");
   expect(headers["content-security-policy"]).toMatch(
