@@ -159,7 +159,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     ledger: createAlertLedger(redis, config.redis.prefix, config.alerts.intervalMs * 2.5),
     figures: (creditsBelow) => store.operations.figures(creditsBelow),
     stuck: () => stuckQueues(workers.progress, queues, clock.now()),
-    loops: watchLoops(loops, () => store.ping(), clock),
+    loops: watchLoops(loops, { database: () => store.ping(), redis: pingRedis }, clock),
     calls: () => metrics.calls(),
     fetchPolicy,
     clock,

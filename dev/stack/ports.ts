@@ -13,11 +13,11 @@ const NAMES = ["redis", "postgres", "postgrest", "supabase"] as const;
 /** The TCP ports of a stack on 127.0.0.1; `supabase` is the one with the `/rest/v1` prefix. */
 export type Ports = Record<(typeof NAMES)[number], number>;
 
-/** A free TCP port on 127.0.0.1, between 20000 and 32000. */
-export async function freePort(): Promise<number> {
+/** A free TCP port on 127.0.0.1, between 20000 and 32000, other than those that are `promised` and not listened on yet. */
+export async function freePort(promised: readonly number[] = []): Promise<number> {
   for (let attempt = 0; attempt < 100; attempt++) {
     const port = randomInt(FIRST_PORT, LAST_PORT);
-    if (await isFree(port)) return port;
+    if (!promised.includes(port) && (await isFree(port))) return port;
   }
   throw new StackError(`found no free port between ${FIRST_PORT} and ${LAST_PORT} on 127.0.0.1`);
 }
@@ -34,7 +34,7 @@ export async function choosePorts(dataDir: string, asked: Partial<Ports> = {}): 
   for (const name of NAMES) {
     const wanted = asked[name] ?? last[name];
     if (wanted !== undefined && (await isFree(wanted))) ports[name] = wanted;
-    else if (asked[name] === undefined) ports[name] = await freePort();
+    else if (asked[name] === undefined) ports[name] = await freePort(Object.values(ports));
     else throw new StackError(`port ${wanted} for ${name} is taken by another program: free it or choose another one`);
   }
   writeFileSync(join(dataDir, "ports.json"), `${JSON.stringify(ports)}\n`);

@@ -1,6 +1,7 @@
 import { Agent, createServer, request, type IncomingMessage, type ServerResponse } from "node:http";
 import { pipeline } from "node:stream";
 import { portOf } from "./ports.ts";
+import { codeOf, PortTakenError } from "./stack-error.ts";
 
 const PREFIX = "/rest/v1";
 /** Less than the 30 s after which PostgREST closes an idle connection: a request must not meet one that is closing. */
@@ -27,6 +28,7 @@ interface ProxyTarget {
  * Starts the proxy on 127.0.0.1. Bodies are streamed both ways; while PostgREST is away it answers 503 with a JSON error.
  *
  * @param options.port 0 takes a free one
+ * @throws {PortTakenError} when another program listens there
  */
 export async function startRestProxy(options: ProxyTarget & { port: number }): Promise<RestProxy> {
   const agent = new Agent({ keepAlive: true, maxFreeSockets: 256, timeout: IDLE_TIMEOUT_MS });
@@ -36,9 +38,13 @@ export async function startRestProxy(options: ProxyTarget & { port: number }): P
 
   function listen(port: number): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    server.once("error", reject);
+    const refused = (error: Error): void => {
+      const words = `port ${port} for the /rest/v1 proxy is taken by another program`;
+      reject(codeOf(error) === "EADDRINUSE" ? new PortTakenError(words, { cause: error }) : error);
+    };
+    server.once("error", refused);
     server.listen(port, "127.0.0.1", () => {
-      server.off("error", reject);
+      server.off("error", refused);
       resolve();
     });
     return promise;

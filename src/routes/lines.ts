@@ -89,6 +89,8 @@ function valueOf(bytes: Buffer): { value: unknown } | { fault: string } {
     return { value: parseJson(bytes) };
   } catch (error) {
     if (!(error instanceof ProblemError)) throw error;
-    return { fault: error.errors?.[0] ? `has a key that is never accepted` : `is not JSON: ${error.message}` };
+    const [fault] = error.errors ?? [];
+    if (fault === undefined) return { fault: `is not JSON: ${error.message}` };
+    return { fault: fault.pointer === "" ? fault.detail : "has a key that is never accepted" };
   }
 }

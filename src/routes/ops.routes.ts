@@ -13,7 +13,7 @@ export interface OpsRoutesDeps {
   queues: Queues;
   pingRedis(): Promise<unknown>;
   progress: readonly Progress[];
-  loops: Pick<Loops, "pulses" | "excuse">;
+  loops: Pick<Loops, "pulses" | "answered" | "excuse">;
   metrics: Metrics;
   /** Good for `/metrics` alone, beside the API's. */
   metricsTokens: readonly string[];
@@ -140,9 +140,11 @@ async function runChecks({
     }),
   );
   // Without Redis and the database no loop can get on, and that is said already.
-  if (!redis.ok || !database.ok) loops.excuse();
+  const away = !redis.ok || !database.ok;
+  if (away) loops.excuse();
+  else loops.answered();
   const running = loops.pulses().map(({ loop, stuckMs = 0 }): [string, Check] => {
-    if (stuckMs < stuckAfterMs) return [loop, { ok: true }];
+    if (away || stuckMs < stuckAfterMs) return [loop, { ok: true }];
     return [loop, { ok: false, detail: `It has not got on for ${Math.round(stuckMs / 1000)} s; the log says why.` }];
   });
   return { redis, database, ...Object.fromEntries([...workers, ...running]) };

@@ -20,63 +20,77 @@ export interface Loops {
   /** `everyMs`: between two rounds; that much a step that has failed has to wait before it can do better. */
   watch(name: string, everyMs?: number): Loop;
   pulses(): LoopPulse[];
-  /** Redis or the database is away, which is told as such: what loops have failed at until now is not held against them. */
+  /** Redis and the database answer. */
+  answered(): void;
+  /** One of them does not, which is told as such: the time since both last answered is not held against loops. */
   excuse(): void;
 }
 
+/** A step that is being tried: since when, and for how long it had been before it was excused, milliseconds. */
+interface Trial {
+  since: number;
+  beforeMs: number;
+}
+
 export function createLoops(clock: Clock): Loops {
-  /** Of each loop, by step: since when it has been tried without success. */
-  const tried = new Map<string, { since: Map<string, number>; everyMs: number }>();
+  /** Of each loop, by step: what has been tried without success. */
+  const tried = new Map<string, { trials: Map<string, Trial>; everyMs: number }>();
+  let answeredAt = clock.monotonic();
   return {
     watch(name, everyMs = 0) {
-      const since = new Map<string, number>();
-      tried.set(name, { since, everyMs });
+      const trials = new Map<string, Trial>();
+      tried.set(name, { trials, everyMs });
+      const begin = (step: string): void => void trials.set(step, { since: clock.monotonic(), beforeMs: 0 });
       return {
         async step(step, run) {
-          if (!since.has(step)) since.set(step, clock.monotonic());
-          const done = await run(() => since.set(step, clock.monotonic()));
-          since.delete(step);
+          if (!trials.has(step)) begin(step);
+          const done = await run(() => begin(step));
+          trials.delete(step);
           return done;
         },
       };
     },
     pulses() {
       const now = clock.monotonic();
-      return [...tried].map(([loop, { since, everyMs }]) => {
-        const stuckMs = now - Math.min(now, ...since.values()) - everyMs;
+      return [...tried].map(([loop, { trials, everyMs }]) => {
+        const longest = Math.max(0, ...[...trials.values()].map(({ since, beforeMs }) => beforeMs + now - since));
+        const stuckMs = longest - everyMs;
         return { loop, stuckMs: stuckMs > 0 ? stuckMs : undefined };
       });
     },
+    answered() {
+      answeredAt = clock.monotonic();
+    },
     excuse() {
       const now = clock.monotonic();
-      for (const { since } of tried.values()) for (const step of since.keys()) since.set(step, now);
+      for (const trial of [...tried.values()].flatMap(({ trials }) => [...trials.values()])) {
+        trial.beforeMs += Math.max(0, answeredAt - trial.since);
+        trial.since = now;
+      }
     },
   };
 }
 
 /**
- * For alerts: the loops that have not got on for any time at all, or, while the database does not answer, that alone. What is
- * returned never rejects.
+ * For alerts: the loops that have not got on for any time at all. While the database does not answer, that too, and of the loops
+ * what was so before: it is neither over nor new. What is returned never rejects.
  */
 export function watchLoops(
   loops: Loops,
-  pingDatabase: () => Promise<unknown>,
+  ping: { database(): Promise<unknown>; redis(): Promise<unknown> },
   clock: Clock,
 ): () => Promise<{ loop: string; seconds: number }[]> {
   let awaySince: number | undefined;
   return async () => {
-    const answers = await pingDatabase().then(
-      () => true,
-      () => false,
-    );
-    if (answers) {
-      awaySince = undefined;
-      return loops
-        .pulses()
-        .flatMap(({ loop, stuckMs }) => (stuckMs === undefined ? [] : [{ loop, seconds: stuckMs / 1000 }]));
-    }
-    awaySince ??= clock.monotonic();
-    loops.excuse();
-    return [{ loop: "database", seconds: (clock.monotonic() - awaySince) / 1000 }];
+    const [database, redis] = await Promise.allSettled([ping.database(), ping.redis()]);
+    const now = clock.monotonic();
+    const answers = database.status === "fulfilled";
+    awaySince = answers ? undefined : (awaySince ?? now);
+    if (answers && redis.status === "fulfilled") loops.answered();
+    else loops.excuse();
+    const stuck = loops
+      .pulses()
+      .flatMap(({ loop, stuckMs }) => (stuckMs === undefined ? [] : [{ loop, seconds: stuckMs / 1000 }]));
+    return awaySince === undefined ? stuck : [{ loop: "database", seconds: (now - awaySince) / 1000 }, ...stuck];
   };
 }

@@ -13,6 +13,7 @@ import { migrate } from "../../dev/stack/migrate.ts";
 import { freePort, portOf } from "../../dev/stack/ports.ts";
 import { startRestProxy } from "../../dev/stack/rest-proxy.ts";
 import { recorded } from "../../dev/stack/run-directory.ts";
+import { PortTakenError } from "../../dev/stack/stack-error.ts";
 
 const FIRST = `-- One table; the semicolon here; ends nothing.
 create table notes (id int primary key, word text not null);
@@ -151,6 +152,21 @@ describe("the /rest/v1 proxy", () => {
     await proxy.stop();
     echo.closeAllConnections();
     echo.close();
+  });
+
+  it("says of a port that another program has taken meanwhile that it is worth another try", async () => {
+    const port = await freePort();
+    await using other = createServer().listen(port, "127.0.0.1");
+    await once(other, "listening");
+    await expect(startRestProxy({ upstreamPort: port, port })).rejects.toBeInstanceOf(PortTakenError);
+  });
+});
+
+describe("freePort", () => {
+  it("gives none that somebody is promised", async () => {
+    const even = Array.from({ length: 6_000 }, (_, i) => 20_000 + 2 * i);
+    const given = await Promise.all(Array.from({ length: 20 }, () => freePort(even)));
+    expect(given.filter((port) => port % 2 === 0)).toEqual([]);
   });
 });
 

@@ -17,8 +17,15 @@ export interface ServicesProcess extends AsyncDisposable {
   kill(signal: NodeJS.Signals): void;
 }
 
-/** Starts the command (`--` keeps Node from taking `--env-file` for its own) and settles once it has printed `ready`, or has left. */
+/** Starts the command and settles once it has printed `ready`. Rejects with what it has said, when it leaves before. */
 export async function startServices(dataDir: string, args: readonly string[] = []): Promise<ServicesProcess> {
+  const services = await runServices(dataDir, args);
+  if (Object.keys(services.env).length > 0) return services;
+  throw new Error(`npm run services left with ${await services.exitCode}: ${services.stderr()}`);
+}
+
+/** Starts the command (`--` keeps Node from taking `--env-file` for its own) and settles once it has printed `ready`, or has left. */
+export async function runServices(dataDir: string, args: readonly string[] = []): Promise<ServicesProcess> {
   const env = { ...process.env, DATA_DIR: dataDir, REDIS_URL: "" };
   const child = spawn(process.execPath, ["--", SCRIPT, ...args], { env, stdio: ["ignore", "pipe", "pipe"] });
   let [stdout, stderr] = ["", ""];

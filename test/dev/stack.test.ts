@@ -10,7 +10,7 @@ import { commandLineOf, identityOf } from "../../dev/stack/identity.ts";
 import { startStack } from "../../dev/stack/index.ts";
 import { relocatedHome } from "../../dev/stack/postgres-cluster.ts";
 import { recorded, stopRecorded } from "../../dev/stack/run-directory.ts";
-import { startServices } from "./services-process.ts";
+import { runServices, startServices } from "./services-process.ts";
 
 const SERVERS = ["redis", "postgres", "postgrest"];
 const isRoot = process.getuid?.() === 0;
@@ -74,7 +74,7 @@ describe("npm run services", { timeout: TIMEOUT_MS }, () => {
   });
 
   it("stops every process at SIGTERM and exits 0", async () => {
-    const services = await startServices(dataDir);
+    await using services = await startServices(dataDir);
     const pids = [...SERVERS.map((server) => services.pidOf(server)), await watchdogOf(services.pid)];
     expect(pids.filter((pid) => identityOf(pid))).toEqual(pids);
     services.kill("SIGTERM");
@@ -85,7 +85,7 @@ describe("npm run services", { timeout: TIMEOUT_MS }, () => {
 
   it("refuses, in words, a data directory that another launcher holds", async () => {
     await using first = await startServices(dataDir);
-    await using second = await startServices(dataDir);
+    await using second = await runServices(dataDir);
     expect(await second.exitCode).toBe(1);
     expect(second.stderr()).toBe(
       `error: another launcher (pid ${first.pid}) is already running on ${dataDir}: stop it, or set DATA_DIR to another directory\n`,
@@ -103,7 +103,7 @@ describe("npm run services", { timeout: TIMEOUT_MS }, () => {
   });
 
   it("answers an unknown flag with a usage line and exit code 2", async () => {
-    await using services = await startServices(dataDir, ["--colour"]);
+    await using services = await runServices(dataDir, ["--colour"]);
     expect(await services.exitCode).toBe(2);
     expect(services.stderr()).toMatch(/^usage: .*\n$/);
   });

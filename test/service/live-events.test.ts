@@ -69,6 +69,40 @@ test("nobody listens → nothing is kept", async () => {
   expect(rows).toEqual([{ n: 0 }]);
 });
 
+// Before anybody else has listened: no event of theirs comes in between.
+test("a database that was restored from a backup → readers are reset, those who come again too, and go on", async () => {
+  const accountId = await world.account();
+  const reader = follow(one, { accountId });
+  await reader.open();
+  await note(world.sql, accountId, "test.forgotten", 5);
+  const before = await reader.until((events) => events.length === 5);
+  // What the backup does not know is gone, positions included.
+  await world.sql.query(
+    "with gone as (delete from events where account_id = $1) update event_head set pos = pos - 5, tidied = 0",
+    [accountId],
+  );
+  const [, , , , , reset] = await reader.until((events) => events.length === 6);
+  expect(reset).toMatchObject({ type: "reset" });
+  expect(Number(reset?.position)).toBe(Number(before[4]?.position) - 5);
+  await note(world.sql, accountId, "test.anew");
+  await reader.until((events) => events.at(-1)?.type === "test.anew");
+
+  // The service has noticed: what was given since then is void as well.
+  await world.sql.query("update epoch set adopted_at = now()");
+  await reader.until((events) => events.at(-1)?.type === "reset");
+  await note(world.sql, accountId, "test.last");
+  const events = await reader.until((seen) => seen.at(-1)?.type === "test.last");
+  await reader.stop();
+  expect(events.slice(5).map(({ type }) => type)).toEqual(["reset", "test.anew", "reset", "test.last"]);
+  expect(reader.faults).toEqual([]);
+
+  // The position of one that was forgotten now belongs to another event.
+  const again = follow(other, { accountId, lastEventId: before[0]?.position });
+  const seen = await again.until((all) => all.length === 2);
+  await again.stop();
+  expect(seen.map(({ type }) => type)).toEqual(["reset", "test.last"]);
+});
+
 test("a reader that comes again at the other process → misses nothing and gets nothing twice", async () => {
   const accountId = await world.account();
   const first = follow(one, { accountId });
@@ -192,40 +226,6 @@ test("an event that commits after a later one → is read after it, and not pass
   const [reset, next] = await again.until((seen) => seen.length === 2);
   await again.stop();
   expect([reset?.type, next?.type]).toEqual(["reset", "test.early"]);
-});
-
-test("a database that was restored from a backup → readers are reset, those who come again too, and go on", async () => {
-  const accountId = await world.account();
-  const reader = follow(one, { accountId });
-  await reader.open();
-  await note(world.sql, accountId, "test.forgotten", 5);
-  const before = await reader.until((events) => events.length === 5);
-  // What the backup does not know is gone, positions included.
-  await world.sql.query(
-    "with gone as (delete from events where account_id = $1) update event_head set pos = pos - 5, tidied = 0",
-    [accountId],
-  );
-  const [, , , , , reset] = await reader.until((events) => events.length === 6);
-  expect(reset).toMatchObject({ type: "reset" });
-  // Where the database is now: others may have had an event of theirs meanwhile.
-  expect(Number(reset?.position)).toBeLessThan(Number(before[4]?.position));
-  await note(world.sql, accountId, "test.anew");
-  await reader.until((events) => events.at(-1)?.type === "test.anew");
-
-  // The service has noticed: what was given since then is void as well.
-  await world.sql.query("update epoch set adopted_at = now()");
-  await reader.until((events) => events.at(-1)?.type === "reset");
-  await note(world.sql, accountId, "test.last");
-  const events = await reader.until((seen) => seen.at(-1)?.type === "test.last");
-  await reader.stop();
-  expect(events.slice(5).map(({ type }) => type)).toEqual(["reset", "test.anew", "reset", "test.last"]);
-  expect(reader.faults).toEqual([]);
-
-  // The position of one that was forgotten now belongs to another event.
-  const again = follow(other, { accountId, lastEventId: before[0]?.position });
-  const seen = await again.until((all) => all.length === 2);
-  await again.stop();
-  expect(seen.map(({ type }) => type)).toEqual(["reset", "test.last"]);
 });
 
 const lookedForOthers = async (): Promise<number> => {

@@ -235,6 +235,7 @@ test("a stream's faults are told by the numbers of its lines, and nothing of it 
     '{"__proto__": 1}',
     next({ adId: undefined }),
     "[]",
+    "[".repeat(200_000),
   ]);
   expect(answer.status).toBe(400);
   expect(faultsOf(answer)).toEqual({
@@ -243,6 +244,7 @@ test("a stream's faults are told by the numbers of its lines, and nothing of it 
     "/lines/6": "has a key that is never accepted",
     "/lines/7/adId": "is missing",
     "/lines/8": "must be an object",
+    "/lines/9": expect.stringContaining("is nested too deep"),
   });
   expect(Object.keys(faultsOf(await stream([{ accountId, sendAt: "soon" }, next()])))).toEqual([
     "/lines/1/huntId",

@@ -180,12 +180,21 @@ test("the same words in a text are no offence", async () => {
   expect(answer.status).toBe(202);
 });
 
-test("a body nested a hundred thousand deep is refused like any other", async () => {
-  const deep = madeUpApp({ maxBodyBytes: 1_000_000 }).app;
-  const answer = await request(deep)
-    .post("/api/things")
-    .set("Authorization", BEARER)
-    .set("Content-Type", "application/json")
-    .send(`{"constructor":1,"name":${"[".repeat(100_000)}${"]".repeat(100_000)}}`);
+test.each([
+  ["a hundred lists and objects within each other", `{"name":${"[".repeat(99)}${"]".repeat(99)}}`, "/name"],
+  ["one more", `{"name":${"[".repeat(100)}${"]".repeat(100)}}`, ""],
+  ["a hundred thousand, with a key that is never accepted", `{"constructor":1,"name":${"[".repeat(100_000)}`, ""],
+  ["a thousand beside each other", `{"name":[${"[[]],".repeat(1000)}{}]}`, "/name"],
+  ["a thousand brackets in a text, and a quote", String.raw`{"name":["\\\"${"[{".repeat(500)}\\"]}`, "/name"],
+])("%s → is taken for what it is", async (_, body, pointer) => {
+  const { app: large } = madeUpApp({ maxBodyBytes: 1_000_000 });
+  const outgoing = request(large).post("/api/things").set("Authorization", BEARER);
+  const answer = await outgoing.set("Content-Type", "application/json").send(body);
   expect([answer.status, answer.body.code]).toEqual([400, "invalid_request"]);
+  expect(answer.body.errors).toEqual([
+    {
+      pointer,
+      detail: pointer === "" ? expect.stringMatching(/^is nested too deep: at most 100 /) : expect.any(String),
+    },
+  ]);
 });

@@ -47,10 +47,10 @@ test("one that comes seldom → is given the time until its next round", async (
   expect(stuckMs()).toEqual([1]);
 });
 
-test("the database does not answer → that alone is told, and no loop for what it has failed at meanwhile", async () => {
+test("the database does not answer → that is told, and no loop for what it has failed at meanwhile", async () => {
   const { clock, loops, loop } = watched();
   let ping: () => Promise<unknown> = fail;
-  const stuck = watchLoops(loops, () => ping(), clock);
+  const stuck = watchLoops(loops, { database: () => ping(), redis: async () => undefined }, clock);
   await expect(loop.step("messages", fail)).rejects.toThrow("gone");
   clock.ms += 1000;
   expect(await stuck()).toEqual([{ loop: "database", seconds: 0 }]);
@@ -59,4 +59,28 @@ test("the database does not answer → that alone is told, and no loop for what 
   ping = async () => undefined;
   clock.ms += 10;
   expect(await stuck()).toEqual([{ loop: "sweeper", seconds: 0.01 }]);
+});
+
+test("a loop that had not got on before the database went away → is neither well nor worse meanwhile, whoever looks", async () => {
+  const { clock, loops, loop } = watched();
+  let ping: () => Promise<unknown> = async () => undefined;
+  const stuck = watchLoops(loops, { database: () => ping(), redis: async () => undefined }, clock);
+  await expect(loop.step("messages", fail)).rejects.toThrow("gone");
+  clock.ms += 120_000;
+  expect(await stuck()).toEqual([{ loop: "sweeper", seconds: 120 }]);
+  ping = fail;
+  for (const away of [0, 15, 30]) {
+    clock.ms += 14_000;
+    loops.excuse();
+    clock.ms += 1000;
+    expect(await stuck()).toEqual([
+      { loop: "database", seconds: away },
+      { loop: "sweeper", seconds: 120 },
+    ]);
+  }
+  ping = async () => undefined;
+  clock.ms += 15_000;
+  expect(await stuck()).toEqual([{ loop: "sweeper", seconds: 135 }]);
+  await loop.step("messages", async () => undefined);
+  expect(await stuck()).toEqual([]);
 });
