@@ -127,6 +127,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     endpoints,
     heard: [TEXT, `${recordings.url}/offre.mp3`],
     redisLosses: damage.redisLosses,
+    killed: damage.killed,
   });
   for (const [name, { faults }] of Object.entries(accounts)) {
     damage.complaints.push(...faults.map((fault) => `the double of ${name}: ${fault}`));
