@@ -25,6 +25,7 @@ import type { Parts } from "./service/parts.ts";
 import { createRoutes } from "./service/routes.ts";
 import { startWork } from "./service/work.ts";
 import { createSupabaseStore } from "./store/supabase.ts";
+import { createAfterwards } from "./workers/afterwards.ts";
 import { watchLoops } from "./workers/loops.ts";
 import { stuckQueues } from "./workers/progress.ts";
 import type { ActiveChannel } from "./workers/run-job.ts";
@@ -119,6 +120,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     fetchPolicy,
     instead: overrides.providers,
   });
+  const afterwards = createAfterwards();
   const live = createLive({ events: store.events, log: logOf("events") });
   const throttle = createThrottle(redis, config.redis.prefix);
   const stopNoticeOf = createStopNoticeOf(config.compliance);
@@ -144,6 +146,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     definitions: new Map(config.channels.map(({ channel }) => [channel.name, channel])),
     planChannels: planChannelsOf(channels),
     taking: { store, isStop, addInbound: queues.addInbound, idle: queues.idle },
+    afterwards,
     rules: createRules({ defaultPolicy: config.compliance.defaultPolicy, clock }),
     stopNoticeOf,
     secrets: createSecrets(config.events.encryptionKeys),
@@ -199,6 +202,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     ]);
     // Before the store: a request whose body is still arriving is to be accepted, not refused.
     const closed = await closeServer(server, deadline);
+    await afterwards.settled(deadline);
     for (const provider of running) await provider.close?.();
     await store.close(deadline);
     await queues.close().catch((error: unknown) => queuesLog.warn({ err: error }, "closing the queues failed"));

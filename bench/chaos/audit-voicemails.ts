@@ -1,7 +1,7 @@
 import type pg from "pg";
 import { words, type Row } from "./ledger.ts";
+import type { Damage } from "./trouble.ts";
 import type { Accepted } from "./vendors/vendor.ts";
-import type { Watch } from "./watch.ts";
 
 /** What was left in voicemails by calls that a machine took, against what the ledger says of it. */
 export interface Voicemails {
@@ -15,17 +15,19 @@ export interface Voicemails {
   unreached: number;
   /** Twilio has asked what to leave, and nobody knows whether it got the answer: these stay sent. */
   undecided: number;
+  /** Of those that were left, when the process that had answered was killed, milliseconds from when it was heard. */
+  killedAfterMs: number[];
   /** The message was left, and Redis has lost what told of it. */
   lostWithRedis: number;
   /** Of messages: their call's end may be known, and they not settled accordingly. */
   excused: ReadonlySet<string>;
 }
 
-type Call = Pick<Accepted, "attemptId" | "heard" | "heardAt" | "reached">;
+type Call = Pick<Accepted, "attemptId" | "heard" | "askedAt" | "heardAt" | "by" | "reached">;
 
 interface Found {
   sql: pg.Pool;
-  isExposed: Watch["isExposed"];
+  killed: Damage["killed"];
   /** What may be left. */
   heard: readonly string[];
   rows: readonly Row[];
@@ -33,8 +35,12 @@ interface Found {
   isLostWithRedis(at: number): boolean;
 }
 
-/** An answer meets a fault if there was one so long before it was heard, milliseconds. */
-const ANSWER_MS = 1000;
+/**
+ * From an answer until Redis or the ledger has it that it has gone out (264 at most in 2,166 answers of a run), and until the double has
+ * noted that it was heard, milliseconds.
+ */
+const KEPT_MS = 300;
+const NOTED_MS = 500;
 
 export async function voicemailsOf(found: Found): Promise<Voicemails> {
   const { rows: asked } = await found.sql.query<{ attempt_id: string }>(
@@ -47,11 +53,13 @@ export async function voicemailsOf(found: Found): Promise<Voicemails> {
     silent: 0,
     unreached: 0,
     undecided: 0,
+    killedAfterMs: [] as number[],
     lostWithRedis: 0,
   };
   const excused = new Set<string>();
   for (const row of found.rows) {
-    for (const { attemptId, heard, heardAt = 0, reached = true } of found.callsOf(row)) {
+    for (const call of found.callsOf(row)) {
+      const { attemptId, heard, heardAt = 0, reached = true } = call;
       if (heard === undefined) continue;
       if (heard === "") {
         result.silent += 1;
@@ -69,14 +77,25 @@ export async function voicemailsOf(found: Found): Promise<Voicemails> {
       } else if (row.status === "sent" && unanswered.has(attemptId)) {
         result.undecided += 1;
         excused.add(row.id);
-        if (
-          !found.isExposed(attemptId, { from: heardAt - ANSWER_MS, to: heardAt }) &&
-          !found.isLostWithRedis(heardAt)
-        ) {
-          result.untrue.push(`${words(row)}, and no fault met the answer to what was to be left`);
+        const kill = killOf(call, found.killed);
+        if (kill && heard !== "") result.killedAfterMs.push(kill.at - heardAt);
+        else if (!kill && !(heard !== "" && found.isLostWithRedis(heardAt))) {
+          result.untrue.push(`${words(row)}, left: ${heard !== ""}, and nobody was killed over its answer`);
         }
       }
     }
   }
   return { ...result, excused };
+}
+
+/**
+ * The kill that left open whether a message was left; no other fault can. Nothing was left: a process had it known that Twilio asked,
+ * and was killed before it answered. It was left: the very process that had answered was killed before it had that known.
+ */
+function killOf(
+  { heard, askedAt = 0, heardAt = 0, by }: Call,
+  killed: Found["killed"],
+): Found["killed"][number] | undefined {
+  if (heard === "") return killed.find(({ at }) => at >= askedAt && at <= heardAt);
+  return killed.find(({ url, at }) => url === by && at > heardAt - NOTED_MS && at < heardAt + KEPT_MS);
 }

@@ -8,6 +8,7 @@ import type { Endpoints } from "./endpoints.ts";
 import type { Jobs } from "./jobs.ts";
 import { HISTORY, LEDGER, settled, words, type Row } from "./ledger.ts";
 import type { Promised } from "./submitter.ts";
+import type { Damage } from "./trouble.ts";
 import type { VendorName } from "./vendors/index.ts";
 import type { Accepted } from "./vendors/vendor.ts";
 import type { Watch } from "./watch.ts";
@@ -58,9 +59,10 @@ export interface Found {
   /** What may be left in a voicemail. */
   heard: readonly string[];
   redisLosses: readonly number[];
+  killed: Damage["killed"];
 }
 
-type Taken = Pick<Accepted, "to" | "attemptId" | "heard" | "heardAt" | "reached"> & {
+type Taken = Pick<Accepted, "to" | "attemptId" | "heard" | "askedAt" | "heardAt" | "by" | "reached"> & {
   provider: string;
   told: Accepted["told"];
 };
@@ -96,7 +98,7 @@ export async function audit(found: Found): Promise<Audit> {
   const unknown = rows.filter(({ status }) => status === "unknown");
   const voicemails = await voicemailsOf({
     sql: watch.sql,
-    isExposed: (id, during) => watch.isExposed(id, during),
+    killed: found.killed,
     heard: found.heard,
     rows: real,
     callsOf: (row) => takenOf(row).filter(({ attemptId: id }) => id === row.attempt_id),

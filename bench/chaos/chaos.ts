@@ -26,6 +26,8 @@ export interface ChaosOptions {
   rate: number;
   stopping: AbortSignal;
   say(line: string): void;
+  /** For `NODE_COMPILE_CACHE` of the processes; default: a directory of the run's own, empty at first. */
+  compileCache?: string | undefined;
   /** Where the logs of the services and servers are copied to at the end. */
   logs?: string | undefined;
 }
@@ -53,7 +55,8 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   await using undo = new AsyncDisposableStack();
   const servers = undo.use(await startServers());
   undo.defer(() => keepLogs(servers.dataDir, options.logs));
-  const doubles = await startDoubles(seed, undo);
+  const compileCache = options.compileCache ?? join(servers.dataDir, "compile-cache");
+  const doubles = await startDoubles(seed, undo, compileCache);
   // By the name under which VoicePartner's double has it.
   const recordings = undo.use(await startFileServer({ "/offre.mp3": { body: "ID3, and then music" } }));
   const watch = undo.use(new Watch(servers.databaseUrl));
@@ -80,7 +83,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
         database: servers.ports.supabase,
         ...portsOf({ ...doubles, whatsapp }),
       },
-      environment: environment(servers, options.logs === undefined ? "warn" : "debug"),
+      environment: environment(servers, compileCache, options.logs === undefined ? "warn" : "debug"),
     });
     slots.push(undo.use(slot));
   }
@@ -127,6 +130,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     endpoints,
     heard: [TEXT, `${recordings.url}/offre.mp3`],
     redisLosses: damage.redisLosses,
+    killed: damage.killed,
   });
   for (const [name, { faults }] of Object.entries(accounts)) {
     damage.complaints.push(...faults.map((fault) => `the double of ${name}: ${fault}`));
@@ -137,12 +141,12 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   return { minutes, seed, audit: result, damage, requests, crashes, quietMs };
 }
 
-function environment(servers: Servers, logLevel: string): Record<string, string> {
+function environment(servers: Servers, compileCache: string, logLevel: string): Record<string, string> {
   return {
     ...SETTINGS,
     PATH: process.env["PATH"] ?? "",
     // Two hundred starts of a process: without it most of the machine goes into compiling.
-    NODE_COMPILE_CACHE: join(servers.dataDir, "compile-cache"),
+    NODE_COMPILE_CACHE: compileCache,
     LOG_LEVEL: logLevel,
     API_SECRET: SECRET,
     REDIS_PREFIX: PREFIX,

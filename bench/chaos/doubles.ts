@@ -26,15 +26,17 @@ export type Doubles = Record<VendorName, Double>;
 export const NORMAL: Answer = { kind: "slow", delayMs: 200 };
 export const VENDOR_NAMES = Object.keys(VENDORS) as VendorName[];
 
-export async function startDoubles(seed: number, undo: AsyncDisposableStack): Promise<Doubles> {
-  const starting = VENDOR_NAMES.map(async (name) => [name, undo.use(await startDouble(name, seed))] as const);
+/** @param compileCache a directory for `NODE_COMPILE_CACHE`. */
+export async function startDoubles(seed: number, undo: AsyncDisposableStack, compileCache: string): Promise<Doubles> {
+  const env = { ...process.env, NODE_COMPILE_CACHE: compileCache };
+  const starting = VENDOR_NAMES.map(async (name) => [name, undo.use(await startDouble(name, seed, env))] as const);
   return Object.fromEntries(await Promise.all(starting)) as Doubles;
 }
 
-async function startDouble(name: VendorName, seed: number): Promise<Double> {
+async function startDouble(name: VendorName, seed: number, env: NodeJS.ProcessEnv): Promise<Double> {
   // It ends with us: its standard input closes then.
   const args = [join(ROOT, "bench/chaos/double-process.ts"), name, String(seed)];
-  const child = spawn(process.execPath, args, { stdio: ["pipe", "pipe", "inherit"], detached: true });
+  const child = spawn(process.execPath, args, { env, stdio: ["pipe", "pipe", "inherit"], detached: true });
   const exited = once(child, "exit");
   const waiting: ((line: string) => void)[] = [];
   createInterface({ input: child.stdout }).on("line", (line) => waiting.shift()?.(line));

@@ -71,7 +71,7 @@ export function tableOf(result: ChaosResult): string {
     ],
     [
       "voicemails",
-      `${voicemails.misheard.length} with something else, ${voicemails.silent} with nothing (${voicemails.unreached} of them reached nobody), ${voicemails.untrue.length} told otherwise; ${voicemails.undecided} undecided, left but lost with Redis: ${voicemails.lostWithRedis}`,
+      `${voicemails.misheard.length} with something else, ${voicemails.silent} with nothing (${voicemails.unreached} of them reached nobody), ${voicemails.untrue.length} told otherwise; ${voicemails.undecided} undecided (${voicemails.killedAfterMs.length} of them left, and who had answered killed after ms: ${voicemails.killedAfterMs.join(", ") || "none"}), left but lost with Redis: ${voicemails.lostWithRedis}`,
     ],
     ["quiet after", quietMs === undefined ? "not in time" : `${(quietMs / 1000).toFixed(1)} s`],
   ];

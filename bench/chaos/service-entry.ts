@@ -1,4 +1,5 @@
 /** src/index.ts, with a network of its own: recordings on loopback, a Twilio for calls beside the one for SMS. */
+import { flushCompileCache } from "node:module";
 import type { ProviderDefinition } from "../../src/channels/channel.ts";
 import { readConfig } from "../../src/config.ts";
 import { runService } from "../../src/main.ts";
@@ -35,3 +36,5 @@ const channels = CHANNELS.map((channel) =>
   ["sms", "voice"].includes(channel.queue) ? { ...channel, providers: channel.providers.map(hurried) } : channel,
 );
 await runService(process, readConfig(process.env, channels), { version: "chaos", fetchPolicy: LOOPBACK });
+// Node writes it when a process ends by itself: none of those that are killed would leave any to the next.
+flushCompileCache();

@@ -13,6 +13,8 @@ export interface Damage {
   recoveries: Record<string, number[]>;
   /** When Redis died with whatever it had not written, milliseconds since the epoch. */
   redisLosses: number[];
+  /** Which process was killed, by its address, and when, milliseconds since the epoch. */
+  killed: { url: string; at: number }[];
   /** What a process or server did that it must not. */
   complaints: string[];
 }
@@ -40,6 +42,7 @@ export async function makeTrouble(options: TroubleOptions): Promise<Damage> {
     faults: {},
     recoveries: {},
     redisLosses: [],
+    killed: [],
     complaints: [],
   };
   const measured = async (kind: string, channels: Parameters<Watch["recovery"]>[0]): Promise<void> => {
@@ -56,6 +59,7 @@ export async function makeTrouble(options: TroubleOptions): Promise<Damage> {
       const slot = chance.pick(slots.filter(({ state, upSince }) => state === "up" && upSince < bornBefore));
       if (!slot || signal.aborted) continue;
       damage.kills += 1;
+      damage.killed.push({ url: slot.url, at: Date.now() });
       damage.openCallsAtKills += slot.openCalls;
       const restored = watch.disturbed();
       const killed = slot

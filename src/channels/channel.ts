@@ -188,6 +188,11 @@ export interface WebhookDeps {
    */
   take(events: readonly InboundEvent[], id?: string): Promise<void>;
   /**
+   * Like `take`, for what becomes known only when the vendor has been answered, who will not call again: it is kept both ways at
+   * once, and tried for a minute.
+   */
+  takeAfterwards(events: readonly InboundEvent[], id?: string): Promise<void>;
+  /**
    * What a message says, for a vendor who asks; undefined when there is none, or it is not to be said any more. Rejects with
    * `UnavailableError`.
    */

@@ -14,7 +14,8 @@ import type { PlanChannels } from "../hunt/plan.ts";
 import type { Queues } from "../queues/index.ts";
 import type { Throttle } from "../queues/throttle.ts";
 import type { Store } from "../store/store.ts";
-import type { TakeDeps } from "../workers/inbound.ts";
+import type { Afterwards } from "../workers/afterwards.ts";
+import type { KeepDeps } from "../workers/inbound.ts";
 import type { Channels } from "./channels.ts";
 
 /** What the service has one of. Its work and its routes are made of it. */
@@ -40,7 +41,8 @@ export interface Parts {
   definitions: ReadonlyMap<string, Channel>;
   planChannels: PlanChannels;
   /** What takes receipts and replies. */
-  taking: TakeDeps & Pick<Queues, "addInbound">;
+  taking: KeepDeps;
+  afterwards: Afterwards;
   rules: Rules;
   stopNoticeOf: StopNoticeOf;
   secrets: Secrets;

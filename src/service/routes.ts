@@ -27,7 +27,7 @@ import { messageRoutes } from "../routes/messages.routes.ts";
 import { opsRoutes } from "../routes/ops.routes.ts";
 import { senderRoutes } from "../routes/senders.routes.ts";
 import { templateRoutes } from "../templates/templates.routes.ts";
-import { keepEvents } from "../workers/inbound.ts";
+import { keepBothWays, keepEvents } from "../workers/inbound.ts";
 import type { Parts } from "./parts.ts";
 import { vendorRoutes } from "./webhooks.ts";
 import type { Work } from "./work.ts";
@@ -41,7 +41,8 @@ export async function createRoutes(
   { workers, feeder, outbox, loops }: Pick<Work, "workers" | "feeder" | "outbox" | "loops">,
 ): Promise<Route[]> {
   const { config, version, clock, logOf, webhookPolicy, metrics, store, redis, pingRedis, queues, isStopping } = parts;
-  const { channels, definitions, planChannels, taking, rules, stopNoticeOf, secrets, live, throttle } = parts;
+  const { channels, definitions, planChannels, taking, afterwards, rules, stopNoticeOf, secrets, live, throttle } =
+    parts;
   const { events } = store;
   const termsOf = createTermsOf({ store, stopNoticeOf });
   return ofRole(config.role, [
@@ -100,6 +101,7 @@ export async function createRoutes(
       jobContentOf: async (queue, messageId) =>
         messageJobSchema.safeParse(await queues.dataOf(queue, messageId)).data?.content,
       take: (events, id) => keepEvents(events, taking, id),
+      takeAfterwards: (events, id) => afterwards.keep(() => keepBothWays(events, taking, id)),
     })),
     ...[...channels.values()].flatMap(
       ({ channel, provider }) =>

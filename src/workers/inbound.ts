@@ -18,6 +18,9 @@ export interface TakeDeps {
   isStop(text: string): boolean;
 }
 
+/** What keeps what vendors bring. */
+export type KeepDeps = TakeDeps & Pick<Queues, "addInbound">;
+
 export interface InboundWorkerDeps extends TakeDeps {
   charges: Charges;
 }
@@ -36,8 +39,12 @@ export async function takeEvents(events: readonly InboundEvent[], deps: TakeDeps
     }),
   );
   const errors = taken.flatMap((each) => (each.status === "rejected" ? [each.reason as unknown] : []));
-  if (errors.length > 0) throw errors.find((error) => error instanceof UnavailableError) ?? errors[0];
+  if (errors.length > 0) throw passing(errors);
 }
+
+/** Of several errors one that will pass, if any will. */
+const passing = (errors: readonly unknown[]): unknown =>
+  errors.find((error) => error instanceof UnavailableError) ?? errors[0];
 
 /** A receipt that holds only for a provider who was told what to leave waits for all that was found out during the call. */
 async function takeReceipt({ unlessInstructed, ...receipt }: Receipt, { store, idle }: TakeDeps): Promise<void> {
@@ -78,7 +85,7 @@ async function isWaiting(attemptId: string, idle: TakeDeps["idle"]): Promise<boo
  */
 export async function keepEvents(
   events: readonly InboundEvent[],
-  { addInbound, ...deps }: TakeDeps & Pick<Queues, "addInbound">,
+  { addInbound, ...deps }: KeepDeps,
   jobId?: string,
 ): Promise<void> {
   const { now = [], later = [] } = Object.groupBy(events, ({ kind }) => (kind === "receipt" ? "later" : "now"));
@@ -95,6 +102,22 @@ export async function keepEvents(
     if (!(error instanceof UnavailableError)) throw error;
     await takeEvents(left, deps);
   }
+}
+
+/**
+ * Keeps what nobody would bring again if the process were killed in this moment: both ways at once, for whichever is the quicker
+ * will do, and the ledger bears it twice. Resolves when one of them has it, the ledger if it can be had; rejects with
+ * `UnavailableError` when neither can.
+ */
+export async function keepBothWays(
+  events: readonly InboundEvent[],
+  { addInbound, ...deps }: KeepDeps,
+  jobId?: string,
+): Promise<void> {
+  // Redis first: its command is on the way before this turn of the event loop is over.
+  const kept = await Promise.allSettled([addInbound({ events: [...events] }, jobId), takeEvents(events, deps)]);
+  const errors = kept.flatMap((each) => (each.status === "rejected" ? [each.reason as unknown] : []));
+  if (errors.length === kept.length) throw passing(errors);
 }
 
 /** The job of the queue `inbound`. While the database is away it fails, and is tried again until it is back. */

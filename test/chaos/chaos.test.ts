@@ -25,7 +25,9 @@ test(
       FakeVoicePartner.API_KEY,
     );
     const logs = join(inject("output"), "chaos");
-    const result = await runChaos({ minutes: MINUTES, seed: SEED, rate: 30, stopping, say: () => {}, logs });
+    const compileCache = inject("compiled");
+    const run = { minutes: MINUTES, seed: SEED, rate: 50, stopping, say: () => {}, compileCache, logs };
+    const result = await runChaos(run);
     await annotate(tableOf(result));
     expect(verdict(result)).toEqual([]);
     const { lost, twice, stuck, credits } = result.audit;

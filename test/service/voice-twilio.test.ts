@@ -8,6 +8,7 @@ import { type Gate, openGate } from "../helpers/gate.ts";
 import { finished, messageOf, messagesOf, phone, settles, submit } from "../helpers/hunts.ts";
 import { statusOf, until } from "../helpers/ledger.ts";
 import { FILES } from "../helpers/media-files.ts";
+import { startProcess } from "../helpers/process.ts";
 import { openWorld, type TestService, type World } from "../helpers/service.ts";
 
 const PATH = "/api/phone/ringless-voice";
@@ -21,6 +22,18 @@ let database: Gate;
 let toDatabase: TcpProxy;
 let toRedis: TcpProxy;
 let service: TestService;
+
+const calling = (): Record<string, string> => ({
+  PUBLIC_URL,
+  TWILIO_ACCOUNT_SID: twilio.accountSid,
+  TWILIO_AUTH_TOKEN: twilio.authToken,
+  TWILIO_API_BASE_URL: twilio.url,
+  TWILIO_TIMEOUT_MS: "1000",
+  TWILIO_VOICE_FROM: FROM,
+  TWILIO_VOICE_CALLS_PER_SECOND: "100",
+  // Calls only: texts go to the sandbox.
+  SMS_PROVIDER: "sandbox",
+});
 
 beforeAll(async () => {
   world = await openWorld();
@@ -36,15 +49,7 @@ beforeAll(async () => {
     {
       REDIS_URL: `redis://127.0.0.1:${toRedis.port}`,
       SUPABASE_URL: `http://127.0.0.1:${toDatabase.port}`,
-      PUBLIC_URL,
-      TWILIO_ACCOUNT_SID: twilio.accountSid,
-      TWILIO_AUTH_TOKEN: twilio.authToken,
-      TWILIO_API_BASE_URL: twilio.url,
-      TWILIO_TIMEOUT_MS: "1000",
-      TWILIO_VOICE_FROM: FROM,
-      TWILIO_VOICE_CALLS_PER_SECOND: "100",
-      // Calls only: texts go to the sandbox.
-      SMS_PROVIDER: "sandbox",
+      ...calling(),
     },
     { fetchPolicy: LOOPBACK },
   );
@@ -376,6 +381,66 @@ describe("a machine has picked up", () => {
     expect(await settles(service, silent.id, "failed")).toMatchObject({ code: "twilio_no_instructions" });
   });
 
+  /** Has the service at `url` answer, whose way to the ledger is `gate`; resolves when it is about to tell the ledger that it has. */
+  async function answeredBy(url: string, gate: Gate, made: FakeCall, asked = async () => {}): Promise<void> {
+    const here = twilio.via;
+    twilio.reach(PUBLIC_URL, url);
+    const isAsked = gate.hold("record_instructions", "after");
+    const heard = twilio.pickUp(made, MACHINE);
+    await isAsked;
+    await asked();
+    gate.release("record_instructions");
+    const isAnswered = gate.hold("record_instructions", "before");
+    expect((await heard).verbs).toHaveLength(2);
+    twilio.via = here;
+    await isAnswered;
+  }
+
+  test("and who answered is killed before the ledger knows → Redis does, and what was left is delivered", async () => {
+    const { id, call: made } = await call();
+    await sent(id);
+    await using gate = await openGate(world.database.supabaseUrl);
+    const own = { ...calling(), ROLE: "api", SUPABASE_URL: gate.url };
+    await using answering = await startProcess({ ...world.environment, ...own });
+    await answeredBy(answering.url, gate, made);
+    answering.kill("SIGKILL");
+    await answering.exited;
+    await ended(made);
+    await delivered(id);
+  });
+
+  test("and neither the ledger nor Redis can be had then → it is tried again, and a stop waits for that", async () => {
+    const { id, call: made } = await call();
+    await sent(id);
+    await using gate = await openGate(world.database.supabaseUrl);
+    await using ownDatabase = await TcpProxy.open(Number(new URL(gate.url).port));
+    await using ownRedis = await TcpProxy.open(Number(new URL(inject("stack").redisUrl).port));
+    const answering = await world.start({
+      ...calling(),
+      ROLE: "api",
+      REDIS_URL: `redis://127.0.0.1:${ownRedis.port}`,
+      SUPABASE_URL: `http://127.0.0.1:${ownDatabase.port}`,
+    });
+    await answeredBy(answering.url, gate, made, async () => {
+      await ownRedis.cut("refuse");
+      await until(
+        async () => (await answering.get("/api/queues/stats")).status,
+        (status) => status === 503,
+      );
+    });
+    await ownDatabase.cut("refuse");
+    // The call that is held stays so; those to come are not.
+    void gate.hold("record_instructions", "before");
+    gate.release("record_instructions");
+    const stopped = answering.stop();
+    await ownDatabase.mend();
+    expect(await stopped).toBe(true);
+    const answered = "select answered from voicemail_instructions where attempt_id = $1";
+    expect((await world.sql.query(answered, [attemptOf(made)])).rows).toEqual([{ answered: true }]);
+    await ended(made);
+    await delivered(id);
+  });
+
   test("and has gone before it was answered → nobody can tell, and the message stays sent", async () => {
     const { id, call: made } = await call();
     await sent(id);
@@ -403,9 +468,13 @@ describe("a machine has picked up", () => {
     await ended(made);
     await expect.poll(hurried).toBe(0);
     expect((await messageOf(service, id)).status).toBe("sent");
-    // As of a process that was held up between its answer and saying so.
-    await world.sql.query("select record_instructions($1, true)", [attemptOf(made)]);
-    expect((await messageOf(service, id)).status).toBe("delivered");
+    // As of a process that was held up between its answer and saying so. Redis brings each again, in any order.
+    for (const isAnswered of [true, false, true]) {
+      await world.sql.query("select record_instructions($1, $2)", [attemptOf(made), isAnswered]);
+      expect((await messageOf(service, id)).status).toBe("delivered");
+    }
+    const kinds = "select kind from message_events where message_id = $1 and kind in ('delivered', 'failed')";
+    expect((await world.sql.query(kinds, [id])).rows).toEqual([{ kind: "delivered" }]);
   });
 });
 

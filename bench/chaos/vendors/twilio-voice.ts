@@ -23,10 +23,14 @@ export const startTwilioVoice: StartVendor = async (postman) => {
       const ended = async (): Promise<number> => (await fake.end(call, "completed", "human")).at(-1) ?? 0;
       return postman.report(entry, "failed", ended);
     }
-    const answered = postman.within(RINGS_MS).then(() => fake.pickUp(call, MACHINE));
+    const answered = postman.within(RINGS_MS).then(() => {
+      entry.askedAt = Date.now();
+      return fake.pickUp(call, MACHINE);
+    });
     postman.after(answered, (performance) => {
       entry.heard = heardIn(performance);
       entry.heardAt = Date.now();
+      entry.by = performance.by;
       entry.reached = performance.statuses.some((status) => status !== UNREACHED);
       postman.report(
         entry,

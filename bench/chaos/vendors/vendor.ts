@@ -18,6 +18,10 @@ export interface Accepted {
   heard?: string;
   /** When that was over, milliseconds since the epoch. */
   heardAt?: number;
+  /** When it first asked what to leave, milliseconds since the epoch. */
+  askedAt?: number;
+  /** The address of the process of ours that said so; none: nobody did. */
+  by?: string | undefined;
   /** Whether any process of ours answered during the call, the fallback included. */
   reached?: boolean;
 }

@@ -21,6 +21,8 @@ export interface Performance {
   verbs: Verb[];
   /** Every status with which we were answered, in order; 504 where nobody was reached or answered in time. */
   statuses: number[];
+  /** The origin of the last that answered 200: where the address led to, past `via`. */
+  by?: string;
   /** Neither the address nor the fallback gave any instructions: Twilio says that an application error has occurred. */
   error: boolean;
 }
@@ -109,14 +111,14 @@ export class FakeTwilioVoice implements AsyncDisposable {
     let failing = error;
     let address = call.form?.["Url"];
     while (address !== undefined) {
-      let { status, body, type } = await this.#post(address, form, performance.statuses);
+      let { status, body, type, by } = await this.#post(address, form, performance.statuses);
       const failed = status === 200 ? failing : { ErrorCode: "11200", ErrorUrl: address.split("#")[0]! };
       failing = undefined;
       if (failed) {
         const fallback = call.form?.["FallbackUrl"];
         status = UNREACHED;
         if (fallback) {
-          ({ status, body, type } = await this.#post(fallback, { ...form, ...failed }, performance.statuses));
+          ({ status, body, type, by } = await this.#post(fallback, { ...form, ...failed }, performance.statuses));
         }
       }
       address = undefined;
@@ -124,6 +126,7 @@ export class FakeTwilioVoice implements AsyncDisposable {
         performance.error = true;
         break;
       }
+      performance.by = by;
       if (!type.startsWith("text/xml")) throw new Error(`12300: ${type}`);
       for (const verb of readTwiml(body)) {
         performance.verbs.push(verb);
@@ -166,7 +169,7 @@ export class FakeTwilioVoice implements AsyncDisposable {
     address: string,
     form: Form,
     statuses: number[],
-  ): Promise<{ status: number; body: string; type: string }> {
+  ): Promise<{ status: number; body: string; type: string; by: string }> {
     const [target = "", fragment = ""] = address.split("#");
     const overrides = new URLSearchParams(fragment);
     const retries = Number(overrides.get("rc") ?? 1);
@@ -174,7 +177,8 @@ export class FakeTwilioVoice implements AsyncDisposable {
     const deadline = performance.now() + TOTAL_MS;
     for (let i = 0; ; i += 1) {
       const patience = AbortSignal.timeout(Math.max(1, Math.min(READ_MS, Math.ceil(deadline - performance.now()))));
-      const response = await fetch(this.via(target), {
+      const url = this.via(target);
+      const response = await fetch(url, {
         method: "POST",
         headers: {
           "content-type": "application/x-www-form-urlencoded",
@@ -191,7 +195,8 @@ export class FakeTwilioVoice implements AsyncDisposable {
       const kinds = body === undefined ? ["ct", "rt"] : [`${Math.floor(status / 100)}xx`];
       const again = /^[45]xx/.test(kinds[0]!) || body === undefined;
       const wanted = policy.includes("all") || kinds.some((kind) => policy.includes(kind));
-      if (!again || !wanted || i >= retries || performance.now() >= deadline) return { status, body: body ?? "", type };
+      if (!again || !wanted || i >= retries || performance.now() >= deadline)
+        return { status, body: body ?? "", type, by: new URL(url).origin };
     }
   }
 

@@ -34,18 +34,18 @@ interface Answer {
   sent?: () => Promise<void>;
 }
 
-type Ports = Pick<WebhookDeps, "clock" | "take" | "contentOf" | "jobContentOf">;
+type Ports = Pick<WebhookDeps, "clock" | "take" | "takeAfterwards" | "contentOf" | "jobContentOf">;
 
 /**
  * Tells what to leave, and has it known that it did. That Twilio has asked is kept before it is answered, and that the answer
  * has gone out after: who dies in between leaves open whether the message was left, and never says so wrongly.
  */
-export function instructions(spokenIn: SpokenIn, { clock, take, contentOf, jobContentOf }: Ports) {
+export function instructions(spokenIn: SpokenIn, { clock, take, takeAfterwards, contentOf, jobContentOf }: Ports) {
   return async (question: Question): Promise<Answer> => {
     const { ticket, waited, url, notPlayed, receipt } = question;
     const { attemptId } = ticket;
-    const known = (step: "asked" | "answered"): Promise<void> =>
-      take([{ kind: "instructions", attemptId, step }], callJobId(step, attemptId));
+    const known = (step: "asked" | "answered", keep: Ports["take"]): Promise<void> =>
+      keep([{ kind: "instructions", attemptId, step }], callJobId(step, attemptId));
     const hangUp = async (code: string): Promise<Answer> => {
       await take([receipt(code)], callJobId("failed", attemptId));
       return { twiml: HANG_UP };
@@ -54,8 +54,8 @@ export function instructions(spokenIn: SpokenIn, { clock, take, contentOf, jobCo
       if (notPlayed) return await hangUp("twilio_not_played");
       const content = voiceContentSchema.safeParse(await contentFor(ticket));
       if (!content.success || digestOf(content.data) !== ticket.digest) return await hangUp("twilio_withdrawn");
-      await known("asked");
-      return { twiml: leave(content.data, spokenIn), sent: () => known("answered") };
+      await known("asked", take);
+      return { twiml: leave(content.data, spokenIn), sent: () => known("answered", takeAfterwards) };
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
       return { twiml: waited >= MAX_WAITS ? HANG_UP : waitFor(url, WAIT_SECONDS) };
