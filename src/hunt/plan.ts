@@ -16,8 +16,8 @@ const MISSING = "missing_variable";
 /** The channels as planning sees them: whether somebody carries them now, and whether whoever gets a message can answer. */
 export type PlanChannels = ReadonlyMap<string, { channel: Channel; on: boolean; oneWay?: boolean }>;
 
-/** Over which channels the people of a chunk who have several are on their way, by number. */
-export type Ways = Map<string, Set<string>>;
+/** Over which channels the people of a chunk are on their way, by number. */
+export type Ways = Map<string, readonly string[]>;
 
 /** Contacts → ledger rows. Pure, and the same input gives the same ids, so a plan job may run again. */
 export function planChunk(
@@ -33,11 +33,12 @@ export function planChunk(
   const terms: Terms = { chunk, channels, rules, wording };
   return contacts.map((contact) => {
     const { channel, next = [], senderPhone } = contact;
-    const planned = [channel, ...next].map((name) =>
+    const all = [channel, ...next];
+    const planned = all.map((name) =>
       // The sender of one channel is none of another.
       plan({ ...contact, channel: name, senderPhone: name === channel ? senderPhone : undefined }, terms),
     );
-    const siblings = planned.length > 1 ? { siblings: planned.map(({ id }) => id) } : {};
+    const siblings = planned.length > 1 ? { siblings: planned.map(({ id }) => id), channels: all } : {};
     // What cannot be said to somebody is not tried elsewhere: whoever lacks a variable is skipped.
     const first = planned.find(({ skip }) => skip === undefined || skip === MISSING);
     // When it can be sent over none, the first says why.
@@ -49,7 +50,7 @@ export function planChunk(
         // Caps are counted when its turn comes: right before it is sent.
         next: { ...further, caps: undefined, afterSeconds },
       }));
-    if (planned.length > 1 && isOnTheWay(ways, message.recipient, [channel, ...next])) {
+    if (isOnTheWay(ways, message.recipient, all)) {
       return { ...planned[0]!, skip: "duplicate", detail: ON_THE_WAY, ...siblings };
     }
     return { ...message, ...siblings };
@@ -58,11 +59,11 @@ export function planChunk(
 
 const ON_THE_WAY = "The hunt contacts this number over these channels already.";
 
-/** Whether somebody of this number has one of these channels already; from now on they have all of them. */
+/** Whether somebody of several channels has one of them already by this number; from now on they have all of them. */
 function isOnTheWay(ways: Ways, recipient: string, channels: readonly string[]): boolean {
-  const taken = ways.get(recipient) ?? new Set();
-  const isTaken = channels.some((name) => taken.has(name));
-  if (!isTaken) ways.set(recipient, new Set([...taken, ...channels]));
+  const taken = ways.get(recipient);
+  const isTaken = channels.length > 1 && channels.some((name) => taken?.includes(name));
+  if (!isTaken) ways.set(recipient, taken ? [...taken, ...channels] : channels);
   return isTaken;
 }
 

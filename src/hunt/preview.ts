@@ -5,7 +5,7 @@ import type { StoredAccount } from "../store/accounts.ts";
 import type { Finding, HuntTerms, PreviewStore } from "../store/previews.ts";
 import type { Chunk, PlannedMessage, Windows } from "../store/store.ts";
 import type { HuntBody } from "./body.ts";
-import { CHUNK_SIZE, planChunk, type PlanChannels, type Ways } from "./plan.ts";
+import { planChunk, type PlanChannels, type Ways } from "./plan.ts";
 import { endOf, type DayBudget, type Wave } from "./schedule.ts";
 import { withTimes } from "./timing.ts";
 import type { Preview, PreviewedChannel } from "./preview.schema.ts";
@@ -64,11 +64,10 @@ export async function previewHunt(
   };
   // One page is looked up while the next is planned; they are counted in their order.
   let judging = Promise.resolve();
+  const ways: Ways = new Map();
   for (let from = 0; from < contacts.length; from += PAGE) {
     const page: PlannedMessage[] = [];
-    let ways: Ways = new Map();
     for (let i = from; i < Math.min(from + PAGE, contacts.length); i += SLICE) {
-      if (i % CHUNK_SIZE === 0) ways = new Map();
       const slice = contacts.slice(i, Math.min(i + SLICE, from + PAGE));
       page.push(...withTimes(planChunk(chunk, slice, deps.channels, deps.rules, ways), slice, chunk, () => undefined));
       await new Promise((resolve) => setImmediate(resolve));

@@ -23,6 +23,8 @@ export interface QueueStats {
 export interface Looking {
   /** Of a queue and its lanes the one that holds a job; the queue itself when none does. */
   holding(queue: Queue, jobId: string): Promise<Queue>;
+  /** The same of many jobs; those that none holds are left out. Rejects with `UnavailableError`. */
+  holdings(queue: Queue, jobIds: readonly string[]): Promise<{ queue: Queue; jobIds: string[] }[]>;
   /** Of these jobs, the ids of those that will not run (any more) by themselves, nor in a bundle: there is none, or it has ended. */
   idle(queue: string, jobIds: readonly string[]): Promise<{ missing: string[]; ended: string[] }>;
   /** What a job carries; undefined when there is none. */
@@ -63,6 +65,28 @@ export function createLooking(redis: Redis, directory: Directory, bundles: Pick<
         if ((await withRedis("looking for a job", () => redis.exists(each.toKey(jobId)))) > 0) return each;
       }
       return queue;
+    },
+
+    async holdings(queue, jobIds) {
+      const holdings: { queue: Queue; jobIds: string[] }[] = [];
+      let left = jobIds;
+      for (const each of await withLanes(queue)) {
+        if (left.length === 0) break;
+        const answers = await withRedis("looking for jobs", async () => {
+          const pipeline = redis.pipeline();
+          // A field that every job has.
+          for (const id of left) pipeline.hexists(each.toKey(id), "timestamp");
+          return (await pipeline.exec()) ?? [];
+        });
+        const held = new Set<string>();
+        answers.forEach(([error, isThere], i) => {
+          if (error) throw new UnavailableError("redis", "Redis cannot look for jobs now.", error);
+          if (isThere === 1) held.add(left[i] as string);
+        });
+        if (held.size > 0) holdings.push({ queue: each, jobIds: [...held] });
+        left = left.filter((id) => !held.has(id));
+      }
+      return holdings;
     },
 
     async idle(name, jobIds) {

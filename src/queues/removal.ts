@@ -1,35 +1,44 @@
+import type { Queue } from "bullmq";
 import type { ErasedMessage } from "../store/compliance.ts";
 import type { Queues } from "./index.ts";
+import { withRedis } from "./redis.ts";
 
 /** A message may have left a job behind where it was before it came into its lane. */
 const PLACES = 3;
+/** Messages that are seen to in one round trip. */
+const AT_ONCE = 500;
 
 /**
  * Takes the jobs of messages out of the queues, ended ones included, since a job has the number and the text. Answers those
  * that no queue has (any more): one that a worker has in hand stays until it is over. Rejects with `UnavailableError`.
  */
 export async function removeJobs(queues: Queues, messages: readonly ErasedMessage[]): Promise<string[]> {
-  for (const queue of new Set(messages.map((message) => message.queue))) {
-    if (!queues.get(queue)) continue;
-    const ids = messages.filter((message) => message.queue === queue).map(({ messageId }) => messageId);
-    await queues.bundles.takeOut(queue, ids);
-  }
   const gone: string[] = [];
-  for (const { messageId, queue } of messages) {
-    if (await isRemoved(queues, queue, messageId)) gone.push(messageId);
+  for (const [name, group] of Map.groupBy(messages, ({ queue }) => queue)) {
+    const base = queues.get(name);
+    for (let i = 0; i < group.length; i += AT_ONCE) {
+      const ids = group.slice(i, i + AT_ONCE).map(({ messageId }) => messageId);
+      gone.push(...(base ? await removeFrom(queues, base, ids) : ids));
+    }
   }
   return gone;
 }
 
-async function isRemoved(queues: Queues, queue: string, messageId: string): Promise<boolean> {
-  const base = queues.get(queue);
-  if (!base) return true;
-  for (let place = 0; place < PLACES; place++) {
-    const { name } = await queues.holding(base, messageId);
-    const { missing } = await queues.idle(name, [messageId]);
-    if (missing.length > 0) return true;
-    await queues.remove(name, messageId);
+async function removeFrom(queues: Queues, base: Queue, ids: readonly string[]): Promise<string[]> {
+  const gone: string[] = [];
+  await queues.bundles.takeOut(base.name, ids);
+  const inHand = await queues.bundles.busy(base.name, ids);
+  let left = ids.filter((id) => !inHand.has(id));
+  for (let place = 0; left.length > 0; place++) {
+    const holdings = await queues.holdings(base, left);
+    const held = new Set(holdings.flatMap(({ jobIds }) => jobIds));
+    gone.push(...left.filter((id) => !held.has(id)));
+    left = [...held];
+    if (place === PLACES) break;
+    // Each by a script of its own, so that others get their turn; all of them are on their way at once.
+    await withRedis("removing jobs", () =>
+      Promise.all(holdings.flatMap(({ queue, jobIds }) => jobIds.map((id) => queue.remove(id)))),
+    );
   }
-  const { name } = await queues.holding(base, messageId);
-  return (await queues.idle(name, [messageId])).missing.length > 0;
+  return gone;
 }

@@ -43,6 +43,8 @@ export interface PlannedMessage {
   caps?: readonly Cap[] | undefined;
   /** The contact's messages on all of its channels, its own too: it is left out when the hunt has one that was not skipped. */
   siblings?: readonly string[] | undefined;
+  /** Of a contact who has several: it is skipped when the hunt has the number over one of them. */
+  channels?: readonly string[] | undefined;
   /** Takes its place when this one turns out not to reach the person. */
   next?: PlannedMessage | undefined;
   /** Of a `next`: also when the one before is not delivered so soon after it was sent. */

@@ -41,7 +41,7 @@ export function createPreviewStore(database: Database, salt: string | undefined)
     },
     judge: (messages) =>
       database.rpc("preview_messages", {
-        p_rows: messages.map(({ id, accountId, huntId, channel, recipient, caps, siblings }) => ({
+        p_rows: messages.map(({ id, accountId, huntId, channel, recipient, caps, siblings, channels }) => ({
           id,
           account_id: accountId,
           hunt_id: huntId,
@@ -50,6 +50,7 @@ export function createPreviewStore(database: Database, salt: string | undefined)
           ...(salt === undefined ? {} : { recipient_hash: phoneHash(recipient, salt) }),
           caps,
           siblings,
+          channels,
         })),
       }),
   };

@@ -1,12 +1,14 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createClient, type HuntChanges } from "../../src/client.ts";
 import { finished, huntId, messagesOf, phone, statusOf, submit } from "../helpers/hunts.ts";
-import { accept, scriptedProvider, type ScriptedProvider } from "../helpers/scripted.ts";
+import { accept, refusal, scriptedProvider, type ScriptedProvider } from "../helpers/scripted.ts";
 import { contact, openWorld, SECRET, type TestService, type World } from "../helpers/service.ts";
 
 let world: World;
 let service: TestService;
 let provider: ScriptedProvider;
+/** Who is refused. */
+const REFUSED = new Set<unknown>();
 /** What calls wait for; undefined: nothing. */
 let held: PromiseWithResolvers<void> | undefined;
 let numbers = 0;
@@ -15,6 +17,7 @@ beforeAll(async () => {
   world = await openWorld();
   provider = scriptedProvider(async (request, signal) => {
     await held?.promise;
+    if (REFUSED.has(request.to)) throw refusal();
     return accept(request, signal);
   });
   // No sweeper finds here what was left without a job.
@@ -151,6 +154,31 @@ test("a paused hunt that is prolonged → is sent after its old end; what has ex
   expect((await messagesOf(service, hunt.huntId)).filter(({ reason }) => reason === "expired")).toHaveLength(4);
   await reschedule(hunt.huntId, { expiresAt: inHours(1) });
   expect(await statusOf(service, hunt.jobId)).toMatchObject({ state: "finished", counts: { skipped: 4 } });
+});
+
+test("who failed in a hunt that is prolonged, or cut, → can be tried again by hand until the end that it has now", async () => {
+  const accountId = await world.account();
+  const refused = [next(), next()];
+  for (const { recipientPhone } of refused) REFUSED.add(recipientPhone);
+  const { huntId: id, jobId } = await submit(service, { accountId, contacts: refused });
+  await finished(service, jobId);
+  REFUSED.clear();
+  const failed = async () => {
+    const { body } = await service.get("/api/queues/sms/failed");
+    return body.jobs.filter(({ huntId: of }: { huntId: string }) => of === id);
+  };
+  const [first] = await failed();
+  const retry = (job: { jobId: string }) => service.post(`/api/jobs/sms/${job.jobId}/retry`, undefined);
+  await reschedule(id, { expiresAt: inHours(-1) });
+  expect(await failed()).toMatchObject([{ retryable: false }, { retryable: false }]);
+  expect(await retry(first)).toMatchObject({ status: 409, body: { code: "not_retryable" } });
+  await reschedule(id, { expiresAt: inHours(1) });
+  // As if the end that it was planned with had passed.
+  await world.sql.query("update messages set expires_at = now() where hunt_id = $1", [id]);
+  expect(await failed()).toMatchObject([{ retryable: true }, { retryable: true }]);
+  expect(await retry(first)).toMatchObject({ status: 202 });
+  expect(await service.post("/api/queues/sms/failed/retry", undefined)).toMatchObject({ body: { retried: 1 } });
+  expect(await finished(service, jobId)).toMatchObject({ counts: { sent: 2 } });
 });
 
 test("what cannot be: nothing, nonsense, another time after a cancel, a hunt that there is not", async () => {

@@ -220,4 +220,19 @@ test("a contact given twice, its channels in another order, and its number under
     "c: whatsapp_text failed",
   ]);
   expect(tried).toHaveLength(7);
+
+  // In another chunk, and where one has the number over one channel alone.
+  const single = { adId: "g", recipientPhone: phone(702), channel: "sms", message: "x" };
+  const more = [way("e", sent, other), way("f", refused, BOTH), single, way("h", phone(702), BOTH)];
+  const { body: again } = await service.post("/api/hunt/preview", { ...hunt, contacts: more });
+  expect(again).toMatchObject({ send: 1, skipped: 3, reasons: { duplicate: 3 } });
+  await finished(service, (await submit(service, { ...hunt, contacts: more })).jobId);
+  const now = (await messagesOf(service, hunt.huntId)).slice(7);
+  expect(now.map(({ adId, status, reason }) => `${adId}: ${reason ?? status}`).toSorted()).toEqual([
+    "e: duplicate",
+    "f: duplicate",
+    "g: sent",
+    "h: duplicate",
+  ]);
+  expect([whatsapp.callsTo(sent), sms.callsTo(sent)]).toEqual([1, 0]);
 });
