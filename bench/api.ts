@@ -2,6 +2,7 @@ import type { Arena, Bench } from "./arena.ts";
 import { startChild } from "./child.ts";
 import type { BareApiTask } from "./children/bare-api.ts";
 import type { LoadResult, LoadTask } from "./children/load.ts";
+import { startMeter, type Usage } from "./meter.ts";
 import { ratio, type Section, type Series } from "./report.ts";
 import { HEADERS } from "./service.ts";
 
@@ -49,16 +50,19 @@ export async function api(bench: Bench): Promise<Section> {
         ["service", service.url],
         ["bare", bareUrl],
       ] as const) {
-        const result = await load(base + path, JSON.stringify(body(arena.accountId)), from);
+        const pid = side === "service" ? service.pid : bareProcess.pid;
+        const { result, usage } = await load(arena, pid, base + path, JSON.stringify(body(arena.accountId)), from);
         from += 100_000;
         if (result.refused > 0) throw new Error(`${path}: ${result.refused} of ${result.requests} answers were no 202`);
         both[side].rate.rounds.push(result.perSecond);
         both[side].p50.rounds.push(result.p50Ms);
         both[side].p99.rounds.push(result.p99Ms);
+        both[side].cost.push({ requests: result.allRequests, usage });
       }
       bench.say(`api, ${name}, round ${round + 1}: ${Math.round(both.service.rate.rounds.at(-1) ?? 0)} requests/s`);
     }
-    for (const { rate, p50, p99 } of [both.service, both.bare]) section.series.push(rate, p50, p99);
+    for (const { rate, p50, p99, cost } of [both.service, both.bare])
+      section.series.push(rate, p50, p99, ...costOf(rate.name, cost));
     section.ratios.push(ratio(`requests/s, service / bare, ${name}`, both.service.rate, both.bare.rate, 0.7));
     section.ratios.push(ratio(`p99, bare / service, ${name}`, both.bare.p99, both.service.p99, 0.5));
   }
@@ -70,15 +74,41 @@ export async function api(bench: Bench): Promise<Section> {
   return section;
 }
 
-function seriesOf(name: string): { rate: Series; p50: Series; p99: Series } {
+interface Cost {
+  requests: number;
+  usage: Usage;
+}
+
+function seriesOf(name: string): { rate: Series; p50: Series; p99: Series; cost: Cost[] } {
   return {
     rate: { name, unit: "requests/s", rounds: [] },
     p50: { name: `${name}, p50`, unit: "ms", rounds: [] },
     p99: { name: `${name}, p99`, unit: "ms", rounds: [] },
+    cost: [],
   };
 }
 
-async function load(url: string, body: string, from: number): Promise<LoadResult> {
+/** Processor time a request of each process, that of the load too: it takes its part of the cores. */
+function costOf(name: string, cost: readonly Cost[]): Series[] {
+  const series = (what: string, of: (usage: Usage) => number): Series => ({
+    name: `${name}: processor, ${what}`,
+    unit: "µs",
+    rounds: cost.map(({ requests, usage }) => (1e6 * of(usage)) / requests),
+  });
+  const processes = Object.keys(cost[0]?.usage.cpu ?? {});
+  return [
+    ...processes.map((process) => series(process, ({ cpu }) => cpu[process] ?? 0)),
+    series("all", ({ cpu }) => Object.values(cpu).reduce((sum, seconds) => sum + seconds, 0)),
+  ];
+}
+
+async function load(
+  arena: Arena,
+  pid: number,
+  url: string,
+  body: string,
+  from: number,
+): Promise<{ result: LoadResult; usage: Usage }> {
   const task: LoadTask = {
     url,
     headers: HEADERS,
@@ -89,7 +119,9 @@ async function load(url: string, body: string, from: number): Promise<LoadResult
     measureMs: MEASURE_MS,
   };
   await using child = await startChild<LoadTask, LoadResult>("load", task);
-  return await child.go();
+  const used = await startMeter(arena, { process: pid, load: child.pid });
+  const result = await child.go();
+  return { result, usage: await used() };
 }
 
 /** Whatever was measured has to be there. */

@@ -19,6 +19,8 @@ export interface LoadResult {
   p50Ms: number;
   p99Ms: number;
   requests: number;
+  /** With those of the warm-up. */
+  allRequests: number;
   /** Answers other than 202. */
   refused: number;
 }
@@ -46,10 +48,12 @@ await serveTask<LoadTask>(async ({ url, headers, body, from, connections, warmUp
     const ends = begins + measureMs;
     const times: number[] = [];
     let refused = 0;
+    let all = 0;
     const connection = async (): Promise<void> => {
       for (let sent = performance.now(); sent < ends; sent = performance.now()) {
         const status = await post();
         const now = performance.now();
+        all += 1;
         if (sent < begins || now > ends) continue;
         if (status !== 202) refused += 1;
         times.push(now - sent);
@@ -65,6 +69,7 @@ await serveTask<LoadTask>(async ({ url, headers, body, from, connections, warmUp
       p50Ms: at(0.5),
       p99Ms: at(0.99),
       requests: times.length,
+      allRequests: all,
       refused,
     };
   };

@@ -9,7 +9,7 @@ import { refusalOf, REFUSALS } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
 import type { Rules } from "../core/rules.ts";
 import { shortText } from "../core/text.ts";
-import type { PlannedMessage, Store } from "../store/store.ts";
+import type { Account, PlannedMessage, Store } from "../store/store.ts";
 import type { Channel, LaneDirectory } from "./channel.ts";
 
 export interface SingleRoutesDeps {
@@ -29,6 +29,14 @@ export interface SingleRoutesDeps {
 
 const DEFAULT_COUNTRY = "FR";
 
+type Given = Record<string, unknown> & {
+  recipientPhone: string;
+  senderPhone?: string;
+  accountId?: string;
+  category?: "marketing";
+  consent?: boolean;
+};
+
 /** In the documents. */
 const EXAMPLE_ID = "0198c5a2-7d5e-7b1a-9f00-3c2a8d9e4f10";
 
@@ -38,6 +46,51 @@ export function singleRoute(
   { store, enqueue, offBecause, lanes, rules, oneWay, log }: SingleRoutesDeps,
 ): Route {
   const phone = shortText(100);
+
+  async function messageOf(given: Given, account: Account | undefined): Promise<PlannedMessage> {
+    const country = (account?.defaultCountry ?? DEFAULT_COUNTRY) as CountryCode;
+    const recipient = parsePhone(given.recipientPhone, country);
+    const sender = given.senderPhone === undefined ? undefined : senderOf(given.senderPhone, country);
+    const ruling =
+      given.category && recipient.ok
+        ? rules({
+            policy: account?.policy,
+            consent: given.consent === true || account?.consentDeclared === true,
+            recipient: recipient.e164,
+            kind: channel.queue,
+          })
+        : undefined;
+    const content = channel.contentOf(channel.single.input(given), {
+      country: recipient.ok ? recipient.country : undefined,
+      sender,
+      oneWay: oneWay(channel.name),
+      stopNotice: ruling?.stopNotice,
+    });
+    const faults: Fault[] = channel.single.check?.(given) ?? [];
+    if (faults.length === 0 && "faults" in content) faults.push(...content.faults);
+    if (!recipient.ok) faults.unshift({ pointer: "/recipientPhone", detail: recipient.detail });
+    const senderFault = await lanes(channel.name)?.senderFault({ accountId: given.accountId, sender });
+    if (senderFault) faults.push(senderFault);
+    if (!recipient.ok || "faults" in content || faults.length > 0) throw invalidRequest(faults);
+    return {
+      id: randomUUID(),
+      accountId: given.accountId,
+      huntId: undefined,
+      adId: undefined,
+      copy: 0,
+      channel: channel.name,
+      queue: channel.queue,
+      recipient: recipient.e164,
+      sender,
+      content: content.content,
+      expiresAt: undefined,
+      skip: ruling?.skip?.code,
+      detail: ruling?.skip?.detail,
+      category: given.category,
+      caps: ruling?.caps,
+    };
+  }
+
   return route({
     method: "post",
     path: channel.single.path,
@@ -70,68 +123,21 @@ export function singleRoute(
       },
     },
     async handle({ body, idempotency }) {
-      const given = body as Record<string, unknown> & {
-        recipientPhone: string;
-        senderPhone?: string;
-        accountId?: string;
-        category?: "marketing";
-        consent?: boolean;
-      };
+      const given = body as Given;
       const off = offBecause(channel.name);
       if (off) throw channelOff(channel.name, off);
 
-      const account = given.accountId === undefined ? undefined : await store.account(given.accountId);
-      const country = (account?.defaultCountry ?? DEFAULT_COUNTRY) as CountryCode;
-      const recipient = parsePhone(given.recipientPhone, country);
-      const sender = given.senderPhone === undefined ? undefined : senderOf(given.senderPhone, country);
-      const ruling =
-        given.category && recipient.ok
-          ? rules({
-              policy: account?.policy,
-              consent: given.consent === true || account?.consentDeclared === true,
-              recipient: recipient.e164,
-              kind: channel.queue,
-            })
-          : undefined;
-      const content = channel.contentOf(channel.single.input(given), {
-        country: recipient.ok ? recipient.country : undefined,
-        sender,
-        oneWay: oneWay(channel.name),
-        stopNotice: ruling?.stopNotice,
-      });
-      const faults: Fault[] = channel.single.check?.(given) ?? [];
-      if (faults.length === 0 && "faults" in content) faults.push(...content.faults);
-      if (!recipient.ok) faults.unshift({ pointer: "/recipientPhone", detail: recipient.detail });
-      const senderFault = await lanes(channel.name)?.senderFault({ accountId: given.accountId, sender });
-      if (senderFault) faults.push(senderFault);
-      if (!recipient.ok || "faults" in content || faults.length > 0) throw invalidRequest(faults);
-
-      const id = randomUUID();
-      const message: PlannedMessage = {
-        id,
-        accountId: given.accountId,
-        huntId: undefined,
-        adId: undefined,
-        copy: 0,
-        channel: channel.name,
-        queue: channel.queue,
-        recipient: recipient.e164,
-        sender,
-        content: content.content,
-        expiresAt: undefined,
-        skip: ruling?.skip?.code,
-        detail: ruling?.skip?.detail,
-        category: given.category,
-        caps: ruling?.caps,
+      const plan = async (account: Account | undefined) => {
+        const message = await messageOf(given, account);
+        return { message, response: { jobId: message.id, queue: channel.queue, messageId: message.id } };
       };
-      const response = { jobId: id, queue: channel.queue, messageId: id };
-      const answer = await store.acceptMessage(message, response, idempotency);
+      const answer = await store.acceptMessage(given.accountId, plan, idempotency);
       if (answer.result !== "accepted" && answer.result !== "replay") throw refusalOf(answer.result, "/accountId");
       if (answer.result === "accepted") {
-        await enqueue(message).catch((error: unknown) => {
+        await enqueue(answer.message).catch((error: unknown) => {
           // It is in the ledger: the sweeper queues it when Redis is back.
           if (!(error instanceof UnavailableError)) throw error;
-          log.warn({ err: error, messageId: id }, "message accepted while Redis is away");
+          log.warn({ err: error, messageId: answer.message.id }, "message accepted while Redis is away");
         });
       }
       return {

@@ -83,7 +83,9 @@ export function huntBody(
     ...timingShape,
     ...contentFields(channels.values()),
   });
-  const shallow = head.extend({ contacts: z.array(z.unknown()).min(1).max(MAX_CONTACTS) });
+  // Made once: zod compiles a schema when it is used for the first time, which takes longer than all else of a small hunt.
+  const headAlone = readerOf(head);
+  const shallow = readerOf(head.extend({ contacts: z.array(z.unknown()).min(1).max(MAX_CONTACTS) }));
 
   return {
     schema: head.extend({ contacts: z.array(contactSchema(channels)).min(1).max(MAX_CONTACTS) }),
@@ -107,13 +109,12 @@ export function huntBody(
       if (faults.length > 0) throw invalidRequest(faults);
       return { ...head.result(), contacts };
     },
-    readHead: (raw, faults, at) => readHead(head, raw, faults, at),
+    readHead: (raw, faults, at) => readHead(headAlone, raw, faults, at),
   };
 
-  async function readHead(schema: z.ZodObject, raw: unknown, faults: Fault[], at = ""): Promise<ReadHead> {
-    // Beside a field that is not known all others are read as well.
-    const { value, faults: own } = check(schema.strip(), raw);
-    own.push(...unknownFields(raw, new Set(Object.keys(schema.shape))));
+  async function readHead({ schema, fields }: Reader, raw: unknown, faults: Fault[], at = ""): Promise<ReadHead> {
+    const { value, faults: own } = check(schema, raw);
+    own.push(...unknownFields(raw, fields));
     own.push(...variantFaults((raw as GivenContent | null)?.variants));
     const read = value as (z.output<typeof head> & GivenContent) | undefined;
     const timing = createTiming(read ?? raw, clock.now(), own);
@@ -133,6 +134,17 @@ export function huntBody(
     };
   }
 }
+
+interface Reader {
+  /** Beside a field that is not known all others are read as well. */
+  schema: z.ZodType;
+  fields: ReadonlySet<string>;
+}
+
+const readerOf = (schema: z.ZodObject): Reader => ({
+  schema: schema.strip(),
+  fields: new Set(Object.keys(schema.shape)),
+});
 
 /** As the ledger takes it. */
 export function newHuntOf({ huntId: id, content, ...rest }: HuntHead): NewHunt {

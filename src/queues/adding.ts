@@ -26,6 +26,8 @@ export interface Adding {
   addBundles(jobs: readonly NewMessageJob[], size: number): Promise<void>;
   /** The whole submission at once: one job a chunk, and one that is done when all of them are. */
   addHunt(hunt: HuntJob): Promise<void>;
+  /** As `addHunt`, several submissions at once. */
+  addHunts(hunts: readonly HuntJob[]): Promise<void>;
   readonly recurrences: Recurrences;
   /**
    * What a vendor's webhook brought, to be taken into the ledger; changes nothing while there is a job of that id. Rejects with
@@ -69,6 +71,32 @@ const PLAN_STACK_TRACES = 3;
 export function createAdding(options: AddingOptions): Adding {
   const { directory, register, flows, defaultJobOptions, attempts, backoffMs, mayBundle } = options;
   const { queueOf, inLanes } = directory;
+
+  async function addHunts(hunts: readonly HuntJob[]): Promise<void> {
+    const opts: JobsOptions = {
+      ...defaultJobOptions,
+      attempts: PLAN_ATTEMPTS,
+      backoff: PLAN_BACKOFF,
+      stackTraceLimit: PLAN_STACK_TRACES,
+    };
+    await withRedis("adding hunts", () =>
+      flows.addBulk(
+        hunts.map((hunt) => ({
+          name: "hunt",
+          queueName: HUNT_QUEUE,
+          data: hunt,
+          opts: { ...opts, jobId: hunt.jobId },
+          children: Array.from({ length: hunt.chunks }, (_, no) => ({
+            name: "plan",
+            queueName: HUNT_QUEUE,
+            data: { jobId: hunt.jobId, huntId: hunt.huntId, no } satisfies PlanJob,
+            // The first chunk of a small hunt goes before the later ones of a big one.
+            opts: { ...opts, jobId: chunkJobId(hunt.jobId, no), priority: no + 1 },
+          })),
+        })),
+      ),
+    );
+  }
 
   const single = ({ data, delayMs = 0, tries = 0 }: NewMessageJob) => ({
     name: data.channel,
@@ -120,29 +148,8 @@ export function createAdding(options: AddingOptions): Adding {
     addMessages: (jobs) => add(jobs, 1),
     addBundles: add,
 
-    async addHunt(hunt) {
-      const opts: JobsOptions = {
-        ...defaultJobOptions,
-        attempts: PLAN_ATTEMPTS,
-        backoff: PLAN_BACKOFF,
-        stackTraceLimit: PLAN_STACK_TRACES,
-      };
-      await withRedis("adding a hunt", () =>
-        flows.add({
-          name: "hunt",
-          queueName: HUNT_QUEUE,
-          data: hunt,
-          opts: { ...opts, jobId: hunt.jobId },
-          children: Array.from({ length: hunt.chunks }, (_, no) => ({
-            name: "plan",
-            queueName: HUNT_QUEUE,
-            data: { jobId: hunt.jobId, huntId: hunt.huntId, no } satisfies PlanJob,
-            // The first chunk of a small hunt goes before the later ones of a big one.
-            opts: { ...opts, jobId: chunkJobId(hunt.jobId, no), priority: no + 1 },
-          })),
-        }),
-      );
-    },
+    addHunt: (hunt) => addHunts([hunt]),
+    addHunts,
 
     recurrences: createRecurrences(queueOf(HUNT_QUEUE), {
       attempts: PLAN_ATTEMPTS,

@@ -1,6 +1,7 @@
 import type { Logger } from "pino";
 import type { Clock } from "../core/clock.ts";
 import type { Tracing } from "../core/tracing.ts";
+import type { HuntJob } from "../hunt/hunt.jobs.ts";
 import { CHUNK_SIZE } from "../hunt/plan.ts";
 import type { HuntTrace, TraceStore } from "../store/traces.ts";
 import type { Adding, NewMessageJob } from "./adding.ts";
@@ -71,20 +72,22 @@ export function withTraces(adding: Adding, { store, tracing, clock, log }: Trace
     ]);
   }
 
+  async function addHunt(hunt: HuntJob): Promise<void> {
+    const { jobId, huntId, chunks } = hunt;
+    const here = tracing.current();
+    if (here) {
+      const share = here.recorded ? Math.min(1, RECORDED_MESSAGES / (chunks * CHUNK_SIZE)) : 0;
+      await orNone(store.keep(jobId, { huntId, carrier: here.carrier, share }));
+      return adding.addHunt(hunt);
+    }
+    const kept = await orNone(store.ofSubmission(jobId));
+    return kept ? tracing.within(kept.carrier, true, () => adding.addHunt(hunt)) : adding.addHunt(hunt);
+  }
+
   return {
     ...adding,
-
-    async addHunt(hunt) {
-      const { jobId, huntId, chunks } = hunt;
-      const here = tracing.current();
-      if (here) {
-        const share = here.recorded ? Math.min(1, RECORDED_MESSAGES / (chunks * CHUNK_SIZE)) : 0;
-        await orNone(store.keep(jobId, { huntId, carrier: here.carrier, share }));
-        return adding.addHunt(hunt);
-      }
-      const kept = await orNone(store.ofSubmission(jobId));
-      return kept ? tracing.within(kept.carrier, true, () => adding.addHunt(hunt)) : adding.addHunt(hunt);
-    },
+    addHunt,
+    addHunts: async (hunts) => void (await Promise.all(hunts.map(addHunt))),
 
     addMessages: (jobs) => addInTraces(jobs, adding.addMessages),
     addBundles: (jobs, size) => addInTraces(jobs, (some) => adding.addBundles(some, size)),

@@ -6,8 +6,8 @@ import type { Tracing } from "../core/tracing.ts";
 
 /** What is known of a request while it is answered; kept in `response.locals`. */
 export interface RequestState {
-  requestId: string;
-  log: Logger;
+  readonly requestId: string;
+  readonly log: Logger;
   /** The pattern of the route that took it, e.g. `/api/messages/:messageId`: the raw path may hold a phone number. */
   route?: string;
   /** The code of the problem that was answered. */
@@ -44,11 +44,8 @@ export function requestContext({ log, tracing, clock, isStopping }: ContextOptio
     const startedAt = clock.monotonic();
     const given = request.headers["x-request-id"];
     const requestId = typeof given === "string" && REQUEST_ID.test(given) ? given : randomUUID();
-    const state: RequestState = Object.assign(response.locals, {
-      requestId,
-      log: log.child({ requestId }),
-      isStopping,
-    });
+    const state = new State(requestId, log, isStopping);
+    response.locals = state;
 
     response.setHeader("X-Request-Id", requestId);
     response.setHeader("X-Content-Type-Options", "nosniff");
@@ -63,6 +60,7 @@ export function requestContext({ log, tracing, clock, isStopping }: ContextOptio
       const { route = "unmatched", problem } = state;
       span.end({ method: request.method, route, status: response.writableFinished ? response.statusCode : 0 });
       const line = {
+        requestId,
         method: request.method,
         route,
         status: response.statusCode,
@@ -70,9 +68,32 @@ export function requestContext({ log, tracing, clock, isStopping }: ContextOptio
         ...(problem === undefined ? {} : { problem }),
       };
       if (!response.writableFinished && !state.streaming)
-        state.log.info({ ...line, status: 0 }, "caller went away before the answer");
-      else if (PROBES.has(route)) state.log.debug(line, "request");
-      else state.log.info(line, "request");
+        log.info({ ...line, status: 0 }, "caller went away before the answer");
+      else if (PROBES.has(route)) log.debug(line, "request");
+      else log.info(line, "request");
     });
   };
+}
+
+class State implements RequestState {
+  readonly requestId: string;
+  readonly isStopping: () => boolean;
+  declare route?: string;
+  declare problem?: string;
+  declare allowed?: Set<string>;
+  declare authenticated?: boolean;
+  declare streaming?: boolean;
+  readonly #parent: Logger;
+  #log: Logger | undefined;
+
+  constructor(requestId: string, parent: Logger, isStopping: () => boolean) {
+    this.requestId = requestId;
+    this.isStopping = isStopping;
+    this.#parent = parent;
+  }
+
+  /** Made when it is asked for: most requests log nothing beside their line, and a logger costs more than that. */
+  get log(): Logger {
+    return (this.#log ??= this.#parent.child({ requestId: this.requestId }));
+  }
 }

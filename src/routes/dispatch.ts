@@ -113,8 +113,8 @@ function compile(route: Route, { secrets, maxBodyBytes }: DispatchOptions) {
   }
 
   return async (request: Request, response: Response): Promise<void> => {
-    const { requestId, log, authenticated } = stateOf(response);
-    if (!route.public && !authenticated) requireBearer(opens, request.headers.authorization);
+    const state = stateOf(response);
+    if (!route.public && !state.authenticated) requireBearer(opens, request.headers.authorization);
     if (route.stream && hasBody(request) && NDJSON.includes(mediaTypeOf(request))) return runStream(request, response);
     const raw = await readBodyOf(request);
     const faults: Fault[] = [];
@@ -124,7 +124,18 @@ function compile(route: Route, { secrets, maxBodyBytes }: DispatchOptions) {
     const body = await bodyOf(request, raw, faults);
     if (faults.length > 0) throw invalidRequest(faults);
     const { headers, originalUrl: url } = request;
-    const checkedRequest = { params, query, body, idempotency, headers, url, requestId, log };
+    const checkedRequest = {
+      params,
+      query,
+      body,
+      idempotency,
+      headers,
+      url,
+      requestId: state.requestId,
+      get log() {
+        return state.log;
+      },
+    };
     const reply = await route.handle(checkedRequest as never);
     if (reply.sent) response.once("finish", reply.sent);
     if (reply.stream) stream(request, response, reply.status, reply.headers, reply.stream);

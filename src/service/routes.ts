@@ -19,6 +19,7 @@ import { recurrenceRoutes } from "../hunt/recurring.routes.ts";
 import { rescheduleRoutes } from "../hunt/reschedule.routes.ts";
 import { steeringRoutes } from "../hunt/steering.routes.ts";
 import { forgetInbound } from "../queues/forgetting.ts";
+import { gathered } from "../queues/gathering.ts";
 import { jobOf } from "../queues/index.ts";
 import { removeJobs } from "../queues/removal.ts";
 import { failedRoutes } from "../routes/failed.routes.ts";
@@ -45,13 +46,17 @@ export async function createRoutes(
     parts;
   const { events } = store;
   const termsOf = createTermsOf({ store, stopNoticeOf });
+  // A job carries the trace of its own request: where there are traces, each is added by itself.
+  const addingOf = <Job>(add: (jobs: readonly Job[]) => Promise<void>): ((job: Job) => Promise<void>) =>
+    config.tracing ? (job) => add([job]) : gathered(add);
+  const enqueue = addingOf(queues.addMessages);
   return ofRole(config.role, [
-    ...huntRoutes({ store, enqueueHunt: queues.addHunt, channels: definitions, clock, log: logOf("hunt") }),
+    ...huntRoutes({ store, enqueueHunt: addingOf(queues.addHunts), channels: definitions, clock, log: logOf("hunt") }),
     ...huntsRoutes({ hunts: store.hunts }),
     ...config.channels.map(({ channel, offBecause }) =>
       singleRoute(channel, {
         store,
-        enqueue: (message) => queues.addMessages([jobOf(message)]),
+        enqueue: (message) => enqueue(jobOf(message)),
         offBecause: () => (channels.get(channel.name)?.provider ? undefined : offBecause),
         lanes: (name) => channels.get(name)?.provider?.lanes,
         rules,

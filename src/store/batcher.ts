@@ -14,7 +14,7 @@ export interface BatcherOptions<Item, Result> {
   maxSize: number;
   /** Calls under way at the same time. */
   maxConcurrent: number;
-  /** How long the first item of a batch waits for company, milliseconds. */
+  /** How long the first item of a batch waits for company, milliseconds; 0: for what comes in the same turn of the event loop. */
   maxWaitMs: number;
   /** While the database is gone, keep the items and try again (true), or reject them (false). */
   waitForDatabase: boolean;
@@ -37,7 +37,7 @@ export class Batcher<Item, Result> {
   readonly #closing = new AbortController();
   #waiting: Waiting<Item, Result>[] = [];
   #running = 0;
-  #timer: NodeJS.Timeout | undefined;
+  #cancelStart: (() => void) | undefined;
   #idle: (() => void)[] = [];
 
   constructor(options: BatcherOptions<Item, Result>) {
@@ -51,7 +51,7 @@ export class Batcher<Item, Result> {
     const { promise, resolve, reject } = Promise.withResolvers<Result>();
     this.#waiting.push({ item, resolve, reject });
     if (this.#waiting.length >= this.#options.maxSize) this.#start();
-    else this.#timer ??= setTimeout(() => this.#start(), this.#options.maxWaitMs);
+    else this.#cancelStart ??= startLater(this.#options.maxWaitMs, () => this.#start());
     return promise;
   }
 
@@ -63,7 +63,7 @@ export class Batcher<Item, Result> {
 
   /** Gives up what is not written. */
   close(): void {
-    clearTimeout(this.#timer);
+    this.#cancelStart?.();
     this.#closing.abort();
     const error = new UnavailableError("database", "The store was closed before this was written.");
     for (const { reject } of this.#waiting.splice(0)) reject(error);
@@ -71,8 +71,8 @@ export class Batcher<Item, Result> {
   }
 
   #start(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.#cancelStart?.();
+    this.#cancelStart = undefined;
     while (this.#waiting.length > 0 && this.#running < this.#options.maxConcurrent) {
       const batch = this.#waiting.splice(0, this.#options.maxSize);
       this.#running += 1;
@@ -114,4 +114,13 @@ export class Batcher<Item, Result> {
     if (this.#waiting.length > 0 || this.#running > 0) return;
     for (const resolve of this.#idle.splice(0)) resolve();
   }
+}
+
+function startLater(waitMs: number, start: () => void): () => void {
+  if (waitMs === 0) {
+    const immediate = setImmediate(start);
+    return () => clearImmediate(immediate);
+  }
+  const timer = setTimeout(start, waitMs);
+  return () => clearTimeout(timer);
 }

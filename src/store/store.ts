@@ -1,6 +1,6 @@
 import type { Idempotency } from "../core/route.ts";
 import type { AccountStore } from "./accounts.ts";
-import type { Acceptance, ResolveAnswer, RetryAnswer } from "./answers.ts";
+import type { ResolveAnswer, RetryAnswer } from "./answers.ts";
 import type { AttemptStore } from "./attempts.ts";
 import type { ComplianceStore } from "./compliance.ts";
 import type { DeadLetterStore } from "./dead-letters.ts";
@@ -8,12 +8,13 @@ import type { EventStore } from "./events.ts";
 import type { FlowStore } from "./flows.ts";
 import type { HuntStatus, HuntStore } from "./hunts.ts";
 import type { InboundStore } from "./inbound.ts";
-import type { MessagePage, MessageStatus, PlannedMessage, StoredMessage, SweptMessage } from "./messages.ts";
+import type { MessagePage, MessageStatus, StoredMessage, SweptMessage } from "./messages.ts";
 import type { OperationsStore } from "./operations.ts";
 import type { PlanStore } from "./plans.ts";
 import type { PreviewStore } from "./previews.ts";
 import type { RecurrenceStore } from "./recurrences.ts";
 import type { SessionStore } from "./sessions.ts";
+import type { SingleSendStore } from "./single-sends.ts";
 import type { SubmissionStore } from "./submissions.ts";
 import type { TemplateStore } from "./templates.ts";
 import type { TraceStore } from "./traces.ts";
@@ -39,7 +40,7 @@ export interface Account {
  * The truth about every message. All methods reject with `UnavailableError` while the database does not answer;
  * `beginAttempt` and `recordOutcome` wait for it instead, until `close`, because a worker has nothing better to do.
  */
-export interface Store extends SubmissionStore, PlanStore, AttemptStore, InboundStore {
+export interface Store extends SingleSendStore, SubmissionStore, PlanStore, AttemptStore, InboundStore {
   readonly sessions: SessionStore;
   readonly compliance: ComplianceStore;
   readonly accounts: AccountStore;
@@ -55,9 +56,6 @@ export interface Store extends SubmissionStore, PlanStore, AttemptStore, Inbound
   ping(): Promise<void>;
   /** undefined when there is no such account. */
   account(id: string): Promise<Account | undefined>;
-
-  /** Writes a single message's ledger row; `response` is what the same `Idempotency-Key` will get again. */
-  acceptMessage<R>(message: PlannedMessage, response: R, idempotency: Idempotency | undefined): Promise<Acceptance<R>>;
 
   huntStatus(jobId: string): Promise<HuntStatus | undefined>;
   huntExists(huntId: string): Promise<boolean>;

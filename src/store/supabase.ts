@@ -1,5 +1,5 @@
 import type { Idempotency } from "../core/route.ts";
-import type { Acceptance, ResolveAnswer, RetryAnswer } from "./answers.ts";
+import type { ResolveAnswer, RetryAnswer } from "./answers.ts";
 import { createAttempts } from "./attempts.ts";
 import { Batcher } from "./batcher.ts";
 import { CALLERS, createBatches, type BatchListeners } from "./batches.ts";
@@ -17,11 +17,11 @@ import {
   type MessageRow,
   type OpenMessageRow,
 } from "./message-rows.ts";
-import type { PlannedMessage } from "./messages.ts";
 import { createOperationsStore } from "./operations.ts";
 import { createPlanStore } from "./plans.ts";
 import { createPreviewStore } from "./previews.ts";
 import { createRecurrenceStore } from "./recurrences.ts";
+import { ACCOUNT_COLUMNS, createSingleSends, type AccountRow } from "./single-sends.ts";
 import type { Account, Store } from "./store.ts";
 import { createSubmissions } from "./submissions.ts";
 import { createAccountStore } from "./supabase-accounts.ts";
@@ -48,28 +48,30 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
   const toMessageRow = messageRows(options.salt);
   const batches = createBatches(options);
 
-  const accepts = new Batcher<object, Acceptance<never>>({
-    flush: (items) => rpc("accept_messages", { p_items: items }),
-    ...CALLERS,
-    ...batches.sized("accept_messages"),
-  });
   const submissions = createSubmissions(database, { ...CALLERS, ...batches.sized("accept_hunts") });
-  const accounts = new Batcher<string, Account | undefined>({
+  const accounts = new Batcher<string, AccountRow | undefined>({
     async flush(ids) {
       const query = database.client
         .from("accounts")
         .select(ACCOUNT_COLUMNS)
         .in("id", [...new Set(ids)]);
       const rows = (await database.run("accounts", query.overrideTypes<AccountRow[], { merge: false }>())) ?? [];
-      const byId = new Map(rows.map((row) => [row.id, toAccount(row)]));
+      const byId = new Map(rows.map((row) => [row.id, row]));
       return ids.map((id) => byId.get(id));
     },
     ...CALLERS,
   });
+  const singleSends = createSingleSends({
+    database,
+    toMessageRow,
+    toAccount,
+    readAccount: (id) => accounts.add(id),
+    batches: { ...CALLERS, ...batches.sized("accept_messages") },
+  });
   const events = createEventStore(database, (operation, error, items) => options.onRetry?.(operation, error, items));
   const attempts = createAttempts({ rpc }, batches, (messages) => options.onRestored?.(messages));
   const inbound = createInbound({ rpc }, batches);
-  const batchers = [accepts, submissions.batcher, accounts, ...attempts.batchers, ...inbound.batchers];
+  const batchers = [singleSends.batcher, submissions.batcher, accounts, ...attempts.batchers, ...inbound.batchers];
   const sessions = createSessionStore(database);
   const compliance = createComplianceStore(database, options.salt);
   const hunts = createHuntStore(database, options.limits ?? []);
@@ -88,6 +90,7 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
     deadLetters: createDeadLetterStore(database),
     traces: createTraceStore(database),
 
+    ...singleSends.store,
     ...submissions.store,
     ...createPlanStore({ rpc }, toMessageRow),
     ...attempts.store,
@@ -97,10 +100,10 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
       await rpc("ping");
     },
 
-    account: (id) => accounts.add(id),
-
-    acceptMessage: <R>(message: PlannedMessage, response: R, idempotency: Idempotency | undefined) =>
-      accepts.add({ row: toMessageRow(message), response, idempotency }),
+    async account(id) {
+      const row = await accounts.add(id);
+      return row && toAccount(row);
+    },
 
     async huntStatus(jobId) {
       const args = { p_job_id: jobId, p_limits: options.limits ?? [] };
@@ -152,16 +155,6 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
       events.close();
     },
   };
-}
-
-const ACCOUNT_COLUMNS = "id, status, default_country, policy, consent_declared";
-
-interface AccountRow {
-  id: string;
-  status: "active" | "suspended";
-  default_country: string;
-  policy: unknown;
-  consent_declared: boolean;
 }
 
 const toAccount = ({ status, default_country, policy, consent_declared }: AccountRow): Account => ({

@@ -165,6 +165,38 @@ describe.concurrent("kill -9 while a hunt is taken in", { timeout: 120_000 }, ()
   });
 });
 
+describe.concurrent("kill -9 while single sends are taken in", { timeout: 120_000 }, () => {
+  const SIZE = 20;
+
+  test.for([
+    { where: "before the ledger has them", when: "before" },
+    { where: "in the ledger, before anybody is answered", when: "after" },
+  ] as const)("$where: callers repeat themselves, and each message is sent once", async ({ when }, context) => {
+    const { world, twilio, gate, start } = await open(context);
+    const accountId = await world.account();
+    const post = (service: ServiceProcess) =>
+      Array.from({ length: SIZE }, (_, i) => {
+        const body = { accountId, recipientPhone: phone(i), message: "Bonjour" };
+        return service.post("/api/phone/sms", body, { "idempotency-key": `key ${i}` });
+      });
+    const first = await start({ SUPABASE_URL: gate.url });
+    const reached = gate.hold("accept_messages", when);
+    const unanswered = Promise.allSettled(post(first));
+    await reached;
+    await kill(first);
+    expect((await unanswered).map(({ status }) => status)).toEqual(Array(SIZE).fill("rejected"));
+    const { queued = 0 } = await countsOf(world);
+    expect(queued > 0).toBe(when === "after");
+
+    const second = await start();
+    const answers = await Promise.all(post(second));
+    expect(answers.map(({ status }) => status)).toEqual(Array(SIZE).fill(202));
+    expect(await settled(world, SIZE)).toEqual({ sent: SIZE });
+    expect(twilio.accepted).toHaveLength(SIZE);
+    expect(twice(twilio.accepted)).toEqual([]);
+  });
+});
+
 test.concurrent(
   "messages that were fed and have not reached their queue are found and queued",
   { timeout: 120_000 },

@@ -20,8 +20,21 @@ beforeAll(() => {
   };
   const retention = { completed: { age: 60, count: 5000 }, failed: { age: 60, count: 5000 } };
   const names = ["hunt", "sms", "whatsapp"];
-  const options = { redis, prefix, names, attempts: 3, backoffMs: 10, retention, telemetry: undefined };
-  queues = createQueues({ ...options, lanesOf: (queue) => (queue === "whatsapp" ? lanes : undefined) });
+  const options = {
+    redis,
+    prefix,
+    names,
+    attempts: 3,
+    backoffMs: 10,
+    retention,
+    telemetry: undefined,
+    traces: undefined,
+  };
+  queues = createQueues({
+    ...options,
+    lanesOf: (queue) => (queue === "whatsapp" ? lanes : undefined),
+    mayBundle: () => false,
+  });
 });
 afterAll(async () => {
   await queues.close();

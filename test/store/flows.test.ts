@@ -335,7 +335,8 @@ test("a single message belongs to no flow", async () => {
   const id = randomUUID();
   const row = { id, accountId: "acc", huntId: undefined, adId: undefined, copy: 0, channel: "sms", queue: "sms" };
   const rest = { recipient: PHONE, sender: undefined, content: {}, priority: 0, skip: undefined, detail: undefined };
-  await store.acceptMessage({ ...row, ...rest } as unknown as PlannedMessage, {}, undefined);
+  const message = { ...row, ...rest } as unknown as PlannedMessage;
+  await store.acceptMessage(message.accountId, async () => ({ message, response: {} }), undefined);
   expect(await feed(10)).toEqual([]);
   expect((await store.openMessages(0, 10, -1000)).map(({ held }) => held)).toEqual([false]);
 });
