@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import type { Channel } from "../channels/channel.ts";
 import type { CountryCode } from "libphonenumber-js";
 import { parsePhone, senderOf } from "../core/phone.ts";
@@ -136,8 +136,6 @@ function skipOf(
 
 /** The message's id follows from the contact, so planning it twice cannot make two of it. In the form of a UUID (v8). */
 export function messageId(huntId: string, { adId, channel, copy = 0 }: Contact): string {
-  const hash = createHash("sha256")
-    .update(JSON.stringify([huntId, adId, channel, copy]))
-    .digest("hex");
-  return `${hash.slice(0, 8)}-${hash.slice(8, 12)}-8${hash.slice(13, 16)}-a${hash.slice(17, 20)}-${hash.slice(20, 32)}`;
+  const digest = hash("sha256", JSON.stringify([huntId, adId, channel, copy]), "hex");
+  return `${digest.slice(0, 8)}-${digest.slice(8, 12)}-8${digest.slice(13, 16)}-a${digest.slice(17, 20)}-${digest.slice(20, 32)}`;
 }

@@ -8,6 +8,7 @@ import { IDLE } from "../workers/idle.ts";
 import { startWorkers, type Workers } from "../workers/index.ts";
 import { createLoops, type Loops } from "../workers/loops.ts";
 import { startOutbox, type Outbox } from "../workers/outbox.ts";
+import { sparingly } from "../workers/sparing.ts";
 import { startSweeper, type Sweeper } from "../workers/sweeper.ts";
 import { pacedSendersOf, providersOf } from "./channels.ts";
 import type { Parts } from "./parts.ts";
@@ -22,6 +23,9 @@ export interface Work {
   sweeper: Sweeper;
   loops: Loops;
 }
+
+/** Chunks of a hunt that is being planned wake the feeder no more often, milliseconds: each look asks the ledger about every queue. */
+const WAKE_MS = 100;
 
 export function startWork(parts: Parts): Work {
   const { config, clock, logOf, webhookPolicy, tracing, metrics, store, workerRedis, queues, throttle } = parts;
@@ -58,7 +62,7 @@ export function startWork(parts: Parts): Work {
       rules,
       zoneOf: (e164) => zonesOf(e164)[0],
       enqueueHunt: queues.addHunt,
-      wake: () => feeder.wake(),
+      wake: sparingly(WAKE_MS, () => feeder.wake()),
       channels: planChannels,
     },
     inbound: {

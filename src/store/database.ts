@@ -24,6 +24,15 @@ type Answer<T> =
  */
 const PASSING = /^(08|53|57P|57014|40001|40P01|55P03|PGRST00)/;
 
+/**
+ * Names the arguments in the address, too: PostgREST then hands the body on as it is, where it would parse all of it for their
+ * names, which costs it three times as much as the rest.
+ */
+function columnsOf(args: Record<string, unknown>): string {
+  const names = Object.keys(args).filter((name) => args[name] !== undefined);
+  return names.length === 0 ? "" : `?columns=${names.join(",")}`;
+}
+
 export interface DatabaseOptions {
   url: string;
   serviceKey: string;
@@ -50,7 +59,7 @@ export class Database {
 
   /** Calls a function of the database. Rejects with `UnavailableError` or `DatabaseError`. */
   async rpc<T>(name: string, args: Record<string, unknown> = {}): Promise<T> {
-    return this.run(name, this.client.rpc(name, args) as PromiseLike<Answer<T>>);
+    return this.run(name, this.client.rpc(name + columnsOf(args), args) as PromiseLike<Answer<T>>);
   }
 
   /** How many rows a request matches. Rejects like `run`. */

@@ -170,7 +170,7 @@ test("ids named like an object's own properties → are ordinary ids", async () 
   expect(answer.status).toBe(202);
   await finished(service, answer.body.jobId);
   expect((await messagesOf(service, id)).map(({ adId }) => adId)).toEqual(["__proto__", "constructor", "toString"]);
-  await world.sql.query("truncate hunts, hunt_chunks cascade");
+  await world.sql.query("truncate hunts, hunt_chunks, messages, leads cascade");
   await world.queue("hunt").obliterate({ force: true });
 });
 

@@ -24,7 +24,7 @@ afterAll(async () => {
 });
 beforeEach(async () => {
   await database.sql.query(
-    "truncate messages, message_events, fallbacks, flows, feed_clocks, feed_senders, hunt_chunks, hunt_submissions, hunts cascade",
+    "truncate messages, leads, message_events, fallbacks, flows, feed_clocks, feed_senders, hunt_chunks, hunt_submissions, hunts cascade",
   );
 });
 

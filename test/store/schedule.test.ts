@@ -30,7 +30,7 @@ afterAll(async () => {
 });
 beforeEach(async () => {
   await database.sql.query(
-    "truncate accounts, messages, message_events, flows, feed_clocks, limit_counters, hunt_chunks, hunt_submissions, hunts cascade",
+    "truncate accounts, messages, leads, message_events, flows, feed_clocks, limit_counters, hunt_chunks, hunt_submissions, hunts cascade",
   );
   await database.sql.query("insert into accounts (id) values ('acc')");
 });
