@@ -4,6 +4,11 @@ import { UnavailableError } from "../core/errors.ts";
 
 /** How long a command of the API may wait for Redis before the caller is told, milliseconds. */
 const COMMAND_TIMEOUT_MS = 5000;
+/**
+ * From a command until Redis says anything, milliseconds; a worker's blocking command takes up to 10 s. A server that hangs,
+ * or is cut off, closes nothing: without this it is waited for even when sentinel or cluster have another in its place.
+ */
+const SILENCE_MS = 15_000;
 
 /**
  * A connection that reconnects for ever.
@@ -17,6 +22,7 @@ export function connectRedis(url: string, kind: "api" | "worker"): Redis {
   const options = {
     retryStrategy: (times: number) => Math.min(1000, 50 * times),
     maxRetriesPerRequest: null,
+    socketTimeout: SILENCE_MS,
     // A Redis that is loading its file or has just become a replica is about to be well again.
     reconnectOnError: (error: Error) => /^(READONLY|LOADING)/.test(error.message),
     ...(kind === "api" ? { enableOfflineQueue: false, commandTimeout: COMMAND_TIMEOUT_MS } : {}),
