@@ -142,7 +142,7 @@ function environment(servers: Servers, logLevel: string): Record<string, string>
     ...SETTINGS,
     PATH: process.env["PATH"] ?? "",
     // Two hundred starts of a process: without it most of the machine goes into compiling.
-    NODE_COMPILE_CACHE: join(servers.dataDir, "compile-cache"),
+    NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"] ?? join(servers.dataDir, "compile-cache"),
     LOG_LEVEL: logLevel,
     API_SECRET: SECRET,
     REDIS_PREFIX: PREFIX,
