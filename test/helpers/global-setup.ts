@@ -16,7 +16,7 @@ declare module "vitest" {
   }
 }
 
-const ENTRY = fileURLToPath(new URL("../../src/index.ts", import.meta.url));
+const EVERYTHING = fileURLToPath(new URL("./everything.ts", import.meta.url));
 
 /** One Redis and one Postgres for the whole run; each test file takes a database and a key prefix of its own. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
@@ -25,18 +25,21 @@ export default async function setup(project: TestProject): Promise<() => Promise
   project.provide("output", output);
   const compiled = join(output, "compiled");
   project.provide("compiled", compiled);
+  // For vitest's workers too, and for what inherits the environment of a test.
+  process.env["NODE_COMPILE_CACHE"] = compiled;
   const [stack] = await Promise.all([startStack(), compile(compiled)]);
   project.provide("stack", await createTemplate(stack));
   return async () => {
-    rmSync(output, { recursive: true, force: true });
+    // A process that ends now may still be writing what it has compiled.
+    rmSync(output, { recursive: true, force: true, maxRetries: 5 });
     await stack.stop();
   };
 }
 
-/** Without an environment the service loads its modules, says what is missing, and leaves. */
 function compile(directory: string): Promise<void> {
   const { PATH } = process.env;
-  const { promise, resolve } = Promise.withResolvers<void>();
-  execFile(process.execPath, [ENTRY], { env: { PATH, NODE_COMPILE_CACHE: directory } }, () => resolve());
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const env = { PATH, NODE_COMPILE_CACHE: directory };
+  execFile(process.execPath, [EVERYTHING], { env }, (error) => (error ? reject(error) : resolve()));
   return promise;
 }

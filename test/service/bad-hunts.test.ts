@@ -256,10 +256,16 @@ test("fields that we do not know → refused wherever a body is read, beside wha
   expect((await world.sql.query("select count(*) from messages")).rows).toEqual(before);
 });
 
-test("lists and objects deep within each other, in place of a text → 400 by its pointer", async () => {
-  const deep = `${"[".repeat(100_000)}${"]".repeat(100_000)}`;
-  const body = `{"huntId":${deep},"accountId":"a","contacts":[{"adId":"x","recipientPhone":"0612345678","channel":"sms","message":${deep}}]}`;
-  const answer = await service.post("/api/hunt/execute", body);
-  expect(answer.status).toBe(400);
-  expect(pointers(answer).toSorted()).toEqual(["/contacts/0/message", "/huntId"]);
+test("lists and objects within each other, in place of a text → 400 by its pointer, or of the whole when they are too deep", async () => {
+  const refused = async (depth: number) => {
+    const deep = `${"[".repeat(depth)}${"]".repeat(depth)}`;
+    const body = `{"huntId":${deep},"accountId":"a","contacts":[{"adId":"x","recipientPhone":"0612345678","channel":"sms","message":${deep}}]}`;
+    const answer = await service.post("/api/hunt/execute", body);
+    expect(answer.status).toBe(400);
+    return pointers(answer).toSorted();
+  };
+  // Of a hundred the message is within three others.
+  expect(await refused(97)).toEqual(["/contacts/0/message", "/huntId"]);
+  expect(await refused(98)).toEqual([""]);
+  expect(await refused(100_000)).toEqual([""]);
 });

@@ -108,13 +108,7 @@ const TOO_DEEP = [{ pointer: "", detail: expect.stringMatching(/^is nested too d
 test.each([
   ["a thousand forbidden keys deep within lists", "[", Array(1000).fill('{"__proto__":1}').join(","), "]", 300_000],
   ["lists within lists of a body of the greatest size", "[", "", "]", 15 * MEBIBYTE],
-  [
-    "objects within a contact, a million deep",
-    '{"huntId":"h","accountId":"a","contacts":[{"adId":',
-    "1",
-    "}]}",
-    1_000_000,
-  ],
+  ["objects within each other, a million deep", '{"a":', "1", "}", 1_000_000],
   ["lists that are never closed", "[", "", "", 1_000_000],
 ])(
   "%s → refused as nested too deep, before it is read, and the service lives",
