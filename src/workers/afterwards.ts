@@ -18,7 +18,7 @@ export function createAfterwards(): Afterwards {
   const underWay = new Set<Promise<void>>();
 
   return {
-    async keep(keeping) {
+    keep(keeping) {
       const kept = tried(keeping);
       const over = kept.catch(() => {}).finally(() => underWay.delete(over));
       underWay.add(over);
