@@ -121,6 +121,8 @@ test("the client's types have exactly the fields that the server documents", () 
     hunt: true,
   };
   takes("/api/recurrences", newRecurrence);
+  const { accountId: _, ...changes } = newRecurrence;
+  takes("/api/recurrences/:recurrenceId", changes satisfies KeysOf<api.RecurrenceChanges>, "patch");
   answers("/api/recurrences", 201, {
     recurrenceId: true,
     contacts: true,
