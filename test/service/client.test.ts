@@ -124,6 +124,8 @@ test("a template is made, changed, previewed and archived", async () => {
   ];
   const preview = valueOf(await client.previewHunt({ huntId: "previewed", accountId, templateId, contacts }));
   expect(preview).toMatchObject({ send: 1, samples: [{ text: "Salut Zoé", segments: 1 }] });
+  const streamed = await client.previewHuntStream({ huntId: "previewed", accountId, templateId }, () => contacts);
+  expect(valueOf(streamed)).toMatchObject({ send: 1, samples: preview.samples });
   expect(valueOf(await client.template(accountId, templateId)).versions).toHaveLength(2);
   expect(valueOf(await client.templates({ accountId, limit: 10 }))).toMatchObject({
     templates: [{ templateId }],
