@@ -162,7 +162,7 @@ describe("in a browser", () => {
     expect(await dialog.getByLabel("Priority").inputValue()).toBe("normal");
     const day = new Date(Date.now() + 40 * 86_400_000).toISOString().slice(0, 10);
     await notBefore.fill(`${day}T09:30`);
-    await notBefore.press("Enter");
+    await dialog.getByRole("button", { name: "Save" }).press("Enter");
     await dialog.getByText("is not before the hunt's “Nothing after”").waitFor();
     expect((await service.get(`/api/hunts/${huntId}`)).body).toMatchObject({ sendAt: null, windows: null });
     await dialog.getByLabel("Nothing after").fill(`${day}T21:00`);
@@ -183,6 +183,7 @@ describe("in a browser", () => {
     const { body: hunt } = await service.get(`/api/hunts/${huntId}`);
     expect(hunt).toMatchObject({ priority: "high", sendAt, windows, expiresAt });
     await expect.poll(() => page.evaluate("document.activeElement.textContent")).toBe("Times…");
+    await page.getByText("high priority").waitFor();
     await opens.press("Enter");
     await expect.poll(() => notBefore.inputValue()).toBe(`${day}T09:30`);
     expect(await dialog.getByLabel("To", { exact: true }).inputValue()).toBe("00:00");
