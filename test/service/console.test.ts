@@ -164,6 +164,7 @@ describe("in a browser", () => {
     await notBefore.fill(`${day}T09:30`);
     await dialog.getByRole("button", { name: "Save" }).press("Enter");
     await dialog.getByText("is not before the hunt's “Nothing after”").waitFor();
+    expect(patches).toEqual([{ sendAt: `${day}T00:30:00.000Z` }]);
     expect((await service.get(`/api/hunts/${huntId}`)).body).toMatchObject({ sendAt: null, windows: null });
     await dialog.getByLabel("Nothing after").fill(`${day}T21:00`);
     await dialog.getByLabel("Priority").selectOption("high");
