@@ -58,6 +58,8 @@ export async function ask(method, path, { body, file, signal, alsoGood } = {}) {
 export const get = async (path, options) => (await ask("GET", path, options)).json();
 /** @param {string} path @param {unknown} [body] @returns {Promise<any>} */
 export const post = async (path, body) => (await ask("POST", path, { body })).json();
+/** @param {string} path @param {unknown} body @returns {Promise<any>} */
+export const patch = async (path, body) => (await ask("PATCH", path, { body })).json();
 /** @param {string} path @returns {Promise<any>} */
 export const remove = async (path) => (await ask("DELETE", path)).json();
 

@@ -3,6 +3,7 @@ import { post, query, usePoll } from "./api.js";
 import { Chart } from "./chart.js";
 import { channel, count, fullTime, reason, STATES } from "./format.js";
 import { progressWords } from "./progress.js";
+import { Times } from "./times.js";
 import {
   Action,
   Cell,
@@ -40,6 +41,7 @@ export function Hunt({ id }) {
   /** @type {{ data: Timeline | undefined }} */
   const { data: timeline } = usePoll(`${at}/timeline`, Math.max(everyMs, CHART_POLL_MS));
   const [status, setStatus] = useState("");
+  const [asksTimes, setAsksTimes] = useState(false);
   if (hunt && (hunt.finishedAt !== null) !== ended) setEnded(hunt.finishedAt !== null);
 
   if (!hunt) {
@@ -86,8 +88,19 @@ export function Hunt({ id }) {
       isOpen &&
         hunt.state === "paused" &&
         el(Action, { run: steer("resume", "The hunt goes on."), kind: "is-main" }, "Resume"),
+      isOpen && el("button", { type: "button", class: "button", onClick: () => setAsksTimes(true) }, "Times…"),
       isOpen && el(Action, { run: cancel, kind: "is-danger" }, "Cancel…"),
     ),
+    asksTimes &&
+      el(Times, {
+        hunt,
+        onClose: (/** @type {boolean} */ isDone) => {
+          setAsksTimes(false);
+          if (!isDone) return;
+          say("It keeps to the new times from now on.");
+          refresh();
+        },
+      }),
     el(Trouble, { problem }),
     el(
       "section",

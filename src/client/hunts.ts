@@ -34,6 +34,12 @@ export interface HuntCalls {
    * `executeHunt`. A big hunt takes as long as its planning: give the client a `timeoutMs` of a minute for 100,000 contacts.
    */
   previewHunt(hunt: NewHunt, options?: CallOptions): Promise<Result<HuntPreview>>;
+  /** The same for many contacts, as `streamHunt` takes them. */
+  previewHuntStream(
+    hunt: Omit<NewHunt, "contacts">,
+    contacts: () => Iterable<Contact> | AsyncIterable<Contact>,
+    options?: CallOptions,
+  ): Promise<Result<HuntPreview>>;
   /**
    * The same for many contacts, 200,000 at the most: they are sent as they are read, and never held all at once. `contacts`
    * is called anew at each attempt and has to give the same ones. An attempt may take five minutes.
@@ -70,6 +76,15 @@ export interface HuntCalls {
 }
 
 export function huntCalls({ call, get, post, postLines }: Calls): HuntCalls {
+  const linesOf: (...of: Parameters<HuntCalls["previewHuntStream"]>) => () => AsyncIterable<unknown> = (
+    hunt,
+    contacts,
+  ) =>
+    async function* () {
+      yield hunt;
+      yield* contacts();
+    };
+
   const huntStatus: HuntCalls["huntStatus"] = (jobId, options) => get(`/api/hunt/status/${part(jobId)}`, options);
 
   const huntMessages: HuntCalls["huntMessages"] = (huntId, { signal, ...filter } = {}) =>
@@ -79,15 +94,9 @@ export function huntCalls({ call, get, post, postLines }: Calls): HuntCalls {
     executeHunt: (hunt, options) => post("/api/hunt/execute", hunt, options),
     // No `Idempotency-Key`: it may be asked as often as one likes.
     previewHunt: (hunt, { signal } = {}) => call({ method: "POST", path: "/api/hunt/preview", body: hunt, signal }),
-    streamHunt: (hunt, contacts, options) =>
-      postLines(
-        "/api/hunt/execute",
-        async function* () {
-          yield hunt;
-          yield* contacts();
-        },
-        options,
-      ),
+    previewHuntStream: (hunt, contacts, { signal } = {}) =>
+      call({ method: "POST", path: "/api/hunt/preview", lines: linesOf(hunt, contacts), signal }),
+    streamHunt: (hunt, contacts, options) => postLines("/api/hunt/execute", linesOf(hunt, contacts), options),
     huntStatus,
     hunts: ({ signal, ...filter } = {}) => get(`/api/hunts${queryOf(filter)}`, { signal }),
     hunt: (huntId, options) => get(`/api/hunts/${part(huntId)}`, options),

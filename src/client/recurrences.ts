@@ -7,6 +7,7 @@ import type {
   NewRecurrence,
   PostOptions,
   Recurrence,
+  RecurrenceChanges,
   RecurrencePage,
 } from "./shapes.ts";
 
@@ -29,6 +30,16 @@ export interface RecurrenceCalls {
     action: "pause" | "resume",
     options?: CallOptions,
   ): Promise<Result<Recurrence>>;
+  /**
+   * Changes when it comes, what it says or to whom; counts for the runs from now on, and may be said again. Errors: `invalid_request`,
+   * `not_found`, `template_archived`.
+   */
+  changeRecurrence(
+    accountId: string,
+    recurrenceId: string,
+    changes: RecurrenceChanges,
+    options?: CallOptions,
+  ): Promise<Result<Recurrence>>;
   /** Ends it for good; hunts that have begun go on. Errors: `not_found`. */
   deleteRecurrence(
     accountId: string,
@@ -45,6 +56,13 @@ export function recurrenceCalls({ call, get, post }: Calls): RecurrenceCalls {
     recurrences: ({ signal, ...filter }) => get(`${RECURRENCES}${queryOf(filter)}`, { signal }),
     steerRecurrence: (accountId, recurrenceId, action, { signal } = {}) =>
       call({ method: "POST", path: `${RECURRENCES}/${part(recurrenceId)}/${action}${queryOf({ accountId })}`, signal }),
+    changeRecurrence: (accountId, recurrenceId, changes, { signal } = {}) =>
+      call({
+        method: "PATCH",
+        path: `${RECURRENCES}/${part(recurrenceId)}${queryOf({ accountId })}`,
+        body: changes,
+        signal,
+      }),
     deleteRecurrence: (accountId, recurrenceId, { signal } = {}) =>
       call({ method: "DELETE", path: `${RECURRENCES}/${part(recurrenceId)}${queryOf({ accountId })}`, signal }),
   };

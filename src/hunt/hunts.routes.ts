@@ -5,6 +5,7 @@ import { shortText, timestamp } from "../core/text.ts";
 import type { HuntProgress, HuntStore } from "../store/hunts.ts";
 import { MESSAGE_STATUSES } from "../store/store.ts";
 import { huntIdSchema } from "./body.ts";
+import { windowsSchema } from "./timing.ts";
 import { noCounts, statusSchema, summarise } from "./hunt.status.ts";
 
 const DEFAULT_POINTS = 60;
@@ -17,6 +18,10 @@ const huntSchema = statusSchema.omit({ byChannel: true, byVariant: true }).exten
 });
 
 const huntWithReasonsSchema = huntSchema.extend({
+  sendAt: timestamp()
+    .nullable()
+    .describe("Nothing of it is sent before, as it was changed last; null: as it was submitted"),
+  windows: windowsSchema.nullable(),
   reasons: z
     .array(z.object({ status: z.enum(MESSAGE_STATUSES), reason: z.string(), count: z.number().int() }))
     .describe("Why messages were skipped, or with what code they failed: the hundred most frequent"),
@@ -93,14 +98,22 @@ export function huntsRoutes({ hunts }: { hunts: HuntStore }): Route[] {
         200: {
           description: "The hunt now.",
           schema: huntWithReasonsSchema,
-          example: { ...EXAMPLE, reasons: [{ status: "failed", reason: "twilio_21211", count: 2 }] },
+          example: {
+            ...EXAMPLE,
+            sendAt: null,
+            windows: null,
+            reasons: [{ status: "failed", reason: "twilio_21211", count: 2 }],
+          },
         },
         404: NONE,
       },
       async handle({ params: { huntId } }) {
         const hunt = await hunts.read(huntId);
         if (!hunt) throw notFound("hunt", huntId);
-        return { status: 200, body: { ...view(hunt), reasons: hunt.reasons } };
+        return {
+          status: 200,
+          body: { ...view(hunt), sendAt: hunt.sendAt, windows: hunt.windows, reasons: hunt.reasons },
+        };
       },
     }),
     route({

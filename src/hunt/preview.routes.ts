@@ -2,10 +2,11 @@ import { refusalOf, REFUSALS } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
 import type { PreviewStore } from "../store/previews.ts";
 import type { Store } from "../store/store.ts";
-import { huntBody, newHuntOf, type HuntBody } from "./body.ts";
+import { huntBody, newHuntOf, type HuntBody, type HuntHead } from "./body.ts";
 import type { ChannelDirectory } from "./contacts.ts";
 import { templatesOf } from "./content.ts";
-import { previewHunt, type PreviewDeps } from "./preview.ts";
+import { LINES_EXAMPLE, readHuntLines } from "./lines.ts";
+import { createPreview, type PreviewDeps, type PreviewMaker } from "./preview.ts";
 import { previewSchema } from "./preview.schema.ts";
 
 export interface PreviewRoutesDeps extends Omit<PreviewDeps, "previews"> {
@@ -14,12 +15,12 @@ export interface PreviewRoutesDeps extends Omit<PreviewDeps, "previews"> {
 }
 
 export function previewRoutes({ store, definitions, ...deps }: PreviewRoutesDeps): Route[] {
-  const { schema: body, example: bodyExample, parse: parseBody } = huntBody(definitions, store, deps.clock);
+  const { schema: body, example: bodyExample, parse: parseBody, readHead } = huntBody(definitions, store, deps.clock);
   const { 409: conflict, ...refusals } = REFUSALS;
   const { idempotency_conflict: _, ...codes } = conflict?.codes ?? {};
 
   /** As a hunt would be refused. */
-  const refuse = async ({ contacts: _contacts, ...head }: HuntBody) => {
+  const refuse = async (head: HuntHead) => {
     const { accountId, content, sendAt, lastSendAt } = head;
     const account = await store.accounts.read(accountId);
     if (!account) throw refusalOf("unknown_account", "/accountId");
@@ -38,6 +39,11 @@ export function previewRoutes({ store, definitions, ...deps }: PreviewRoutesDeps
     return { account, terms: hunt };
   };
 
+  const begin = async (head: HuntHead): Promise<PreviewMaker> => {
+    const { account, terms } = await refuse(head);
+    return createPreview(head, account, { previews: store.previews, ...deps }, terms);
+  };
+
   return [
     route({
       method: "post",
@@ -45,11 +51,27 @@ export function previewRoutes({ store, definitions, ...deps }: PreviewRoutesDeps
       tag: "Hunts",
       summary: "What a hunt would do, without doing it",
       description:
-        "Takes what `POST /api/hunt/execute` takes in JSON, with the same faults, and writes nothing. What happens until the hunt is " +
+        "Takes what `POST /api/hunt/execute` takes, with the same faults, and writes nothing. What happens until the hunt is " +
         "submitted can change it.",
       body,
       parseBody,
       bodyExample,
+      stream: {
+        description: "As that of `POST /api/hunt/execute`. Counted as it arrives: of its contacts none are held.",
+        example: LINES_EXAMPLE,
+        async handle({ body: lines }) {
+          let maker: PreviewMaker | undefined;
+          const { hunt } = await readHuntLines(lines, {
+            channels: definitions,
+            readHead,
+            begin: async (head) => void (maker = await begin(head)),
+            take: async (contacts) => maker?.take(contacts),
+          });
+          // What its contacts' own times are refused for.
+          if (hunt.lastSendAt !== undefined) await refuse(hunt);
+          return { status: 200, body: await maker!.result(hunt) };
+        },
+      },
       responses: {
         200: {
           description: "What would be sent, to how many, and who would be skipped.",
@@ -60,9 +82,10 @@ export function previewRoutes({ store, definitions, ...deps }: PreviewRoutesDeps
         409: { description: "It could not be submitted.", codes },
       },
       async handle({ body: given }) {
-        const hunt = given as unknown as HuntBody;
-        const { account, terms } = await refuse(hunt);
-        return { status: 200, body: await previewHunt(hunt, account, { previews: store.previews, ...deps }, terms) };
+        const { contacts, ...head } = given as unknown as HuntBody;
+        const maker = await begin(head);
+        await maker.take(contacts);
+        return { status: 200, body: await maker.result(head) };
       },
     }),
   ];

@@ -17,9 +17,9 @@ export interface RecurrenceBody {
 }
 
 /** What each run has of its own, or its account once. */
-const NOT_OF_A_RUN = ["huntId", "accountId", "sendAt", "timeZone", "expiresAt"] as const;
+export const NOT_OF_A_RUN = ["huntId", "accountId", "sendAt", "timeZone", "expiresAt"] as const;
 
-const head = z.strictObject({
+export const recurrenceHead = z.strictObject({
   accountId: shortText(200),
   name: shortText(200).describe("For people"),
   cron: z
@@ -48,14 +48,20 @@ export interface RecurrenceBodyReader {
   parse(raw: unknown): Promise<RecurrenceBody>;
 }
 
-export function recurrenceBody(hunts: HuntBodyReader, channels: ChannelDirectory, clock: Clock): RecurrenceBodyReader {
+/** The hunt that each run is one of. */
+export function runSchema(hunts: HuntBodyReader, channels: ChannelDirectory): z.ZodObject {
   const without = Object.fromEntries(NOT_OF_A_RUN.map((name) => [name, true as const]));
-  const shallow = head.extend({ hunt: z.looseObject({}) });
-  const hunt = hunts.schema.omit(without as Record<string, true> & Record<number, never>);
   const contact = contactSchema(channels).omit({ sendAt: true, timeZone: true });
+  return hunts.schema
+    .omit(without as Record<string, true> & Record<number, never>)
+    .extend({ contacts: z.array(contact).min(1).max(MAX_CONTACTS) });
+}
+
+export function recurrenceBody(hunts: HuntBodyReader, channels: ChannelDirectory, clock: Clock): RecurrenceBodyReader {
+  const shallow = recurrenceHead.extend({ hunt: z.looseObject({}) });
   const { huntId: _, accountId: __, ...example } = hunts.example as Record<string, unknown>;
   return {
-    schema: head.extend({ hunt: hunt.extend({ contacts: z.array(contact).min(1).max(MAX_CONTACTS) }) }),
+    schema: recurrenceHead.extend({ hunt: runSchema(hunts, channels) }),
     example: {
       accountId: "acc_456",
       name: "Every morning",
@@ -93,7 +99,7 @@ export function recurrenceBody(hunts: HuntBodyReader, channels: ChannelDirectory
 }
 
 /** The hunt of a run as any hunt is read; its faults, which are told where they are here, go to `faults`. */
-async function readHunt(raw: unknown, accountId: unknown, hunts: HuntBodyReader, faults: Fault[]) {
+export async function readHunt(raw: unknown, accountId: unknown, hunts: HuntBodyReader, faults: Fault[]) {
   if (typeof raw !== "object" || raw === null || Array.isArray(raw)) return undefined;
   for (const name of NOT_OF_A_RUN) {
     if (name in raw) faults.push({ pointer: `/hunt/${name}`, detail: "belongs to no hunt that comes again" });
@@ -117,7 +123,11 @@ async function readHunt(raw: unknown, accountId: unknown, hunts: HuntBodyReader,
   return read;
 }
 
-function cronFaults({ cron: pattern, timeZone, until }: z.output<typeof head>, now: number): Fault[] {
+/** What is wrong with when it comes. */
+export function cronFaults(
+  { cron: pattern, timeZone, until }: { cron: string; timeZone: string; until?: string | undefined },
+  now: number,
+): Fault[] {
   try {
     const next = nextRun({ pattern, timeZone }, now);
     if (next === undefined) return [{ pointer: "/cron", detail: NEVER }];

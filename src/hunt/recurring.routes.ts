@@ -1,9 +1,9 @@
-import { randomUUID } from "node:crypto";
+import { randomInt, randomUUID } from "node:crypto";
 import type { Logger } from "pino";
 import { z } from "zod";
 import type { Clock } from "../core/clock.ts";
 import { UnavailableError } from "../core/errors.ts";
-import { notFound } from "../core/problem.ts";
+import { invalidRequest, notFound } from "../core/problem.ts";
 import { ARCHIVED, refusalOf, REFUSALS } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
 import { shortText, timestamp } from "../core/text.ts";
@@ -13,6 +13,8 @@ import { huntBody, refuseAccount } from "./body.ts";
 import type { ChannelDirectory, Contact } from "./contacts.ts";
 import { CHUNK_SIZE } from "./plan.ts";
 import { recurrenceBody, type RecurrenceBody } from "./recurring.body.ts";
+import { recurrenceChanges } from "./recurring.changes.ts";
+import { EXAMPLE_ID as ID, RECURRENCE_EXAMPLE, recurrenceSchema } from "./recurring.schema.ts";
 import { nextRun, nextRunOf } from "./recurring.ts";
 
 export interface RecurrenceRoutesDeps {
@@ -27,48 +29,18 @@ export interface RecurrenceRoutesDeps {
   log: Logger;
 }
 
-const recurrenceSchema = z.object({
-  recurrenceId: z.uuid(),
-  accountId: z.string(),
-  name: z.string(),
-  cron: z.string(),
-  timeZone: z.string(),
-  until: z.string().nullable(),
-  count: z.int().nullable(),
-  contacts: z.int(),
-  runs: z.int().describe("So far. Each is a hunt, `<recurrenceId>:<time>`, the time in UTC as `2026-01-05T08:00:00Z`"),
-  lastRunAt: timestamp().nullable().describe("For when the last one was planned"),
-  lastHuntId: z.string().nullable().describe("The hunt of the last run that has made one: `GET /api/hunts/{huntId}`"),
-  nextRunAt: timestamp().nullable().describe("null: it is paused, or over"),
-  pausedAt: timestamp().nullable(),
-  createdAt: timestamp(),
-});
-
-const ID = "7f1c9c1e-7a55-4b55-9c53-0a6d0b3f1a51";
-/** For the documents. */
-const RECURRENCE_EXAMPLE: z.output<typeof recurrenceSchema> = {
-  recurrenceId: ID,
-  accountId: "acc_456",
-  name: "Every Monday",
-  cron: "0 9 * * 1",
-  timeZone: "Europe/Paris",
-  until: null,
-  count: null,
-  contacts: 2,
-  runs: 1,
-  lastRunAt: "2026-01-05T08:00:00.000Z",
-  lastHuntId: `${ID}:2026-01-05T08:00:00Z`,
-  nextRunAt: "2026-01-12T08:00:00.000Z",
-  pausedAt: null,
-  createdAt: "2026-01-02T09:30:00.000Z",
-};
 const NONE = { description: "The account has no such recurrence." };
+const WORDLESS = "has contacts without a message of their own whom none of these templates speaks for";
+/** Of one set of contacts, at the most. */
+const CHUNKS = 1000;
 /** Chunks that are staged in one call. */
 const STAGED_CHUNKS = 10;
 
 /** Hunts that come again, by a cron pattern. */
 export function recurrenceRoutes({ store, recurrences, channels, clock, log }: RecurrenceRoutesDeps): Route[] {
-  const body = recurrenceBody(huntBody(channels, store, clock), channels, clock);
+  const hunts = huntBody(channels, store, clock);
+  const body = recurrenceBody(hunts, channels, clock);
+  const changes = recurrenceChanges(hunts, channels);
   const path = "/api/recurrences";
   const params = z.object({ recurrenceId: z.uuid() });
   const query = z.object({ accountId: shortText(200) });
@@ -84,11 +56,11 @@ export function recurrenceRoutes({ store, recurrences, channels, clock, log }: R
       if (!(error instanceof UnavailableError)) throw error;
       log.warn({ err: error, recurrenceId }, "a recurrence changed while Redis is away");
     });
-  const stage = async (id: string, contacts: readonly Contact[]): Promise<void> => {
+  const stage = async (id: string, contacts: readonly Contact[], first = 0): Promise<void> => {
     for (let from = 0; from < contacts.length; from += STAGED_CHUNKS * CHUNK_SIZE) {
       const part: { no: number; contacts: Contact[] }[] = [];
       for (let i = from; i < Math.min(from + STAGED_CHUNKS * CHUNK_SIZE, contacts.length); i += CHUNK_SIZE)
-        part.push({ no: i / CHUNK_SIZE, contacts: contacts.slice(i, i + CHUNK_SIZE) });
+        part.push({ no: first + i / CHUNK_SIZE, contacts: contacts.slice(i, i + CHUNK_SIZE) });
       await store.stageChunks(id, part);
     }
   };
@@ -213,6 +185,59 @@ export function recurrenceRoutes({ store, recurrences, channels, clock, log }: R
         return { status: 200, body: view(recurrence) };
       },
     }),
+    route({
+      ...shared,
+      method: "patch",
+      path: `${path}/:recurrenceId`,
+      summary: "Change a recurring hunt",
+      description:
+        "Counts for the runs from now on, also in a pause; what is absent stays as it is, and it may be said again. A run that has " +
+        "begun goes on as it is: change its hunt. A run at an old time that has not begun is left out, and none of the new times " +
+        "that are past is made up for.",
+      params,
+      query,
+      body: changes.schema,
+      parseBody: async (raw) => ({ raw }),
+      bodyExample: { cron: "30 8 * * 1-5", hunt: { template: "Bonjour {{ name }} !" } },
+      responses: {
+        200: { description: "It is so now.", schema: recurrenceSchema, example: RECURRENCE_EXAMPLE },
+        400: REFUSALS[400]!,
+        404: NONE,
+        409: { description: "Its hunt cannot be.", codes: { template_archived: ARCHIVED } },
+      },
+      async handle({ params: { recurrenceId }, query: { accountId }, body }) {
+        const stored = await store.recurrences.read(accountId, recurrenceId);
+        if (!stored) throw notFound("recurrence", recurrenceId);
+        const given = await changes.read((body as { raw: unknown }).raw, stored, clock.now());
+        // Beside its own, which stay until all of these are there.
+        const staged = given.contacts && { first: CHUNKS * randomInt(1, 2_000_000), count: given.contacts.length };
+        const change = async () => {
+          if (staged) await stage(recurrenceId, given.contacts ?? [], staged.first);
+          return store.recurrences.change(accountId, recurrenceId, given.changes, staged);
+        };
+        let isDone = false;
+        try {
+          const answer = await change();
+          if (answer.result !== "done") throw notChanged(answer.result, recurrenceId);
+          isDone = true;
+          const { recurrence, moved } = answer;
+          const comesAgain = nextRunOf(recurrence, clock.now()) !== undefined;
+          if (moved) {
+            const telling = comesAgain ? recurrences.schedule(recurrence) : recurrences.unschedule(recurrenceId);
+            await tell(telling, recurrenceId);
+          }
+          return { status: 200, body: view(recurrence) };
+        } finally {
+          if (staged && !isDone) {
+            await store.recurrences
+              .unstage(recurrenceId, staged.first)
+              .catch((error: unknown) =>
+                log.debug({ err: error, recurrenceId }, "staged contacts stay until the next run"),
+              );
+          }
+        }
+      },
+    }),
     steering("pause", "Begin no more runs", "A run that has begun goes on: pause its hunt."),
     steering("resume", "Go on with the next run", "What its time came for meanwhile is not made up for."),
     route({
@@ -238,4 +263,10 @@ export function recurrenceRoutes({ store, recurrences, channels, clock, log }: R
       },
     }),
   ];
+}
+
+function notChanged(result: "missing" | "archived_template" | "wordless", recurrenceId: string): Error {
+  if (result === "missing") return notFound("recurrence", recurrenceId);
+  if (result === "wordless") return invalidRequest([{ pointer: "/hunt", detail: WORDLESS }]);
+  return refusalOf(result, "/hunt");
 }

@@ -32,7 +32,8 @@ async function removeFrom(queues: Queues, base: Queue, ids: readonly string[]): 
   for (let place = 0; left.length > 0; place++) {
     const holdings = await queues.holdings(base, left);
     const held = new Set(holdings.flatMap(({ jobIds }) => jobIds));
-    gone.push(...left.filter((id) => !held.has(id)));
+    const unheld = left.filter((id) => !held.has(id));
+    if (unheld.length > 0) gone.push(...(await queues.idle(base.name, unheld)).missing);
     left = [...held];
     if (place === PLACES) break;
     // Each by a script of its own, so that others get their turn; all of them are on their way at once.

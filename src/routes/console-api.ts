@@ -9,6 +9,7 @@ export const CONSOLE_ROUTES: readonly string[] = [
   "get /api/hunts",
   "get /api/hunts/:huntId",
   "get /api/hunts/:huntId/timeline",
+  "patch /api/hunts/:huntId",
   "get /api/hunt/:huntId/messages",
   "post /api/hunt/:huntId/pause",
   "post /api/hunt/:huntId/resume",

@@ -1,5 +1,6 @@
 import type { Database } from "./database.ts";
 import { withUtc } from "./times.ts";
+import type { Windows } from "./submissions.ts";
 import type { Counts, MessageStatus } from "./messages.ts";
 
 /** How far the hunt of a submission is. */
@@ -53,6 +54,13 @@ export interface HuntProgress {
   reasons: { status: MessageStatus; reason: string; count: number }[];
 }
 
+/** One hunt, and when it is sent as it was given, or changed, last. */
+export interface HuntRead extends HuntProgress {
+  /** null: as it was submitted. */
+  sendAt: string | null;
+  windows: Windows | null;
+}
+
 export interface HuntTimeline {
   from: string;
   to: string;
@@ -65,7 +73,7 @@ export interface HuntStore {
   list(filter: { accountId: string | undefined; before: string | undefined; limit: number }): Promise<HuntProgress[]>;
   exists(huntId: string): Promise<boolean>;
   /** undefined when there is none. */
-  read(huntId: string): Promise<HuntProgress | undefined>;
+  read(huntId: string): Promise<HuntRead | undefined>;
   /** In so many points of equal distance; undefined when there is no such hunt. */
   timeline(huntId: string, points: number): Promise<HuntTimeline | undefined>;
   /** Keeps the counts of hunts that are over for `list`; looks at so many hunts at most, and answers how many were counted. */
@@ -101,8 +109,8 @@ export function createHuntStore(database: Database, limits: readonly unknown[]):
       return (await database.run("hunt", query)) !== null;
     },
     async read(huntId) {
-      const hunt = await database.rpc<HuntProgress | null>("read_hunt", { p_hunt_id: huntId, p_limits: limits });
-      return hunt ? withUtc(hunt, [...STATUS_TIMES, "expiresAt"]) : undefined;
+      const hunt = await database.rpc<HuntRead | null>("read_hunt", { p_hunt_id: huntId, p_limits: limits });
+      return hunt ? withUtc(hunt, [...STATUS_TIMES, "expiresAt", "sendAt"]) : undefined;
     },
     async timeline(huntId, count) {
       const args = { p_hunt_id: huntId, p_points: count };

@@ -37,6 +37,26 @@ export interface NewRecurrence extends Pick<
   templateIds: readonly string[];
 }
 
+/** What is absent stays as it is; null takes it away. */
+export interface RecurrenceChanges {
+  name?: string | undefined;
+  pattern?: string | undefined;
+  timeZone?: string | undefined;
+  /** ISO 8601. */
+  until?: string | null | undefined;
+  count?: number | null | undefined;
+  /** Of `NewRecurrence`'s, field by field. */
+  hunt?: object;
+  templateIds: readonly string[];
+  /** Channels over which a contact without a message of their own would now be told nothing. */
+  uncovered: readonly string[];
+}
+
+/** `wordless`: there is such a contact. */
+export type ChangeAnswer =
+  | { result: "done"; moved: boolean; recurrence: StoredRecurrence }
+  | { result: "missing" | "archived_template" | "wordless" };
+
 /** All reject with `UnavailableError` while the database is away. Another account's recurrence is as none. */
 export interface RecurrenceStore {
   /** Accepts one whose contacts, so many, are staged under its id. */
@@ -59,6 +79,18 @@ export interface RecurrenceStore {
     id: string,
     paused: boolean,
   ): Promise<{ recurrence: StoredRecurrence; changed: boolean } | undefined>;
+  /**
+   * Counts for the runs from now on. `contacts`: in place of its own, so many, staged under its id from chunk `first` on. Answers
+   * whether its runs come at other times, or again.
+   */
+  change(
+    accountId: string,
+    id: string,
+    changes: RecurrenceChanges,
+    contacts: { first: number; count: number } | undefined,
+  ): Promise<ChangeAnswer>;
+  /** Takes out the contacts of a change that did not come to be. */
+  unstage(id: string, first: number): Promise<void>;
   /** Whether there was one. */
   delete(accountId: string, id: string): Promise<boolean>;
   /** Submits the hunt of a time (ISO 8601), once; undefined where there is none to be run (any more). */
@@ -127,6 +159,19 @@ export function createRecurrenceStore(database: Database): RecurrenceStore {
       const recurrence = await this.read(accountId, id);
       return recurrence && { recurrence, changed: rows.length > 0 };
     },
+    async change(accountId, id, { timeZone, templateIds, ...rest }, contacts) {
+      const answer = await database.rpc<{ result: ChangeAnswer["result"]; moved: boolean }>("change_recurrence", {
+        p_id: id,
+        p_account_id: accountId,
+        p_changes: { ...rest, time_zone: timeZone, template_ids: templateIds },
+        p_first_chunk: contacts?.first ?? null,
+        p_contacts: contacts?.count ?? null,
+      });
+      if (answer.result !== "done") return { result: answer.result };
+      const recurrence = await this.read(accountId, id);
+      return recurrence ? { result: "done", moved: answer.moved, recurrence } : { result: "missing" };
+    },
+    unstage: (id, first) => database.rpc("unstage_change", { p_id: id, p_first_chunk: first }),
     delete: (accountId, id) => database.rpc("delete_recurrence", { p_id: id, p_account_id: accountId }),
     run: async (id, at, jobId) =>
       (await database.rpc<{ huntId: string; chunks: number } | null>("run_recurrence", {

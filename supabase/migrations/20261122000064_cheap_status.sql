@@ -1,7 +1,8 @@
 -- How far a hunt is, in one pass over its messages in place of four.
 
 -- A hunt's messages by what its status tells apart: [{"channel", "status", "queue", "sender", "zone", "send_at", "n", "open", "started_at",
--- "settled_at", "attempted", "last": of those that were attempted, "busy_since", "of_seconds", "of_minute"}].
+-- "settled_at", "attempted", "last": of those that were attempted, "busy_since", "of_seconds", "of_minute"}]. Times that are the same for
+-- all are found once, by a select of their own.
 create function groups_of(p_hunt_id text) returns jsonb
 language sql stable
 set search_path = public
@@ -13,8 +14,8 @@ as $$
       count(*) filter (where m.attempts > 0 and m.settled_at is not null) as attempted,
       max(m.settled_at) filter (where m.attempts > 0) as last,
       min(greatest(m.created_at, m.send_at)) filter (where m.settled_at is null and m.send_at <= now()) as busy_since,
-      count(*) filter (where m.attempts > 0 and m.settled_at > now() - interval '10 seconds') as of_seconds,
-      count(*) filter (where m.attempts > 0 and m.settled_at > now() - interval '1 minute') as of_minute
+      count(*) filter (where m.attempts > 0 and m.settled_at > (select now() - interval '10 seconds')) as of_seconds,
+      count(*) filter (where m.attempts > 0 and m.settled_at > (select now() - interval '1 minute')) as of_minute
     from messages m where m.hunt_id = p_hunt_id
     group by 1, 2, 3, 4, 5, 6
   ) g

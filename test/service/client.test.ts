@@ -91,7 +91,7 @@ test("a hunt is submitted, waited for and read page by page", async () => {
   expect(skipped.map((result) => valueOf(result).reason)).toEqual(["invalid_number"]);
 });
 
-test("a recurrence is made, paused, resumed, listed and deleted", async () => {
+test("a recurrence is made, paused, resumed, changed, listed and deleted", async () => {
   const accountId = await world.account();
   const contacts = [{ adId: "ad", recipientPhone: "+33639980302", channel: "sms" as const, message: "Bonjour" }];
   const when = { name: "Weekly", cron: "0 9 * * 1", timeZone: "Europe/Paris", count: 3 };
@@ -101,6 +101,11 @@ test("a recurrence is made, paused, resumed, listed and deleted", async () => {
   expect(valueOf(await client.steerRecurrence(accountId, recurrenceId, "resume"))).toMatchObject({
     ...when,
     nextRunAt,
+  });
+  const weekly = { name: "Tuesdays", cron: "0 9 * * 2", count: null };
+  expect(valueOf(await client.changeRecurrence(accountId, recurrenceId, weekly))).toMatchObject({
+    ...weekly,
+    contacts: 1,
   });
   const one = valueOf(await client.recurrence(accountId, recurrenceId));
   expect(valueOf(await client.recurrences({ accountId, limit: 10 }))).toEqual({ recurrences: [one], nextCursor: null });
@@ -119,6 +124,8 @@ test("a template is made, changed, previewed and archived", async () => {
   ];
   const preview = valueOf(await client.previewHunt({ huntId: "previewed", accountId, templateId, contacts }));
   expect(preview).toMatchObject({ send: 1, samples: [{ text: "Salut Zoé", segments: 1 }] });
+  const streamed = await client.previewHuntStream({ huntId: "previewed", accountId, templateId }, () => contacts);
+  expect(valueOf(streamed)).toMatchObject({ send: 1, samples: preview.samples });
   expect(valueOf(await client.template(accountId, templateId)).versions).toHaveLength(2);
   expect(valueOf(await client.templates({ accountId, limit: 10 }))).toMatchObject({
     templates: [{ templateId }],

@@ -31,8 +31,8 @@ afterAll(async () => {
 });
 
 /** Logs in as a person does; what the page complains of in its console is kept. */
-async function openConsole(): Promise<{ page: Page; complaints: string[] }> {
-  const page = await browser.newPage();
+async function openConsole(timezoneId = "UTC"): Promise<{ page: Page; complaints: string[] }> {
+  const page = await browser.newPage({ timezoneId });
   // Soon enough for a test that fails to say what it waited for.
   page.setDefaultTimeout(15_000);
   const complaints: string[] = [];
@@ -143,6 +143,60 @@ describe("in a browser", () => {
     await page.getByRole("cell", { name: "every account" }).waitFor();
     // The browser itself writes what a 400 was asked for.
     expect(complaints.filter((words) => !words.includes("status of 400"))).toEqual([]);
+    await page.close();
+  });
+
+  test("another time, end, hours and priority of a hunt, by the keyboard alone: only what was changed is said", async () => {
+    const accountId = await world.account();
+    const soon = new Date(Date.now() + 7_200_000).toISOString();
+    const { huntId } = await submit(service, { accountId, contacts: [contact()], sendAt: soon });
+    const { page } = await openConsole("Asia/Tokyo");
+    await page.goto(`${service.url}/admin#/hunts/${huntId}`);
+    const patches: unknown[] = [];
+    page.on("request", (request) => void (request.method() === "PATCH" && patches.push(request.postDataJSON())));
+    const opens = page.getByRole("button", { name: "Times…" });
+    await opens.press("Enter");
+    const dialog = page.getByRole("dialog");
+    const notBefore = dialog.getByLabel("Not before");
+    await expect.poll(() => page.evaluate("document.activeElement.name")).toBe("sendAt");
+    expect(await dialog.getByLabel("Priority").inputValue()).toBe("normal");
+    const day = new Date(Date.now() + 40 * 86_400_000).toISOString().slice(0, 10);
+    await notBefore.fill(`${day}T09:30`);
+    await dialog.getByRole("button", { name: "Save" }).press("Enter");
+    await dialog.getByText("is not before the hunt's “Nothing after”").waitFor();
+    expect(patches).toEqual([{ sendAt: `${day}T00:30:00.000Z` }]);
+    expect((await service.get(`/api/hunts/${huntId}`)).body).toMatchObject({ sendAt: null, windows: null });
+    await dialog.getByLabel("Nothing after").fill(`${day}T21:00`);
+    await dialog.getByLabel("Priority").selectOption("high");
+    await dialog.getByLabel("Only within these hours").press("Space");
+    await dialog.getByLabel("Fri").press("Space");
+    await dialog.getByLabel("To", { exact: true }).fill("00:00");
+    await dialog.getByLabel("Spread evenly").press("Space");
+    expect(await excess(page)).toBe(0);
+    await page.setViewportSize({ width: 390, height: 844 });
+    const box = "document.querySelector('dialog').";
+    expect(await page.evaluate(`${box}scrollWidth - ${box}clientWidth`)).toBe(0);
+    await dialog.getByRole("button", { name: "Save" }).press("Enter");
+    await dialog.waitFor({ state: "hidden" });
+    const windows = { days: [1, 2, 3, 4], from: "09:00", to: "24:00", timeZone: "Asia/Tokyo", spread: true };
+    const sendAt = new Date(`${day}T00:30:00Z`).toISOString();
+    const expiresAt = new Date(`${day}T12:00:00Z`).toISOString();
+    const { body: hunt } = await service.get(`/api/hunts/${huntId}`);
+    expect(hunt).toMatchObject({ priority: "high", sendAt, windows, expiresAt });
+    await expect.poll(() => page.evaluate("document.activeElement.textContent")).toBe("Times…");
+    await page.getByText("high priority").waitFor();
+    await opens.press("Enter");
+    await expect.poll(() => notBefore.inputValue()).toBe(`${day}T09:30`);
+    expect(await dialog.getByLabel("To", { exact: true }).inputValue()).toBe("00:00");
+    await dialog.getByLabel("Priority").selectOption("low");
+    await dialog.getByRole("button", { name: "Save" }).press("Enter");
+    await dialog.waitFor({ state: "hidden" });
+    expect(patches.at(-1)).toEqual({ priority: "low" });
+    await opens.press("Enter");
+    await page.keyboard.press("Escape");
+    await dialog.waitFor({ state: "hidden" });
+    expect((await service.get(`/api/hunts/${huntId}`)).body).toMatchObject({ priority: "low", windows, sendAt });
+    await service.post(`/api/hunt/${huntId}/cancel`, undefined);
     await page.close();
   });
 

@@ -173,6 +173,51 @@ test("a preview → has a hunt's faults and refusals", async () => {
   });
 });
 
+test("a preview of a stream → as that of the same contacts in JSON; faults by line, refusals as well, and nothing is staged", async () => {
+  const accountId = await world.account();
+  await world.credits(accountId, "sms", 2000);
+  const own = { huntId: huntId(), accountId, template: "Bonjour {{ name }}" };
+  const contacts: object[] = Array.from({ length: 2300 }, (_, i) =>
+    sms(3000 + i, { variables: i % 50 === 0 ? {} : { name: "Zoé" } }),
+  );
+  // Their numbers were there in chunks before.
+  contacts.push(sms(3001, { adId: "x", message: "x" }), {
+    adId: "y",
+    recipientPhone: phone(3002),
+    channels: ["whatsapp_text", "sms"],
+    message: "x",
+  });
+  const lines = (head: object, rest: object[]) =>
+    service.post("/api/hunt/preview", [head, ...rest].map((line) => JSON.stringify(line)).join("\n"), {
+      "content-type": "application/x-ndjson",
+    });
+  const before = await everything();
+  const { status, body } = await lines(own, contacts);
+  expect(status).toBe(200);
+  expect(body).toMatchObject({
+    contacts: 2302,
+    send: 2000,
+    reasons: { missing_variable: 46, duplicate: 2, no_credit: 254 },
+  });
+  expect(body).toEqual((await service.post("/api/hunt/preview", { ...own, contacts })).body);
+  const wrong = [sms(1, { channel: "pigeon" }), ...contacts.slice(0, 600), sms(2, { variables: 7 })];
+  expect((await lines(own, wrong)).body.errors).toMatchObject([
+    { pointer: "/lines/2/channel" },
+    { pointer: "/lines/603/variables" },
+  ]);
+  expect(await lines({ ...own, accountId: "nobody" }, contacts)).toMatchObject({ status: 422 });
+  await put(accountId, { policy: "none" });
+  const late = [sms(1, { message: "x", sendAt: "2026-02-02T00:00:00Z" })];
+  const { huntId: there } = await submit(service, { accountId, contacts: [sms(2, { message: "x" })] });
+  await world.sql.query("update hunts set expires_at = '2026-02-01' where id = $1", [there]);
+  expect(await lines({ huntId: there, accountId }, late)).toMatchObject({
+    status: 400,
+    body: { errors: [{ pointer: "/sendAt" }] },
+  });
+  const chunks = (counts: unknown) => (counts as [Record<string, number>])[0]["hunt_chunks"];
+  expect(chunks(await everything())).toBe(Number(chunks(before)) + 1);
+});
+
 test("hours and the provider's rate → when it would begin and end, at the latest when it expires", async () => {
   const accountId = await world.account();
   const hours = [{ days: [1, 2, 3, 4, 5, 6, 7], from: "14:00", to: "15:00" }];

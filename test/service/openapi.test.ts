@@ -101,7 +101,11 @@ test("each body of the document → has an example that is taken, and the answer
       without.push(what);
       continue;
     }
-    const response = await fetch(service.url + path.replaceAll(/\{(\w+)\}/g, (_, name: string) => ids[name] ?? name), {
+    const target = path.replaceAll(/\{(\w+)\}/g, (_, name: string) => ids[name] ?? name);
+    const isOfAccount = operation.parameters?.some(
+      (each) => "name" in each && each.name === "accountId" && each.in === "query" && each.required,
+    );
+    const response = await fetch(service.url + target + (isOfAccount ? "?accountId=acc_456" : ""), {
       method,
       headers: { authorization: `Bearer ${SECRET}`, "content-type": type },
       body: type === "application/json" ? JSON.stringify(example) : (example as string),
@@ -115,11 +119,12 @@ test("each body of the document → has an example that is taken, and the answer
     expect({ what, fault: fits(schema, answer) }).toEqual({ what, fault: undefined });
     // Lines and contacts that are not taken are no good example.
     expect({ what, faults: answer["faults"] ?? [] }).toEqual({ what, faults: [] });
-    const { huntId, templateId, endpointId, id: sessionId } = answer;
+    const { huntId, templateId, recurrenceId, endpointId, id: sessionId } = answer;
     Object.assign(
       ids,
       huntId && { huntId },
       templateId && { templateId },
+      recurrenceId && { recurrenceId },
       endpointId && { endpointId },
       sessionId && { sessionId },
     );

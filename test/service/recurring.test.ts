@@ -23,8 +23,9 @@ beforeAll(async () => {
 });
 afterAll(() => world[Symbol.asyncDispose]());
 
-const call = async (method: string, path: string): Promise<Answer> => {
-  const response = await fetch(service.url + path, { method, headers: { authorization: `Bearer ${SECRET}` } });
+const call = async (method: string, path: string, body?: object): Promise<Answer> => {
+  const headers = { authorization: `Bearer ${SECRET}`, ...(body && { "content-type": "application/json" }) };
+  const response = await fetch(service.url + path, { method, headers, ...(body && { body: JSON.stringify(body) }) });
   return { status: response.status, headers: response.headers, body: await response.json() };
 };
 const at = (id: string, rest = ""): string => `/api/recurrences/${id}${rest}?accountId=${accountId}`;
@@ -223,6 +224,87 @@ test("pause, resume, count and delete → end its runs; another account has none
   expect(await huntsOf(second)).toEqual([]);
   const { rows } = await world.sql.query("select 1 from hunt_chunks where job_id = $1", [second]);
   expect(rows).toEqual([]);
+});
+
+test("a recurrence that is changed → its next run comes, says and goes to whom it says now; what is wrong changes nothing", async () => {
+  const [plain, other, added] = [next({ message: undefined }), next(), next({ message: undefined })];
+  const id = await make([plain, other], {}, { template: "Bonjour" });
+  const change = (body: object) => call("PATCH", at(id), body);
+  const texts = async (millis: number) => {
+    const query = "select recipient as to, content ->> 'text' as text from messages where hunt_id = $1 order by seq";
+    return (await world.sql.query(query, [huntOf(id, millis)])).rows;
+  };
+  const before = await scheduler(id);
+  expect(
+    await change({ name: "Half past", cron: "30 * * * *", hunt: { template: "Salut", priority: "high" } }),
+  ).toMatchObject({
+    status: 200,
+    body: { name: "Half past", cron: "30 * * * *", contacts: 2, nextRunAt: expect.stringMatching(/:30:00/) },
+  });
+  expect(await scheduler(id)).toMatchObject({ pattern: "30 * * * *" });
+  expect((await scheduler(id))?.next).not.toBe(before?.next);
+
+  const { templateId } = (await service.post("/api/templates", { accountId, name: "t", text: "x" })).body;
+  await call("DELETE", `/api/templates/${templateId}?accountId=${accountId}`);
+  const wrong: [object, string[]][] = [
+    [{}, [""]],
+    [
+      { cron: "* *", until: "x", hunt: { sendAt: "x", priority: "x" } },
+      ["/cron", "/hunt/priority", "/hunt/sendAt", "/until"],
+    ],
+    [{ until: new Date().toISOString() }, ["/until"]],
+    [{ hunt: { templates: { whatsapp_text: "x" } } }, ["/hunt"]],
+    [{ hunt: { contacts: [plain] } }, ["/hunt/contacts/0/message"]],
+  ];
+  for (const [body, pointers] of wrong) {
+    const { status, body: problem } = await change(body);
+    expect([status, problem.errors.map((each: { pointer: string }) => each.pointer).toSorted()]).toEqual([
+      400,
+      pointers,
+    ]);
+  }
+  expect(await change({ hunt: { templateId } })).toMatchObject({ status: 409, body: { code: "template_archived" } });
+  const strange = await world.account();
+  expect(await call("PATCH", `/api/recurrences/${id}?accountId=${strange}`, { name: "x" })).toMatchObject({
+    status: 404,
+  });
+  const first = await comes(id);
+  await runs(id, 1);
+  expect(await texts(first)).toEqual([
+    { to: plain["recipientPhone"], text: "Salut" },
+    { to: other["recipientPhone"], text: "Bonjour" },
+  ]);
+  expect((await service.get(`/api/hunts/${encodeURIComponent(huntOf(id, first))}`)).body).toMatchObject({
+    priority: "high",
+  });
+
+  expect(await change({ count: 1, hunt: { template: "Ciao", contacts: [added] } })).toMatchObject({
+    body: { count: 1, contacts: 1, nextRunAt: null },
+  });
+  const chunks = "select no > 0 as later from hunt_chunks where job_id = $1";
+  expect((await world.sql.query(chunks, [id])).rows).toEqual([{ later: true }]);
+  await world.sql.query(
+    "insert into hunt_chunks (job_id, no, size, contacts, created_at) values ($1, 7, 1, '[{}]', now() - interval '2 hours')",
+    [id],
+  );
+  await expect.poll(() => scheduler(id)).toBeUndefined();
+  // It was over: none of what it would have been is made up for.
+  const past =
+    "update recurrences set since = now() - interval '3 hours', begun_at = null, last_run_at = null where id = $1";
+  await world.sql.query(past, [id]);
+  expect(await change({ count: null })).toMatchObject({ body: { nextRunAt: expect.any(String) } });
+  const fresh = "select since > now() - interval '1 minute' as fresh from recurrences where id = $1";
+  expect((await world.sql.query(fresh, [id])).rows).toEqual([{ fresh: true }]);
+  await change({ cron: "45 * * * *" });
+  const second = await until(
+    () => comes(id),
+    (millis) => millis > 0,
+  );
+  expect(second).toBeGreaterThan(Date.now());
+  await runs(id, 2);
+  expect((await messagesOf(service, huntOf(id, second))).map(({ adId }) => adId)).toEqual([added["adId"]]);
+  expect(callsTo([plain, other, added])).toEqual([1, 1, 1]);
+  expect((await world.sql.query(chunks, [id])).rows).toEqual([{ later: true }]);
 });
 
 test("a person who was erased → is in no further run, and what is staged outlives the tidying", async () => {

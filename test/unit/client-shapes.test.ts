@@ -121,6 +121,8 @@ test("the client's types have exactly the fields that the server documents", () 
     hunt: true,
   };
   takes("/api/recurrences", newRecurrence);
+  const { accountId: _, ...changes } = newRecurrence;
+  takes("/api/recurrences/:recurrenceId", changes satisfies KeysOf<api.RecurrenceChanges>, "patch");
   answers("/api/recurrences", 201, {
     recurrenceId: true,
     contacts: true,
@@ -297,6 +299,8 @@ test("the client's types have exactly the fields that the server documents", () 
     priority: true,
     createdAt: true,
     expiresAt: true,
+    sendAt: true,
+    windows: true,
     reasons: true,
   } satisfies KeysOf<api.HuntWithReasons>);
   const timeline: KeysOf<api.HuntTimeline> = { huntId: true, from: true, to: true, points: true };

@@ -1,4 +1,5 @@
 import type { CallOptions } from "./calls.ts";
+import type { Windows } from "./hunts.ts";
 import type { Counts, MessageStatus } from "./messages.ts";
 
 /** What came of a variant. */
@@ -55,6 +56,9 @@ export interface HuntPage {
 }
 
 export interface HuntWithReasons extends Hunt {
+  /** Nothing of it is sent before, as it was changed last; null: as it was submitted. */
+  sendAt: string | null;
+  windows: Windows | null;
   /** Why messages were skipped, or with what code they failed: the hundred most frequent. */
   reasons: { status: MessageStatus; reason: string; count: number }[];
 }

@@ -19,6 +19,24 @@ export interface NewRecurrence {
   hunt: Omit<NewHunt, "huntId" | "accountId" | "sendAt" | "timeZone" | "expiresAt">;
 }
 
+/** What is absent stays as it is; null takes it away. */
+export interface RecurrenceChanges {
+  name?: string | undefined;
+  cron?: string | undefined;
+  timeZone?: string | undefined;
+  until?: string | null | undefined;
+  /** Those that have been included. */
+  count?: number | null | undefined;
+  expiresAfterSeconds?: number | null | undefined;
+  /**
+   * With `contacts` in place of the whole old one. Else what is given of `priority`, `windows` and content, the fields of which
+   * (`template`, `templates`, `templateId`, `templateVersion`, `variants`, `fallbackAfterSeconds`) stand for one another.
+   */
+  hunt?:
+    | (Omit<Partial<NewRecurrence["hunt"]>, "windows"> & { windows?: NewRecurrence["hunt"]["windows"] | null })
+    | undefined;
+}
+
 /** The receipt for a recurrence. */
 export interface AcceptedRecurrence {
   recurrenceId: string;
