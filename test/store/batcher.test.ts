@@ -56,6 +56,16 @@ describe("group commit", () => {
     expect(await answer).toBe(2);
   });
 
+  test("maxWaitMs 0 → a batch is what comes in the same turn of the event loop", async () => {
+    const { batches, subject } = batcher({ maxWaitMs: 0 });
+    const answers = Promise.all([subject.add(1), Promise.resolve().then(() => subject.add(2))]);
+    await vi.advanceTimersByTimeAsync(0);
+    const third = subject.add(3);
+    await vi.advanceTimersByTimeAsync(0);
+    expect([...(await answers), await third]).toEqual([2, 4, 6]);
+    expect(batches).toEqual([[1, 2], [3]]);
+  });
+
   test("more than two batches' worth → no batch is too big, no more than maxConcurrent run at once", async () => {
     let running = 0;
     let most = 0;
