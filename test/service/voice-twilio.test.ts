@@ -404,7 +404,7 @@ describe("a machine has picked up", () => {
     await using answering = await startProcess({ ...world.environment, ...own });
     await answeredBy(answering.url, gate, made);
     answering.kill("SIGKILL");
-    await answering.exited;
+    expect(await answering.exited).toBeNull();
     await ended(made);
     await delivered(id);
   });
