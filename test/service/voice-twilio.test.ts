@@ -406,7 +406,7 @@ describe("a machine has picked up", () => {
     answering.kill("SIGKILL");
     expect(await answering.exited).toBeNull();
     await ended(made);
-    await delivered(id);
+    expect((await delivered(id)).deliveredAt).not.toBeNull();
   });
 
   test("and neither the ledger nor Redis can be had then → it is tried again, and a stop waits for that", async () => {
