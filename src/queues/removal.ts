@@ -27,8 +27,7 @@ export async function removeJobs(queues: Queues, messages: readonly ErasedMessag
 async function removeFrom(queues: Queues, base: Queue, ids: readonly string[]): Promise<string[]> {
   const gone: string[] = [];
   await queues.bundles.takeOut(base.name, ids);
-  const inHand = await queues.bundles.busy(base.name, ids);
-  let left = ids.filter((id) => !inHand.has(id));
+  let left = ids;
   for (let place = 0; left.length > 0; place++) {
     const holdings = await queues.holdings(base, left);
     const held = new Set(holdings.flatMap(({ jobIds }) => jobIds));
