@@ -32,6 +32,8 @@ export const messageJobSchema = z.object({
   windows: z
     .object({ days: z.array(z.int()), from: z.string(), to: z.string(), timeZone: z.string().optional() })
     .optional(),
+  /** It has waited in a bundle for its sender's turn. */
+  waited: z.literal(true).optional(),
   /** The last call that may have been made, written before it: tells a ledger that has lost its last seconds. */
   attempt: z.uuid().optional(),
   outcome: keptOutcomeSchema.optional(),

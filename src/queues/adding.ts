@@ -117,6 +117,8 @@ export function createAdding(options: AddingOptions): Adding {
       backoff: BUNDLE_BACKOFF,
       stackTraceLimit: PLAN_STACK_TRACES,
       removeOnComplete: true,
+      // It has numbers and texts, and no use: its messages are given jobs of their own.
+      removeOnFail: true,
     },
   });
 
@@ -127,7 +129,7 @@ export function createAdding(options: AddingOptions): Adding {
     await withRedis("adding jobs", () =>
       Promise.all(
         [...byQueue].map(async ([name, group]) => {
-          if (size === 1 || !mayBundle(name)) return queueOf(name).addBulk(group.map(single));
+          if (size === 1 || group.length === 1 || !mayBundle(name)) return queueOf(name).addBulk(group.map(single));
           const jobs = Array.from({ length: Math.ceil(group.length / size) }, (_, i) =>
             bundle(group.slice(i * size, (i + 1) * size).map(({ data }) => data)),
           );

@@ -1,8 +1,7 @@
 import { randomUUID } from "node:crypto";
-import type { Job, Queue } from "bullmq";
+import type { Queue } from "bullmq";
 import type { Redis } from "ioredis";
 import { messageJobSchema, type MessageJob } from "../channels/message-job.ts";
-import { UnavailableError } from "../core/errors.ts";
 import { withRedis } from "./redis.ts";
 
 /** Name of the jobs that carry several messages. */
@@ -19,13 +18,16 @@ export type KeptOutcome = NonNullable<MessageJob["outcome"]>;
 /** Whether a ledger that has forgotten it must be told, or it would have the message sent again. */
 export const isKept = ({ result }: KeptOutcome): boolean => result === "sent" || result === "unknown";
 
-/** Messages in a bundle: with more, a job costs next to nothing a message already. */
+/** Most messages of a bundle: beyond that a job's share of what a message costs is negligible. */
 const MOST = 50;
 /**
- * That messages were in bundles, and what they came to, is kept for so long at least, and twice as long at most, seconds: for a
- * ledger that loses its last seconds in a failover.
+ * For so long at least it is kept what messages in bundles came to, seconds in which any come to an end: while the ledger is away, none
+ * do, and nothing is forgotten.
  */
-const KEPT_SECONDS = 30;
+const KEPT_SECONDS = 60;
+
+/** Somebody else may take others out of the same bundle. */
+const REPLACE_TRIES = 3;
 
 /** A process with so many slots has several bundles under way, and leaves the others some. */
 export const bundleSize = (concurrency: number): number => Math.max(1, Math.min(MOST, Math.ceil(concurrency / 4)));
@@ -45,15 +47,17 @@ export function messagesOf(data: unknown): MessageJob[] {
 }
 
 /**
- * Which message is in which bundle, and what those came to that are no longer in one: what a message's own job tells by its id.
- * All methods reject with `UnavailableError`.
+ * Which message is in which bundle, and what those came to that are no longer in one, for a ledger that loses its last seconds in a
+ * failover: what a message's own job tells by its id. All methods reject with `UnavailableError`.
  */
 export interface Bundles {
   /** Before the bundle is added: one that is never added is found out by `busy`. */
   enter(queue: string, bundle: string, messageIds: readonly string[]): Promise<void>;
-  /** They have jobs of their own, or have come to an end: `outcome` is kept where it must not be forgotten. */
-  leave(queue: string, messages: readonly Pick<MessageJob, "messageId" | "outcome">[]): Promise<void>;
-  /** Of these, those that are in a bundle, or have left one lately. */
+  /** What messages of bundles came to, where it must not be forgotten. */
+  keep(queue: string, outcomes: readonly KeptOutcome[]): Promise<void>;
+  /** They are no longer in a bundle. */
+  leave(queue: string, messageIds: readonly string[]): Promise<void>;
+  /** Of these, those of which Redis knows: they are in a bundle, have left one lately, or have a job, ended or not. */
   known(queue: string, messageIds: readonly string[]): Promise<Set<string>>;
   /** Of these, those in a bundle that has not ended. */
   busy(queue: string, messageIds: readonly string[]): Promise<Set<string>>;
@@ -63,84 +67,119 @@ export interface Bundles {
   takeOut(queue: string, messageIds: readonly string[]): Promise<void>;
 }
 
-/** `keeps`: whether anything of what has ended is to stay. */
-export function createBundles(redis: Redis, queueOf: (name: string) => Queue, keeps: boolean): Bundles {
-  const register = (queue: string): string => queueOf(queue).toKey("bundled");
-  const kept = (queue: string, age: number): string => {
-    const period = Math.floor(Date.now() / (KEPT_SECONDS * 1000)) - age;
-    return queueOf(queue).toKey(`ended:${period}`);
-  };
-  const read = async (key: string, fields: readonly string[]): Promise<(string | null)[]> =>
-    fields.length === 0 ? [] : withRedis("looking into bundles", () => redis.hmget(key, ...fields));
+/**
+ * KEYS: outcomes of now, those before them. ARGV: how many are kept at least, for how long at least and at most, seconds; then ids and
+ * outcomes. A part that is full and old enough takes the place of the one before it.
+ */
+const KEEP = `
+local now = tonumber(redis.call("time")[1])
+local since = tonumber(redis.call("hget", KEYS[1], "since") or now)
+if redis.call("hlen", KEYS[1]) > tonumber(ARGV[1]) and now - since >= tonumber(ARGV[2]) then
+  redis.call("rename", KEYS[1], KEYS[2])
+end
+redis.call("hsetnx", KEYS[1], "since", now)
+redis.call("hset", KEYS[1], unpack(ARGV, 4))
+redis.call("expire", KEYS[1], ARGV[3])
+`;
+
+/** KEYS: what waits, a job. ARGV: its id, its data as they were, as they are to be. Answers 0 when a worker has it, or it has changed. */
+const REPLACE = `
+if redis.call("lpos", KEYS[1], ARGV[1]) and redis.call("hget", KEYS[2], "data") == ARGV[2] then
+  redis.call("hset", KEYS[2], "data", ARGV[3])
+  return 1
+end
+return 0
+`;
+
+/** `retention`: of completed jobs. */
+export function createBundles(
+  redis: Redis,
+  queueOf: (name: string) => Queue,
+  retention: { age: number; count: number },
+): Bundles {
+  const keeps = retention.count > 0 && retention.age > 0;
+  const key = (queue: string, name: string): string => queueOf(queue).toKey(name);
+  const read = async (at: string, fields: readonly string[]): Promise<(string | null)[]> =>
+    fields.length === 0 ? [] : withRedis("looking into bundles", () => redis.hmget(at, ...fields));
   const readKept = async (queue: string, ids: readonly string[]): Promise<(string | null)[]> => {
-    const [now, before] = await Promise.all([read(kept(queue, 0), ids), read(kept(queue, 1), ids)]);
+    const [now, before] = await Promise.all([read(key(queue, "ended"), ids), read(key(queue, "ended:before"), ids)]);
     return ids.map((_, i) => now[i] ?? before[i] ?? null);
   };
   /** By bundle, those of these messages that are entered for it. */
   const entered = async (queue: string, ids: readonly string[]): Promise<Map<string, string[]>> => {
-    const found = await read(register(queue), ids);
+    const found = await read(key(queue, "bundled"), ids);
     const byBundle = new Map<string, string[]>();
     found.forEach((bundle, i) => {
       if (bundle !== null) byBundle.set(bundle, [...(byBundle.get(bundle) ?? []), ids[i] as string]);
     });
     return byBundle;
   };
+  const leave = async (queue: string, ids: readonly string[]): Promise<void> => {
+    if (ids.length > 0) await withRedis("leaving a bundle", () => redis.hdel(key(queue, "bundled"), ...ids));
+  };
+  /** False when it changed meanwhile. */
+  async function takeOutOf(queue: string, bundle: string, gone: readonly string[]): Promise<boolean> {
+    const at = key(queue, bundle);
+    const [data] = await read(at, ["data"]);
+    if (!data) return true;
+    const messages = messagesOf(JSON.parse(data)).filter(({ messageId }) => !gone.includes(messageId));
+    const words = [bundle, data, JSON.stringify({ messages } satisfies BundleJob)];
+    const done = await withRedis("taking out of a bundle", () =>
+      redis.eval(REPLACE, 2, key(queue, "wait"), at, ...words),
+    );
+    if (done === 1) await leave(queue, gone);
+    return done === 1;
+  }
 
   return {
     async enter(queue, bundle, ids) {
-      await withRedis("entering a bundle", () => redis.hset(register(queue), ...ids.flatMap((id) => [id, bundle])));
+      const fields = ids.flatMap((id) => [id, bundle]);
+      await withRedis("entering a bundle", () => redis.hset(key(queue, "bundled"), ...fields));
     },
 
-    async leave(queue, messages) {
-      if (messages.length === 0) return;
-      const key = kept(queue, 0);
-      const words = messages.flatMap(({ messageId, outcome }) => [
-        messageId,
-        keeps && outcome && isKept(outcome) ? JSON.stringify(outcome) : "",
-      ]);
-      const pipeline = redis
-        .pipeline()
-        .hset(key, ...words)
-        .expire(key, 2 * KEPT_SECONDS)
-        .hdel(register(queue), ...messages.map(({ messageId }) => messageId));
-      const answers = await withRedis("leaving a bundle", () => pipeline.exec());
-      const error = answers?.find(([each]) => each)?.[0];
-      if (error) throw new UnavailableError("redis", "Redis cannot note what became of messages now.", error);
+    async keep(queue, outcomes) {
+      if (!keeps || outcomes.length === 0) return;
+      const words = outcomes.flatMap((outcome) => [outcome.messageId, JSON.stringify(outcome)]);
+      const bounds = [retention.count, KEPT_SECONDS, retention.age];
+      await withRedis("keeping outcomes", () =>
+        redis.eval(KEEP, 2, key(queue, "ended"), key(queue, "ended:before"), ...bounds, ...words),
+      );
     },
+
+    leave,
 
     async known(queue, ids) {
-      const [bundles, outcomes] = await Promise.all([read(register(queue), ids), readKept(queue, ids)]);
-      return new Set(ids.filter((_, i) => (bundles[i] ?? outcomes[i] ?? null) !== null));
+      if (ids.length === 0) return new Set();
+      const [bundles, outcomes, jobs] = await Promise.all([
+        read(key(queue, "bundled"), ids),
+        readKept(queue, ids),
+        withRedis("counting jobs", () => redis.exists(...ids.map((id) => key(queue, id)))),
+      ]);
+      // Hardly ever one of them has a job: then it is looked up which.
+      const own = jobs === 0 ? [] : await Promise.all(ids.map((id) => read(key(queue, id), ["timestamp"])));
+      return new Set(ids.filter((_, i) => (bundles[i] ?? outcomes[i] ?? own[i]?.[0] ?? null) !== null));
     },
 
     async busy(queue, ids) {
-      const byBundle = await entered(queue, ids);
-      const alive = await Promise.all(
-        [...byBundle].map(async ([bundle, messages]) => {
-          const [timestamp, finishedOn] = await read(queueOf(queue).toKey(bundle), ["timestamp", "finishedOn"]);
-          return timestamp !== null && finishedOn === null ? messages : [];
-        }),
-      );
-      return new Set(alive.flat());
+      const busy = new Set<string>();
+      for (const [bundle, messages] of await entered(queue, ids)) {
+        const [timestamp, finishedOn] = await read(key(queue, bundle), ["timestamp", "finishedOn"]);
+        if (timestamp !== null && finishedOn === null) for (const id of messages) busy.add(id);
+        else await leave(queue, messages);
+      }
+      return busy;
     },
 
     async outcomes(queue, ids) {
       return (await readKept(queue, ids)).flatMap((each) => {
-        const outcome = !each ? undefined : messageJobSchema.shape.outcome.safeParse(JSON.parse(each)).data;
+        const outcome = each === null ? undefined : messageJobSchema.shape.outcome.safeParse(JSON.parse(each)).data;
         return outcome ? [outcome] : [];
       });
     },
 
     async takeOut(queue, ids) {
       for (const [bundle, gone] of await entered(queue, ids)) {
-        const job = (await withRedis("a bundle", () => queueOf(queue).getJob(bundle))) as Job<unknown> | undefined;
-        if ((await withRedis("a bundle", async () => job?.getState())) !== "waiting") continue;
-        const messages = messagesOf(job?.data).filter(({ messageId }) => !gone.includes(messageId));
-        await withRedis("a bundle", async () => job?.updateData({ messages } satisfies BundleJob));
-        await this.leave(
-          queue,
-          gone.map((messageId) => ({ messageId })),
-        );
+        for (let left = REPLACE_TRIES; left > 0 && !(await takeOutOf(queue, bundle, gone)); left--);
       }
     },
   };

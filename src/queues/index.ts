@@ -66,7 +66,7 @@ export function createQueues(options: QueuesOptions): Queues {
   const { all, get, lanes, inLanes, withLanes, queueOf, forgetLane } = directory;
   const flows = new FlowProducer({ connection: redis, prefix, ...telemetry });
   flows.on("error", ignore);
-  const bundles = createBundles(redis, queueOf, retention.completed.count > 0);
+  const bundles = createBundles(redis, queueOf, retention.completed);
   const untraced = createAdding({
     directory,
     register: bundles,

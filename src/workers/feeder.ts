@@ -107,12 +107,7 @@ async function feedQueue(
     const again = messages.filter((message) => message.again || known.has(message.id));
     const fresh = messages.filter((message) => !message.again && !known.has(message.id));
     await queues.addBundles(fresh.filter(({ retryInMs }) => retryInMs === 0).map(jobOfOpen), bundleSize(concurrency));
-    const slow = fresh.filter(({ retryInMs }) => retryInMs > 0).map(jobOfOpen);
-    await queues.bundles.leave(
-      name,
-      slow.map(({ data }) => data),
-    );
-    await queues.addMessages(slow);
+    await queues.addMessages(fresh.filter(({ retryInMs }) => retryInMs > 0).map(jobOfOpen));
     await requeueOrphans(again, queues, store);
     return messages.length > 0 ? BUSY_MS : undefined;
   }

@@ -11,7 +11,7 @@ import { HUNT_QUEUE } from "../hunt/hunt.jobs.ts";
 import { repeatStrategy } from "../hunt/recurring.ts";
 import type { Metrics } from "../core/metrics.ts";
 import type { Tracing } from "../core/tracing.ts";
-import { BUNDLE } from "../queues/bundles.ts";
+import { BUNDLE, bundleSize } from "../queues/bundles.ts";
 import { queueOfLane, type NewMessageJob } from "../queues/index.ts";
 import type { Store } from "../store/store.ts";
 import { outcomeOf } from "./attempt.ts";
@@ -119,7 +119,9 @@ export function startWorkers(options: WorkersOptions): Workers {
     worker.on("completed", ({ name }, result) => {
       if (name !== BUNDLE) ended(base, statusOf(result));
     });
-    worker.on("failed", () => ended(base, "failed"));
+    worker.on("failed", (job) => {
+      if (job?.name !== BUNDLE) ended(base, "failed");
+    });
     worker.on("error", (error) => log.warn({ err: error }, "worker error"));
     worker.on("failed", (job, error) => log.info({ jobId: job?.id, reason: messageOf(error) }, "job failed"));
     workers.add(worker);
@@ -131,8 +133,9 @@ export function startWorkers(options: WorkersOptions): Workers {
   const startChannel = (queue: string, concurrency: number, own?: Slots): Worker => {
     const base = queueOfLane(queue);
     const deps: RunJobDeps = { ...options, log: logOf(queue), handBack, leaving };
-    const run = async (task: Task): Promise<JobResult> => {
+    const run = async (task: Task, begins?: () => void): Promise<JobResult> => {
       const begin = (): Promise<JobResult> => {
+        begins?.();
         taken.set(base, (taken.get(base) ?? 0) + 1);
         return runJob(task, deps);
       };
@@ -165,9 +168,12 @@ export function startWorkers(options: WorkersOptions): Workers {
   };
   for (const queue of new Set([...options.channels.values()].map(({ channel }) => channel.queue))) {
     const concurrency = options.concurrencies[queue] ?? options.concurrency;
-    const own = new Slots(concurrency);
+    // Whoever has as many in hand as a bundle brings leaves the rest to other processes.
+    const own = new Slots(concurrency, (waiting) => {
+      worker.concurrency = waiting < bundleSize(concurrency) ? concurrency : 1;
+    });
     slots.set(queue, own);
-    startChannel(queue, concurrency, own);
+    const worker = startChannel(queue, concurrency, own);
   }
   start(HUNT_QUEUE, options.huntConcurrency, (job) => runHuntJob(job, options.hunt));
   start(INBOUND_QUEUE, options.concurrencies[INBOUND_QUEUE] ?? options.concurrency, (job, token) =>

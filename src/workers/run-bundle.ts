@@ -2,16 +2,17 @@ import { setImmediate as turn } from "node:timers/promises";
 import { UnrecoverableError, type Job } from "bullmq";
 import type { MessageJob } from "../channels/message-job.ts";
 import { UnavailableError } from "../core/errors.ts";
-import { messagesOf, type BundleJob, type Bundles } from "../queues/bundles.ts";
+import { isKept, messagesOf, type BundleJob, type Bundles } from "../queues/bundles.ts";
 import type { NewMessageJob } from "../queues/index.ts";
 import type { JobResult } from "./run-job.ts";
 import type { Task } from "./task.ts";
 
 export interface RunBundleDeps {
-  run(task: Task): Promise<JobResult>;
+  /** `begins`: asked right before, when its turn has come; what it throws ends the run. */
+  run(task: Task, begins: () => void): Promise<JobResult>;
   /** Adding a message that has a job already changes nothing. Rejects with `UnavailableError`. */
   enqueue(jobs: readonly NewMessageJob[]): Promise<void>;
-  register: Pick<Bundles, "leave">;
+  register: Pick<Bundles, "keep" | "leave">;
   /** Of each message that came to its end here. */
   onEnd(result: JobResult): void;
   /** Tries of a message's job. */
@@ -20,6 +21,8 @@ export interface RunBundleDeps {
   backoffMs: number;
 }
 
+/** How long a message waits for a slot of this process before it goes back for any other, milliseconds. */
+const PATIENCE_MS = 500;
 /** A message that goes on in a job of its own. */
 const LEFT = new Error("It has a job of its own now.");
 
@@ -33,26 +36,53 @@ export async function runBundle(job: Job<unknown>, deps: RunBundleDeps): Promise
   /** What is not over yet, as far as it came. */
   const open = new Map(messagesOf(job.data).map((message) => [message.messageId, message]));
   const write = together(() => job.updateData({ messages: [...open.values()] } satisfies BundleJob));
-  const forget = async (messages: readonly MessageJob[]): Promise<void> => {
-    await deps.register.leave(queue, messages);
-    for (const { messageId } of messages) open.delete(messageId);
-  };
+  /** What was sent, or may have been, is entered for as long as the job has the words of it. */
+  const over: string[] = [];
   let ended: MessageJob[] = [];
   const end = together(async () => {
     const messages = ended;
     ended = [];
-    await forget(messages);
+    const outcomes = messages.flatMap(({ outcome }) => (outcome && isKept(outcome) ? [outcome] : []));
+    const kept = new Set(outcomes.map(({ messageId }) => messageId));
+    over.push(...kept);
+    const ids = messages.map(({ messageId }) => messageId);
+    await deps.register.keep(queue, outcomes);
+    await deps.register.leave(
+      queue,
+      ids.filter((id) => !kept.has(id)),
+    );
+    for (const id of ids) open.delete(id);
   });
   let leaving: NewMessageJob[] = [];
   const leave = together(async () => {
     const jobs = leaving;
     leaving = [];
+    const ids = jobs.map(({ data }) => data.messageId);
     await deps.enqueue(jobs);
-    await forget(jobs.map(({ data }) => data));
+    await deps.register.leave(queue, ids);
+    for (const id of ids) open.delete(id);
   });
   const goOn = (messageId: string, how: Omit<NewMessageJob, "queue" | "data"> = {}): Promise<void> => {
-    leaving.push({ queue, data: open.get(messageId) as MessageJob, ...how });
+    const data = open.get(messageId) as MessageJob;
+    leaving.push({ queue, data: { ...data, waited: true }, ...how });
     return leave();
+  };
+  /** Set when Redis is away: what has not begun does not begin then. */
+  let lost: Error | undefined;
+  const begun = new Set<string>();
+  const overdue = new Map<string, Promise<void>>();
+  const begins = (messageId: string): void => {
+    if (lost) throw lost;
+    if (overdue.has(messageId)) throw LEFT;
+    begun.add(messageId);
+  };
+  const giveBack = (): void => {
+    for (const messageId of open.keys()) {
+      if (begun.has(messageId)) continue;
+      const gone = goOn(messageId);
+      gone.catch(() => {});
+      overdue.set(messageId, gone);
+    }
   };
 
   const run = async (message: MessageJob): Promise<void> => {
@@ -74,14 +104,18 @@ export async function runBundle(job: Job<unknown>, deps: RunBundleDeps): Promise
       },
     };
     try {
-      deps.onEnd(await deps.run(task));
+      deps.onEnd(await deps.run(task, () => begins(messageId)));
       ended.push(open.get(messageId) as MessageJob);
       await end();
     } catch (error) {
-      if (error === LEFT) return;
-      if (error instanceof UnavailableError) throw error;
+      if (error === LEFT) return overdue.get(messageId);
+      if (error instanceof UnavailableError) {
+        lost ??= error;
+        throw error;
+      }
       // Failed jobs stay to be looked at: it fails again there, by what the ledger says.
       if (error instanceof UnrecoverableError) return goOn(messageId);
+      deps.onEnd({ status: "failed" });
       return goOn(messageId, { tries: 1, delayMs: deps.backoffMs });
     }
   };
@@ -89,12 +123,14 @@ export async function runBundle(job: Job<unknown>, deps: RunBundleDeps): Promise
   const messages = [...open.values()];
   if (job.attemptsStarted > 1) {
     await deps.enqueue(messages.map((data) => ({ queue, data })));
-    return forget(messages);
+    return deps.register.leave(queue, [...open.keys()]);
   }
-  const runs = await Promise.allSettled(messages.map(run));
+  const patience = setTimeout(giveBack, PATIENCE_MS);
+  const runs = await Promise.allSettled(messages.map(run)).finally(() => clearTimeout(patience));
   const failed = runs.find((each) => each.status === "rejected");
   // It comes back, and is taken apart.
   if (failed) throw failed.reason;
+  await deps.register.leave(queue, over);
 }
 
 /** Calls within one turn of the event loop share a run of `work`. */

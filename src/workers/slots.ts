@@ -8,9 +8,12 @@ export class Slots {
   #free: number;
   #closed: Error | undefined;
   #waiting: Waiting[] = [];
+  readonly #onWaiting: (waiting: number) => void;
 
-  constructor(count: number) {
+  /** `onWaiting`: told how many wait each time that it changes. */
+  constructor(count: number, onWaiting: (waiting: number) => void = () => {}) {
     this.#free = count;
+    this.#onWaiting = onWaiting;
   }
 
   /** How many wait for one. */
@@ -25,8 +28,10 @@ export class Slots {
       return await work();
     } finally {
       const next = this.#waiting.shift();
-      if (next) next.begin();
-      else this.#free += 1;
+      if (next) {
+        this.#onWaiting(this.#waiting.length);
+        next.begin();
+      } else this.#free += 1;
     }
   }
 
@@ -42,6 +47,9 @@ export class Slots {
       this.#free -= 1;
       return;
     }
-    await new Promise<void>((begin, refuse) => this.#waiting.push({ begin, refuse }));
+    await new Promise<void>((begin, refuse) => {
+      this.#waiting.push({ begin, refuse });
+      this.#onWaiting(this.#waiting.length);
+    });
   }
 }

@@ -25,7 +25,7 @@ export function taskOf(job: Job<unknown>, token: string | undefined): Task {
     data: job.data,
     attempt: job.attemptsMade + 1,
     maxAttempts: job.opts.attempts ?? 1,
-    first: job.attemptsStarted <= 1,
+    first: job.attemptsStarted <= 1 && (job.data as Partial<MessageJob> | null)?.waited === undefined,
     keep: (data) => job.updateData(data),
     async later(delayMs) {
       await job.moveToDelayed(Date.now() + Math.max(1, delayMs), token);
