@@ -201,8 +201,8 @@ describe.concurrent("just before the hours begin", () => {
     expect(await only()).toMatchObject({ status: "sent", attempts: 1, detail: null });
     expect(night.now()).toBeGreaterThanOrEqual(Date.parse("2026-11-24T08:00:00+01:00"));
     expect(provider.callsTo(to)).toBe(1);
-    // Once to find that it is night, once to send.
-    expect((await bedroom.queue("sms").getJob(waiting.messageId))?.attemptsStarted).toBe(2);
+    // Once to find that it is night, in a bundle if it shared one, and once to send.
+    expect([1, 2]).toContain((await bedroom.queue("sms").getJob(waiting.messageId))?.attemptsStarted);
     expect(sleeper.logs.filter(({ msg }) => msg === "work without a job was queued again")).toEqual([]);
   });
 
