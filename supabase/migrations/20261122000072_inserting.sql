@@ -37,8 +37,9 @@ begin
       and not exists (select 1 from messages m where m.id = any (r.siblings) and m.status <> 'skipped')
   ),
   known as (
-    select i.*, exists (select 1 from suppressions s where s.phone = i.recipient_hash) as erased,
-      exists (select 1 from hunts h where h.id = i.hunt_id and h.cancelled_at is not null) as cancelled
+    -- offset 0, here and below: for each row by its index. A plan that was made while a table was small would read all of it.
+    select i.*, exists (select 1 from suppressions s where s.phone = i.recipient_hash offset 0) as erased,
+      exists (select 1 from hunts h where h.id = i.hunt_id and h.cancelled_at is not null offset 0) as cancelled
     from input i
   ),
   judged as (
@@ -49,6 +50,7 @@ begin
       when exists (
         select 1 from suppressions s
         where s.phone = i.recipient and (s.account_id is null or s.account_id = i.account_id)
+        offset 0
       ) then 'suppressed'
       when i.hunt_id is not null and (
         row_number() over (
@@ -64,8 +66,8 @@ begin
       ) then 'duplicate'
       -- Most have no message yet, and counting costs as much as all the rest here.
       when case
-        when jsonb_array_length(i.caps) > 0
-          and (i.caps @> '[{"max": 0}]' or exists (select 1 from messages m where m.recipient = i.recipient))
+        when coalesce(jsonb_array_length(i.caps), 0) > 0
+          and (i.caps @> '[{"max": 0}]' or exists (select 1 from messages m where m.recipient = i.recipient offset 0))
           then full_cap(i.account_id, i.recipient, i.id, i.caps) is not null
       end then 'frequency_cap'
     end as reason
