@@ -122,7 +122,8 @@ describe.concurrent("a real process", { timeout: 120_000 }, () => {
   test("an outcome that the database was away for is recorded by the next process, from the copy in the job", async (context) => {
     const { expect } = context;
     const { world, twilio, start } = await open(context);
-    twilio.otherwise({ kind: "slow", delayMs: 300 });
+    // None is answered before all are asked and the database is away.
+    twilio.otherwise({ kind: "slow", delayMs: 1500 });
     const first = await start({ SHUTDOWN_TIMEOUT_MS: "1000" });
     await Promise.all([1, 2, 3].map((n) => text(first, n)));
     await expect.poll(() => twilio.requests.length).toBe(3);
