@@ -123,7 +123,7 @@ describe.concurrent("a real process", { timeout: 120_000 }, () => {
     const { expect } = context;
     const { world, twilio, start } = await open(context);
     // None is answered before all are asked and the database is away.
-    twilio.otherwise({ kind: "slow", delayMs: 1500 });
+    twilio.otherwise({ kind: "slow", delayMs: 700 });
     const first = await start({ SHUTDOWN_TIMEOUT_MS: "1000" });
     await Promise.all([1, 2, 3].map((n) => text(first, n)));
     await expect.poll(() => twilio.requests.length).toBe(3);
