@@ -32,7 +32,7 @@ export const messageJobSchema = z.object({
   windows: z
     .object({ days: z.array(z.int()), from: z.string(), to: z.string(), timeZone: z.string().optional() })
     .optional(),
-  /** It has waited in a bundle for its sender's turn. */
+  /** It has left a bundle: a worker has had it before. */
   waited: z.literal(true).optional(),
   /** The last call that may have been made, written before it: tells a ledger that has lost its last seconds. */
   attempt: z.uuid().optional(),
