@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, expect, inject, test } from "vitest";
 import { openTestDatabase, type TestDatabase } from "../../dev/stack/databases.ts";
 
 let database: TestDatabase;
@@ -8,6 +8,7 @@ beforeAll(async () => {
   database = await openTestDatabase(inject("stack"));
 });
 afterAll(() => database.drop());
+beforeEach(() => leaveAlone());
 
 interface Hunt {
   id: string;
@@ -71,6 +72,14 @@ async function batch(
   );
 }
 
+/** No hunt that there is, is in the way of the next. */
+const leaveAlone = () => database.sql.query("truncate flows, feed_senders");
+/** As feed finds senders that have no room for all that there is for them. */
+const holdUp = (...senders: string[]) =>
+  database.sql.query(
+    "insert into feed_senders (queue, account_id, sender, allowed, tag) select 'sms', '', unnest($1::text[]), 10, 0",
+    [senders],
+  );
 const limit = ({ account }: Hunt, limits: object[]) =>
   database.sql.query("update accounts set limits = $2 where id = $1", [account, JSON.stringify(limits)]);
 const steadySince = ({ id }: Hunt, seconds: number) =>
@@ -95,6 +104,7 @@ test("a hunt of several flows → ends with the one that takes longest, each by 
   expect(await off(channels, 22)).toBeLessThan(0.1);
 
   const senders = await hunt();
+  await holdUp("+33700000001", "+33700000002");
   await batch(senders, { sender: "+33700000001", ago: 6, left: 240, done: { count: 60, every: 0.1, from: 6 } });
   await batch(senders, { sender: "+33700000002", ago: 6, left: 1, done: { count: 59, every: 0.1, from: 6 } });
   expect(await off(senders, 24)).toBeLessThan(0.1);
@@ -106,11 +116,13 @@ test("what came after a rest, or goes on after a pause → the rest is no part o
   await batch(appended, { ago: 3.4, left: 270, done: { count: 30, every: 0.1, from: 3 } });
   expect(await off(appended, 27)).toBeLessThan(0.1);
 
+  await leaveAlone();
   const soon = await hunt();
   await batch(soon, { ago: 50, left: 0, done: { count: 20, every: 0.5, from: 45 } });
   await batch(soon, { ago: 6.4, left: 100, done: { count: 12, every: 0.5, from: 6 } });
   expect(await off(soon, 50)).toBeLessThan(0.1);
 
+  await leaveAlone();
   const paused = await hunt();
   await batch(paused, { ago: 60, left: 0, done: { count: 100, every: 0.1, from: 55 } });
   await batch(paused, { ago: 60, left: 370, done: { count: 30, every: 0.1, from: 3 } });
@@ -202,4 +214,86 @@ test("hunts of one account that share a sender → each has its part, as long as
   // One that is paused is in nobody's way.
   await database.sql.query("update hunts set paused_at = now() where id = $1", [urgent.id]);
   expect(await off(big, 40)).toBeLessThan(0.1);
+});
+
+test("hunts of several accounts that share a sender → each account has its part, within it each hunt by weight", async () => {
+  await holdUp("+33700000001");
+  const sender = "+33700000001";
+  const [first, other] = [await hunt(), await hunt()];
+  const second = await hunt({ account: first.account });
+  // Of twenty a second ten go to the other account.
+  await batch(first, { sender, ago: 12, left: 100, done: { count: 60, every: 0.2, from: 12 } });
+  await batch(second, { sender, ago: 12, left: 400, done: { count: 60, every: 0.2, from: 12 } });
+  await batch(other, { sender, ago: 12, left: 700, done: { count: 120, every: 0.1, from: 12 } });
+  expect(await off(first, 20)).toBeLessThan(0.1);
+  // Its account's other hunt leaves its part to it, and not to the others.
+  expect(await off(second, 50)).toBeLessThan(0.1);
+  expect(await off(other, 60)).toBeLessThan(0.1);
+  // Which come just now, and what another sender has, and what waits for its time.
+  const late = await hunt({ priority: "high" });
+  await batch(late, { sender: "+33700000002", ago: 12, left: 5000, done: { count: 600, every: 0.02, from: 12 } });
+  const tomorrow = await hunt();
+  await batch(tomorrow, { sender, ago: 12, left: 5000 });
+  await database.sql.query("update flows set due_at = now() + interval '1 day' where hunt_id = $1", [tomorrow.id]);
+  expect(await off(other, 60)).toBeLessThan(0.1);
+  await batch(await hunt({ priority: "high" }), { sender, ago: 0.2, left: 300 });
+  expect(await off(other, 75)).toBeLessThan(0.1);
+});
+
+test("flows that share no more than their queue → the others leave their part when they are done", async () => {
+  const [big, small] = [await hunt(), await hunt()];
+  await batch(big, { sender: "+33700000001", ago: 12, left: 300, done: { count: 60, every: 0.2, from: 12 } });
+  await batch(small, { sender: "+33700000002", ago: 12, left: 100, done: { count: 60, every: 0.2, from: 12 } });
+  expect(await off(small, 20)).toBeLessThan(0.1);
+  expect(await off(big, 40)).toBeLessThan(0.1);
+  // Of one hunt it is the same.
+  await batch(big, { sender: "+33700000003", ago: 12, left: 100, done: { count: 60, every: 0.2, from: 12 } });
+  expect(await off(big, 100 / 5 + 200 / 15)).toBeLessThan(0.1);
+  // Who is slow by a sender of its own, or by a limit, takes no more than that.
+  await leaveAlone();
+  const [quick, slow, limited] = [await hunt(), await hunt(), await hunt()];
+  await holdUp("+33700000009");
+  await limit(limited, [{ perSecond: 1 }]);
+  await batch(quick, { sender: "+33700000001", ago: 12, left: 900, done: { count: 120, every: 0.1, from: 12 } });
+  await batch(slow, { sender: "+33700000009", ago: 12, left: 20, done: { count: 12, every: 1, from: 12 } });
+  await batch(limited, { sender: "+33700000002", ago: 12, left: 20, done: { count: 12, every: 1, from: 12 } });
+  expect(await off(quick, 85)).toBeLessThan(0.05);
+});
+
+test("once the others are done → no faster than the account's limit", async () => {
+  const [big, small] = [await hunt(), await hunt()];
+  await batch(big, { ago: 12, left: 1000, done: { count: 60, every: 0.2, from: 12 } });
+  await batch(small, { ago: 12, left: 10, done: { count: 60, every: 0.2, from: 12 } });
+  expect(await off(big, 101)).toBeLessThan(0.1);
+  await limit(big, [{ perSecond: 7 }]);
+  expect(await off(big, 143)).toBeLessThan(0.1);
+});
+
+test("one that was done just now → has part in what went while it was there", async () => {
+  const [big, small] = [await hunt(), await hunt()];
+  await batch(big, { ago: 20, left: 700, done: { count: 48, every: 0.2, from: 9.6 } });
+  await batch(small, { ago: 20, left: 0, done: { count: 48, every: 0.2, from: 9.6 } });
+  await database.sql.query(
+    `insert into flows (hunt_id, queue, sender, weight, tag, fed_seq, last_seq, moved_at)
+     values ($1, 'sms', '', 1, 0, 5, 5, now() - interval '1 second')`,
+    [small.id],
+  );
+  expect(await off(big, 75)).toBeLessThan(0.1);
+  // What it was before says nothing once very many went since.
+  await batch(big, { ago: 20, left: 0, done: { count: 290, every: 0.01, from: 2.9 } });
+  await database.sql.query("update flows set moved_at = now() - interval '4 seconds' where hunt_id = $1", [small.id]);
+  expect(await off(big, 7)).toBeLessThan(0.15);
+});
+
+test("hunts that were planned side by side → how much another has is not taken from the numbers it lies between", async () => {
+  const [big, small] = [await hunt(), await hunt()];
+  for (let i = 0; i < 8; i++) {
+    await batch(small, { ago: 12, left: 500 });
+    await batch(big, { ago: 12, left: 2500 });
+  }
+  await batch(big, { ago: 12, left: 0, done: { count: 6000, every: 0.002, from: 12 } });
+  await batch(small, { ago: 12, left: 0, done: { count: 6000, every: 0.002, from: 12 } });
+  // 4,000 between 24,000 numbers.
+  expect(await off(big, 24)).toBeLessThan(0.15);
+  expect(await off(small, 8)).toBeLessThan(0.1);
 });
