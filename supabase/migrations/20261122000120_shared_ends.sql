@@ -129,7 +129,7 @@ as $$
         min(y.created_at) as since
       from (
         select m.seq, m.created_at, z.most
-        from (select greatest(20, least(2000, 20000 / w.flows)) as most) z
+        from (select greatest(20, least(2000, 5000 / w.flows)) as most) z
         cross join lateral (
           select m.seq, m.created_at from messages m
           where m.hunt_id = w.hunt_id and m.send_at = w.send_at and m.seq > w.fed_seq and m.seq <= w.last_seq
@@ -140,7 +140,10 @@ as $$
     ) x
     where x.waiting > 0
     union all
-    select d.hunt_id, d.account_id, d.queue, d.sender, d.weight, d.spacing, 0, d.since, d.moved_at from done d
+    -- What it was given last takes about a second.
+    select d.hunt_id, d.account_id, d.queue, d.sender, d.weight, d.spacing, 0, d.since,
+      least(now(), d.moved_at + interval '1 second')
+    from done d
   )
   select c.hunt_id, c.account_id, c.queue, c.sender, c.weight, c.waiting, c.since, c.until,
     least(1 / nullif(c.spacing, 0), (
