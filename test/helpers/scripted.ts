@@ -1,4 +1,6 @@
-import type { Channel, Provider, ProviderDeps, SendRequest, SendResult } from "../../src/channels/channel.ts";
+import type { Channel } from "../../src/channels/channel.ts";
+import type { Provider, SendRequest, SendResult } from "../../src/channels/provider.ts";
+import type { ProviderDeps } from "../../src/channels/provider-definition.ts";
 import { PermanentError, RateLimitedError, TransientError } from "../../src/core/errors.ts";
 
 /** What the provider does with a call: resolves when it accepts, throws what a provider may throw, or never settles. */

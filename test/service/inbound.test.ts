@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { ProviderDeps, SendRequest } from "../../src/channels/channel.ts";
+import type { ProviderDeps } from "../../src/channels/provider-definition.ts";
+import type { SendRequest } from "../../src/channels/provider.ts";
 import { smsChannel } from "../../src/channels/sms/sms.channel.ts";
 import { CHANNELS } from "../../src/modules.ts";
 import { messageOf, messagesOf, phone, run, settles } from "../helpers/hunts.ts";

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { ProviderDeps } from "../../src/channels/channel.ts";
+import type { ProviderDeps } from "../../src/channels/provider-definition.ts";
 import { smsChannel } from "../../src/channels/sms/sms.channel.ts";
 import { CHANNELS } from "../../src/modules.ts";
 import { phoneHash } from "../../src/store/phone-hash.ts";

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { ProviderDeps } from "../../src/channels/channel.ts";
+import type { ProviderDeps } from "../../src/channels/provider-definition.ts";
 import { smsChannel } from "../../src/channels/sms/sms.channel.ts";
 import { CHANNELS } from "../../src/modules.ts";
 import { messageOf, messagesOf, phone, run, settles, submit } from "../helpers/hunts.ts";

@@ -3,8 +3,7 @@ import type twilio from "twilio";
 import type { Clock } from "../../../../core/clock.ts";
 import type { InboundEvent, Receipt } from "../../../../core/inbound.ts";
 import type { Route } from "../../../../core/route.ts";
-import type { WebhookDeps } from "../../../channel.ts";
-import { isStorable, storable, UUID, webhookRoute, type WebhookCall } from "../../../webhooks.ts";
+import { type WebhookDeps, isStorable, storable, UUID, webhookRoute, type WebhookCall } from "../../../webhooks.ts";
 import { TWILIO_CODES } from "./error-codes.ts";
 import { NAME } from "./errors.ts";
 

@@ -3,8 +3,7 @@ import { z } from "zod";
 import type { InboundEvent, Receipt } from "../../../../core/inbound.ts";
 import type { Route } from "../../../../core/route.ts";
 import { check } from "../../../../core/faults.ts";
-import type { WebhookDeps } from "../../../channel.ts";
-import { isStorable, storable, UUID, webhookRoute, type WebhookCall } from "../../../webhooks.ts";
+import { type WebhookDeps, isStorable, storable, UUID, webhookRoute, type WebhookCall } from "../../../webhooks.ts";
 import { VONAGE_CODES } from "./error-codes.ts";
 import { codeOf, NAME } from "./errors.ts";
 

@@ -1,14 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { type BinaryNode, generateWAMessage, proto, type WAMessage, type WASocket } from "@whiskeysockets/baileys";
-import type {
-  Admission,
-  OpenAttempt,
-  Provider,
-  ProviderDeps,
-  Reconciliation,
-  SendRequest,
-  SendResult,
-} from "../../../channel.ts";
+import type { Admission, OpenAttempt, Provider, Reconciliation, SendRequest, SendResult } from "../../../provider.ts";
+import type { ProviderDeps } from "../../../provider-definition.ts";
 import {
   type Delivery,
   messageOf,

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { DisconnectReason } from "@whiskeysockets/baileys";
 import type { Logger } from "pino";
-import type { LaneHost } from "../../../channel.ts";
+import type { LaneHost } from "../../../lanes.ts";
 import type { Clock } from "../../../../core/clock.ts";
 import type { Inbound } from "../../../../core/inbound.ts";
 import type { Lease, Session, SessionStore } from "../../../../store/sessions.ts";
