@@ -1,4 +1,4 @@
-import type { JsonSchema, OpenApiDocument } from "./openapi.ts";
+import type { JsonSchema, OpenApiDocument } from "./openapi-document.ts";
 
 /** One line of a table of fields. */
 export interface Field {

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import type { JsonSchema } from "../../src/routes/openapi.ts";
+import type { JsonSchema } from "../../src/routes/openapi-document.ts";
 
 /** Ids and names that exist, so that some requests find what they ask for. */
 export interface Known {
