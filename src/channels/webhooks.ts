@@ -47,6 +47,9 @@ export interface WebhookCall {
   body: Buffer;
 }
 
+/** What a call says, or what is wrong with it. An event that does not concern us is left out. */
+export type WebhookReading = { events: InboundEvent[] } | { faults: Fault[] };
+
 export interface Webhook {
   /** `/webhooks/<vendor>/<what>`. */
   path: string;
@@ -54,8 +57,7 @@ export interface Webhook {
   contentType: string;
   /** Whether it is the vendor who calls, and nobody has changed what it says. */
   verify(call: WebhookCall): boolean;
-  /** What it says, or what is wrong with it. An event that does not concern us is left out. */
-  read(call: WebhookCall): { events: InboundEvent[] } | { faults: Fault[] };
+  read(call: WebhookCall): WebhookReading;
 }
 
 /** Receipts and replies are small; the longest SMS has some 10 KB when each of its characters is escaped. */
