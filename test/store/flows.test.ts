@@ -3,8 +3,8 @@ import { afterAll, beforeAll, beforeEach, expect, inject, test } from "vitest";
 import { openTestDatabase, type TestDatabase } from "../../dev/stack/databases.ts";
 import { planChunk } from "../../src/hunt/plan.ts";
 import { CHANNELS } from "../../src/modules.ts";
-import type { NewAttempt, Outcome, PlannedMessage, Store } from "../../src/store/store.ts";
-import { createSupabaseStore } from "../../src/store/supabase.ts";
+import type { NewAttempt, NewHunt, PlannedMessage, Store } from "../../src/store/store.ts";
+import { acceptHunt, failAll, planMessages, type PlannedHunt, storeOn } from "../helpers/store.ts";
 
 const ANY = { least: 1_000_000, most: 1_000_000 };
 const PHONE = "+33612345678";
@@ -14,8 +14,7 @@ let store: Store;
 
 beforeAll(async () => {
   database = await openTestDatabase(inject("stack"));
-  const { supabaseUrl: url, supabaseServiceKey: serviceKey } = database;
-  store = createSupabaseStore({ url, serviceKey, timeoutMs: 10_000 });
+  store = storeOn(database);
   await database.sql.query("insert into accounts (id) values ('acc'), ('other')");
 });
 afterAll(async () => {
@@ -28,54 +27,19 @@ beforeEach(async () => {
   );
 });
 
-interface Hunt {
-  id: string;
-  /** In the order of planning. */
-  messages: string[];
-}
-
 const EXPIRES_AT = new Date(Date.now() + 86_400_000).toISOString();
-
-/** Accepts a submission of a hunt; answers its id. */
-async function accept(id: string, priority: string, accountId = "acc"): Promise<string> {
-  const jobId = randomUUID();
-  const hunt = { id, accountId, priority: priority as "normal", expiresAt: EXPIRES_AT };
-  const { result } = await store.acceptHunt(hunt, jobId, [[{}]], {}, undefined);
-  if (result !== "accepted") throw new Error(result);
-  return jobId;
-}
 
 /** Plans so many messages, as one submission of a hunt. */
 async function plan(
   count: number,
   fields: Partial<PlannedMessage> = {},
   id: string = randomUUID(),
-  priority = "normal",
+  priority: NewHunt["priority"] = "normal",
   between = async (): Promise<void> => {},
-): Promise<Hunt> {
-  const jobId = await accept(id, priority, fields.accountId);
+): Promise<PlannedHunt> {
+  const jobId = await acceptHunt(store, { id, priority, accountId: fields.accountId ?? "acc" });
   await between();
-  const rows = Array.from({ length: count }, () => ({
-    id: randomUUID(),
-    accountId: "acc",
-    huntId: id,
-    adId: randomUUID(),
-    copy: 0,
-    channel: "sms",
-    queue: "sms",
-    // A person of one's own for each: the same one twice would be a duplicate.
-    recipient: `+336${String(Math.trunc(Math.random() * 1e8)).padStart(8, "0")}`,
-    sender: undefined,
-    content: { text: "Bonjour" },
-    priority: 0,
-    expiresAt: EXPIRES_AT,
-    skip: undefined,
-    detail: undefined,
-    ...fields,
-  }));
-  await store.planChunk(jobId, 0, id, rows);
-  await store.finishSubmission(jobId);
-  return { id, messages: rows.map((row) => row.id) };
+  return planMessages(store, { id, jobId }, count, () => fields);
 }
 
 const feed = async (
@@ -83,24 +47,12 @@ const feed = async (
   underWay: Parameters<Store["flows"]["feed"]>[2] = ANY,
   queue = "sms",
 ): Promise<string[]> => (await store.flows.feed(queue, limit, underWay)).map(({ id }) => id);
-const countOf = ({ messages }: Hunt, fed: readonly string[]): number =>
+const countOf = ({ messages }: PlannedHunt, fed: readonly string[]): number =>
   fed.filter((id) => messages.includes(id)).length;
 
 const begin = (messageId: string, fields: Partial<NewAttempt> = {}) =>
   store.beginAttempt({ messageId, attemptId: randomUUID(), provider: "test", holdMs: 60_000, ...fields });
-const FAILED = {
-  attemptId: undefined,
-  claim: undefined,
-  result: "failed",
-  code: "x",
-  detail: undefined,
-  provider: undefined,
-  providerMessageId: undefined,
-  suppress: false,
-} satisfies Partial<Outcome>;
-const settle = async (ids: readonly string[]): Promise<void> => {
-  await Promise.all(ids.map((messageId) => store.recordOutcome({ messageId, ...FAILED })));
-};
+const settle = (ids: readonly string[]): Promise<void> => failAll(store, ids);
 /** So long after the last look all are looked at again. */
 const due = async (ago = "0 seconds"): Promise<void> => {
   await database.sql.query("update flows set due_at = now()");
@@ -108,7 +60,7 @@ const due = async (ago = "0 seconds"): Promise<void> => {
     ago,
   ]);
 };
-const statuses = async ({ id }: Hunt): Promise<Record<string, number>> => {
+const statuses = async ({ id }: PlannedHunt): Promise<Record<string, number>> => {
   const { rows } = await database.sql.query(
     "select status, count(*)::int as n from messages where hunt_id = $1 group by 1",
     [id],
@@ -343,7 +295,7 @@ test("a single message belongs to no flow", async () => {
 
 /** A contact that is submitted again with its channels, one of them off; answers what the preview said before. */
 async function submitAgain(id: string, off: readonly string[]): Promise<unknown> {
-  const jobId = await accept(id, "normal");
+  const jobId = await acceptHunt(store, { id });
   const contacts = [
     { adId: "ad_1", recipientPhone: PHONE, channel: "whatsapp_text", next: ["sms"], message: "Bonjour" },
   ];
@@ -473,7 +425,7 @@ test.each(MOVERS)("two of one person move on at once, by %s → one text", async
 test("moving on, planning and an erasure at once → none waits for another in a circle", async () => {
   const id = randomUUID();
   const moves = await movable("record_outcomes", id);
-  const jobId = await accept(id, "normal");
+  const jobId = await acceptHunt(store, { id });
   await inTransactions(4, async (holder, worker, eraser, planner) => {
     await holder.run("select 1 from messages for update");
     const moved = await worker.waits(moves);

@@ -2,18 +2,14 @@ import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { openTestDatabase, type TestDatabase } from "../../dev/stack/databases.ts";
 import type { Store } from "../../src/store/store.ts";
-import { createSupabaseStore } from "../../src/store/supabase.ts";
+import { outcome, storeOn } from "../helpers/store.ts";
 
 let database: TestDatabase;
 let store: Store;
 
 beforeAll(async () => {
   database = await openTestDatabase(inject("stack"));
-  store = createSupabaseStore({
-    url: database.supabaseUrl,
-    serviceKey: database.supabaseServiceKey,
-    timeoutMs: 10_000,
-  });
+  store = storeOn(database);
   await database.sql.query("insert into accounts (id) values ('acc')");
 });
 afterAll(async () => {
@@ -89,18 +85,7 @@ describe("a receipt before the outcome", () => {
     // Which may look at them meanwhile.
     await store.tidy();
     expect(await pending()).toBe(2);
-    const outcome = {
-      messageId: id,
-      attemptId,
-      claim: undefined,
-      result: "sent",
-      code: undefined,
-      detail: undefined,
-      provider: "test",
-      providerMessageId: id,
-      suppress: false,
-    } as const;
-    expect(await store.recordOutcome(outcome)).toBe(true);
+    expect(await store.recordOutcome(outcome(id, attemptId, { provider: "test", providerMessageId: id }))).toBe(true);
     expect((await rowOf(id)).status).toBe("read");
     expect(await pending()).toBe(0);
   });
