@@ -16,7 +16,7 @@ export interface Known {
 }
 
 /** A number beyond every limit, written into JSON as it stands. */
-export const RAW = "\u0001raw:";
+const RAW = "\u0001raw:";
 
 const HOSTILE = [
   "",

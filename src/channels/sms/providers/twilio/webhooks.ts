@@ -15,7 +15,7 @@ import {
 import { TWILIO_CODES } from "./error-codes.ts";
 import { NAME } from "./errors.ts";
 
-export const STATUS_PATH = "/webhooks/twilio/status";
+const STATUS_PATH = "/webhooks/twilio/status";
 const INBOUND_PATH = "/webhooks/twilio/inbound";
 const FORM = "application/x-www-form-urlencoded";
 
