@@ -2,7 +2,7 @@ import { Readable } from "node:stream";
 import type { FetchPolicy } from "../../core/addresses.ts";
 import { PermanentError, ProviderError, TransientError } from "../../core/errors.ts";
 import { guardedFetch, GuardedFetchError, type FetchTimeouts } from "../../core/guarded-fetch.ts";
-import type { SessionStore } from "../../store/sessions.ts";
+import type { MediaStore } from "../../store/sessions.ts";
 import { HEAD_BYTES, MAX_MEDIA_BYTES, mayBe, typeOfBytes, typesOf, type MediaKind } from "../media.ts";
 import { downloadError } from "../providers/download-errors.ts";
 import type { MediaSource } from "./content.ts";
@@ -33,7 +33,7 @@ export type OpenMedia = (source: MediaSource, kind: MediaKind, reader: MediaRead
 export interface OpenMediaOptions {
   /** In whose name errors are thrown. */
   provider: string;
-  uploads: Pick<SessionStore, "media">;
+  uploads: Pick<MediaStore, "media">;
   /** Of one file. Default: 16 MiB. */
   maxBytes?: number | undefined;
   policy?: FetchPolicy | undefined;
