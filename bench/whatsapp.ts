@@ -50,7 +50,7 @@ export async function whatsapp(bench: Bench): Promise<Section> {
 }
 
 /** One session of the service, and Baileys alone beside it, each against the same fake. */
-export async function throughput(bench: Bench) {
+async function throughput(bench: Bench) {
   const [first, again] = [comparison("first contacts"), comparison("known contacts")];
   for (let round = 0; round < bench.rounds; round++) {
     await using arena = await bench.openArena();

@@ -55,7 +55,7 @@ export async function ask(method, path, { body, file, signal, alsoGood } = {}) {
 }
 
 /** @param {string} path @param {{ signal?: AbortSignal, alsoGood?: number }} [options] @returns {Promise<any>} */
-export const get = async (path, options) => (await ask("GET", path, options)).json();
+const get = async (path, options) => (await ask("GET", path, options)).json();
 /** @param {string} path @param {unknown} [body] @returns {Promise<any>} */
 export const post = async (path, body) => (await ask("POST", path, { body })).json();
 /** @param {string} path @param {unknown} body @returns {Promise<any>} */

@@ -14,6 +14,7 @@ import {
   Loading,
   Pager,
   Pill,
+  Table,
   say,
   sure,
   Time,
@@ -184,44 +185,27 @@ function Contacts({ id, status, reasons, everyMs }) {
     data &&
       data.messages.length > 0 &&
       el(
-        "div",
-        { class: "table-box card" },
-        el(
-          "table",
-          null,
+        Table,
+        { columns: ["Contact", "Number", "Over", "State", "Why", "Changed"] },
+        data.messages.map((message) =>
           el(
-            "thead",
-            null,
+            "tr",
+            { key: message.messageId },
+            el(Cell, { name: "Contact" }, message.adId),
+            el(Cell, { name: "Number", kind: "number" }, message.recipientPhone),
             el(
-              "tr",
-              null,
-              ["Contact", "Number", "Over", "State", "Why", "Changed"].map((name) => el("th", { scope: "col" }, name)),
+              Cell,
+              { name: "Over" },
+              channel(message.channel),
+              message.provider && el("span", { class: "dim" }, ` · ${message.provider}`),
             ),
-          ),
-          el(
-            "tbody",
-            null,
-            data.messages.map((message) =>
-              el(
-                "tr",
-                { key: message.messageId },
-                el(Cell, { name: "Contact" }, message.adId),
-                el(Cell, { name: "Number", kind: "number" }, message.recipientPhone),
-                el(
-                  Cell,
-                  { name: "Over" },
-                  channel(message.channel),
-                  message.provider && el("span", { class: "dim" }, ` · ${message.provider}`),
-                ),
-                el(Cell, { name: "State" }, el(Pill, { state: message.status })),
-                el(Cell, { name: "Why", kind: "why" }, whyOf(message)),
-                el(
-                  Cell,
-                  { name: "Changed" },
-                  message.updatedAt &&
-                    el("span", { title: fullTime(message.updatedAt) }, el(Time, { iso: message.updatedAt })),
-                ),
-              ),
+            el(Cell, { name: "State" }, el(Pill, { state: message.status })),
+            el(Cell, { name: "Why", kind: "why" }, whyOf(message)),
+            el(
+              Cell,
+              { name: "Changed" },
+              message.updatedAt &&
+                el("span", { title: fullTime(message.updatedAt) }, el(Time, { iso: message.updatedAt })),
             ),
           ),
         ),

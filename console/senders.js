@@ -1,6 +1,6 @@
 import { usePoll } from "./api.js";
 import { count, duration } from "./format.js";
-import { Cell, el, Empty, Head, Loading, Pill, Time, Trouble } from "./ui.js";
+import { Cell, el, Empty, Head, Loading, Pill, Table, Time, Trouble } from "./ui.js";
 
 /** @typedef {import("../src/client/shapes.ts").Sender} Sender */
 
@@ -30,55 +30,38 @@ export function Senders() {
     data &&
       data.senders.length > 0 &&
       el(
-        "div",
-        { class: "table-box card" },
-        el(
-          "table",
-          null,
+        Table,
+        { columns: COLUMNS },
+        data.senders.map((sender) =>
           el(
-            "thead",
-            null,
+            "tr",
+            { key: `${sender.provider} ${sender.sender}` },
             el(
-              "tr",
-              null,
-              COLUMNS.map((name) => el("th", { scope: "col" }, name)),
+              Cell,
+              { name: "Sender" },
+              el("strong", { class: "number" }, sender.sender),
+              el("small", { class: "dim" }, sender.provider),
             ),
-          ),
-          el(
-            "tbody",
-            null,
-            data.senders.map((sender) =>
-              el(
-                "tr",
-                { key: `${sender.provider} ${sender.sender}` },
-                el(
-                  Cell,
-                  { name: "Sender" },
-                  el("strong", { class: "number" }, sender.sender),
-                  el("small", { class: "dim" }, sender.provider),
-                ),
-                el(
-                  Cell,
-                  { name: "State" },
-                  sender.heldUntil
-                    ? [el(Pill, { state: "paused", words: "held" }), " ", el(Time, { iso: sender.heldUntil })]
-                    : el(Pill, { state: "open", words: "sends" }),
-                ),
-                el(Cell, { name: "Pace" }, el(Gauge, { sender })),
-                el(Cell, { name: "Placed", kind: "number" }, count(sender.placed)),
-                el(
-                  Cell,
-                  { name: "A message waits" },
-                  sender.waitSeconds === 0 ? "not at all" : duration(sender.waitSeconds),
-                ),
-                el(
-                  Cell,
-                  { name: "Last refusal" },
-                  sender.lastRefusal
-                    ? [sender.lastRefusal.code, el("small", { class: "dim" }, el(Time, { iso: sender.lastRefusal.at }))]
-                    : el("span", { class: "dim" }, "none"),
-                ),
-              ),
+            el(
+              Cell,
+              { name: "State" },
+              sender.heldUntil
+                ? [el(Pill, { state: "paused", words: "held" }), " ", el(Time, { iso: sender.heldUntil })]
+                : el(Pill, { state: "open", words: "sends" }),
+            ),
+            el(Cell, { name: "Pace" }, el(Gauge, { sender })),
+            el(Cell, { name: "Placed", kind: "number" }, count(sender.placed)),
+            el(
+              Cell,
+              { name: "A message waits" },
+              sender.waitSeconds === 0 ? "not at all" : duration(sender.waitSeconds),
+            ),
+            el(
+              Cell,
+              { name: "Last refusal" },
+              sender.lastRefusal
+                ? [sender.lastRefusal.code, el("small", { class: "dim" }, el(Time, { iso: sender.lastRefusal.at }))]
+                : el("span", { class: "dim" }, "none"),
             ),
           ),
         ),

@@ -12,8 +12,10 @@ import {
   Head,
   Loading,
   Pager,
+  PhoneField,
   say,
   sure,
+  Table,
   Time,
   Trouble,
   useFocusKept,
@@ -104,46 +106,29 @@ export function Suppressions() {
     data &&
       data.suppressions.length > 0 &&
       el(
-        "div",
-        { class: "table-box card" },
-        el(
-          "table",
-          null,
+        Table,
+        { columns: ["Number", "For", "Because", "Since", ""] },
+        data.suppressions.map((entry) =>
           el(
-            "thead",
-            null,
+            "tr",
+            { key: `${entry.phone} ${entry.accountId} ${entry.createdAt}` },
             el(
-              "tr",
-              null,
-              ["Number", "For", "Because", "Since", ""].map((name) => el("th", { scope: "col" }, name)),
+              Cell,
+              { name: "Number", kind: "number" },
+              entry.phone ?? el("span", { class: "dim" }, "somebody who was erased"),
             ),
-          ),
-          el(
-            "tbody",
-            null,
-            data.suppressions.map((entry) =>
-              el(
-                "tr",
-                { key: `${entry.phone} ${entry.accountId} ${entry.createdAt}` },
-                el(
-                  Cell,
-                  { name: "Number", kind: "number" },
-                  entry.phone ?? el("span", { class: "dim" }, "somebody who was erased"),
-                ),
-                el(Cell, { name: "For" }, entry.accountId ?? "every account"),
-                el(
-                  Cell,
-                  { name: "Because", kind: "why" },
-                  SOURCES[entry.source],
-                  entry.reason && el("small", { class: "dim" }, entry.reason),
-                ),
-                el(Cell, { name: "Since" }, el(Time, { iso: entry.createdAt })),
-                el(
-                  "td",
-                  { class: "last" },
-                  entry.phone && el(Action, { run: lift(entry), label: `Take ${entry.phone} off the list` }, "Remove…"),
-                ),
-              ),
+            el(Cell, { name: "For" }, entry.accountId ?? "every account"),
+            el(
+              Cell,
+              { name: "Because", kind: "why" },
+              SOURCES[entry.source],
+              entry.reason && el("small", { class: "dim" }, entry.reason),
+            ),
+            el(Cell, { name: "Since" }, el(Time, { iso: entry.createdAt })),
+            el(
+              "td",
+              { class: "last" },
+              entry.phone && el(Action, { run: lift(entry), label: `Take ${entry.phone} off the list` }, "Remove…"),
             ),
           ),
         ),
@@ -181,18 +166,7 @@ function AddForm({ onDone }) {
   return el(
     "form",
     { class: "card form", onSubmit: submit, "aria-label": "Put a number on the list" },
-    el(
-      Field,
-      { label: "Number" },
-      el("input", {
-        name: "phone",
-        type: "tel",
-        required: true,
-        maxLength: 100,
-        placeholder: "+33 6 12 34 56 78",
-        autoComplete: "off",
-      }),
-    ),
+    el(PhoneField, { label: "Number" }),
     el(
       Field,
       { label: "Account" },

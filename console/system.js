@@ -1,6 +1,6 @@
 import { usePoll } from "./api.js";
 import { check as checkName, count, duration } from "./format.js";
-import { Cell, el, Head, Loading, Pill, Trouble } from "./ui.js";
+import { Cell, el, Head, Loading, Pill, Table, Trouble } from "./ui.js";
 
 const POLL_MS = 2000;
 const COLUMNS = ["Queue", "Waiting", "Active", "Put off", "Failed", "Done", ""];
@@ -52,51 +52,32 @@ export function System() {
     !stats.data && !stats.problem && el(Loading),
     stats.data &&
       el(
-        "div",
-        { class: "table-box card" },
-        el(
-          "table",
-          null,
+        Table,
+        { columns: COLUMNS, right: COLUMNS.slice(1, -1) },
+        stats.data.queues.map((queue) =>
           el(
-            "thead",
-            null,
+            "tr",
+            { key: queue.name },
             el(
-              "tr",
-              null,
-              COLUMNS.map((name) =>
-                el("th", { scope: "col", class: name === "Queue" || name === "" ? "" : "right" }, name),
-              ),
+              Cell,
+              { name: "Queue" },
+              el("strong", null, queue.name),
+              queue.paused && [" ", el(Pill, { state: "paused" })],
+              UNUSED.has(queue.name) && el("span", { class: "dim" }, " not in use yet"),
             ),
-          ),
-          el(
-            "tbody",
-            null,
-            stats.data.queues.map((queue) =>
+            [queue.waiting, queue.active, queue.delayed, queue.failed, queue.completed].map((n, i) =>
+              el(Cell, { name: COLUMNS[i + 1], kind: `number right${n === 0 ? " dim" : ""}` }, count(n)),
+            ),
+            el(
+              "td",
+              { class: "last" },
               el(
-                "tr",
-                { key: queue.name },
-                el(
-                  Cell,
-                  { name: "Queue" },
-                  el("strong", null, queue.name),
-                  queue.paused && [" ", el(Pill, { state: "paused" })],
-                  UNUSED.has(queue.name) && el("span", { class: "dim" }, " not in use yet"),
-                ),
-                [queue.waiting, queue.active, queue.delayed, queue.failed, queue.completed].map((n, i) =>
-                  el(Cell, { name: COLUMNS[i + 1], kind: `number right${n === 0 ? " dim" : ""}` }, count(n)),
-                ),
-                el(
-                  "td",
-                  { class: "last" },
-                  el(
-                    "a",
-                    {
-                      href: `/admin/queues/queue/${encodeURIComponent(queue.name)}`,
-                      "aria-label": `${queue.name} in Bull Board`,
-                    },
-                    "Bull Board",
-                  ),
-                ),
+                "a",
+                {
+                  href: `/admin/queues/queue/${encodeURIComponent(queue.name)}`,
+                  "aria-label": `${queue.name} in Bull Board`,
+                },
+                "Bull Board",
               ),
             ),
           ),

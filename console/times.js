@@ -191,7 +191,7 @@ function givenIn(event) {
 }
 
 /** @param {ReturnType<typeof formOf>} before @param {ReturnType<typeof formOf>} given @returns {HuntChanges} */
-export function changesOf(before, given) {
+function changesOf(before, given) {
   /** @type {HuntChanges} */
   const changes = {};
   if (given.sendAt !== before.sendAt) changes.sendAt = given.sendAt === "" ? null : isoOf(given.sendAt);

@@ -15,6 +15,27 @@ export const Pill = ({ state, words }) => el("span", { class: `pill is-${state}`
 export const Cell = ({ name, kind, children }) =>
   el("td", { "data-name": name, class: kind }, el("div", null, children));
 
+/** Rows under named columns; those in `right` hold numbers. @param {{ columns: string[], right?: string[], children?: any }} props */
+export const Table = ({ columns, right = [], children }) =>
+  el(
+    "div",
+    { class: "table-box card" },
+    el(
+      "table",
+      null,
+      el(
+        "thead",
+        null,
+        el(
+          "tr",
+          null,
+          columns.map((name) => el("th", { scope: "col", class: right.includes(name) ? "right" : undefined }, name)),
+        ),
+      ),
+      el("tbody", null, children),
+    ),
+  );
+
 /** @param {{ iso: string | null }} props */
 export const Time = ({ iso }) =>
   iso === null ? el("span", { class: "dim" }, "–") : el("time", { dateTime: iso, title: fullTime(iso) }, ago(iso));
@@ -131,6 +152,21 @@ export const Pager = ({ pages, next }) =>
 /** @param {{ label: string, children: any, hint?: string }} props */
 export const Field = ({ label, children, hint }) =>
   el("label", { class: "field" }, el("span", null, label), children, hint && el("small", { class: "dim" }, hint));
+
+/** @param {{ label: string }} props */
+export const PhoneField = ({ label }) =>
+  el(
+    Field,
+    { label },
+    el("input", {
+      name: "phone",
+      type: "tel",
+      required: true,
+      maxLength: 100,
+      placeholder: "+33 6 12 34 56 78",
+      autoComplete: "off",
+    }),
+  );
 
 /** @type {(words: string, kind: "good" | "bad") => void} */
 let tell = () => {};

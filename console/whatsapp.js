@@ -11,6 +11,7 @@ import {
   Head,
   Loading,
   Pill,
+  PhoneField,
   say,
   sure,
   Time,
@@ -88,18 +89,7 @@ function PairForm({ onPaired }) {
       { label: "Account" },
       el("input", { name: "accountId", required: true, maxLength: 200, autoComplete: "off" }),
     ),
-    el(
-      Field,
-      { label: "Number of the phone" },
-      el("input", {
-        name: "phone",
-        type: "tel",
-        required: true,
-        maxLength: 100,
-        placeholder: "+33 6 12 34 56 78",
-        autoComplete: "off",
-      }),
-    ),
+    el(PhoneField, { label: "Number of the phone" }),
     el(
       Field,
       { label: "How" },

@@ -3,7 +3,7 @@ import type { Telemetry } from "bullmq";
 import type { Logger } from "pino";
 import { startAlerting } from "./alerts/alerting.ts";
 import { createAlertLedger } from "./alerts/ledger.ts";
-import type { Provider } from "./channels/channel.ts";
+import type { Provider } from "./channels/provider.ts";
 import { createIsStop } from "./channels/stop-words.ts";
 import { createRules, createStopNoticeOf } from "./compliance/rules.ts";
 import type { Config } from "./config.ts";

@@ -1,6 +1,6 @@
 /** src/index.ts, with a network of its own: recordings on loopback, a Twilio for calls beside the one for SMS. */
 import { flushCompileCache } from "node:module";
-import type { ProviderDefinition } from "../../src/channels/channel.ts";
+import type { ProviderDefinition } from "../../src/channels/provider-definition.ts";
 import { readConfig } from "../../src/config.ts";
 import { runService } from "../../src/main.ts";
 import { CHANNELS } from "../../src/modules.ts";

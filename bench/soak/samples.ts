@@ -53,7 +53,7 @@ export function trendsOf(samples: readonly Sample[]): Trend[] {
 }
 
 /** Of the straight line with the least squared distances. */
-export function slopeOf(points: readonly (readonly [x: number, y: number])[]): number {
+function slopeOf(points: readonly (readonly [x: number, y: number])[]): number {
   const n = points.length;
   const meanX = points.reduce((sum, [x]) => sum + x, 0) / n;
   const meanY = points.reduce((sum, [, y]) => sum + y, 0) / n;

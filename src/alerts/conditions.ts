@@ -1,5 +1,4 @@
 import type { LedgerFigures } from "../store/operations.ts";
-import { isFailing } from "./failures.ts";
 import type { AlertThresholds } from "./settings.ts";
 
 /** Something that a person has to know. `id` is the same in all processes and as long as it lasts. */
@@ -62,6 +61,12 @@ export function conditions({ ledger, stuck, loops, calls }: Observed, limits: Al
   }
   return alerts;
 }
+
+/** Whether enough calls say that a provider fails. */
+export const isFailing = (
+  { failed, all }: Observed["calls"][number],
+  limits: Pick<AlertThresholds, "failureMinimum" | "failureRatio">,
+) => all >= limits.failureMinimum && failed / all >= limits.failureRatio;
 
 /** In words, what it means that a loop does not get on. */
 function troubleOf(loop: string): string {

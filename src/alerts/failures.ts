@@ -1,11 +1,7 @@
-import type { Observed } from "./conditions.ts";
+import { isFailing, type Observed } from "./conditions.ts";
 import type { AlertThresholds } from "./settings.ts";
 
 type Calls = Observed["calls"][number];
-
-/** Whether enough calls say that a provider fails. */
-export const isFailing = ({ failed, all }: Calls, limits: Pick<AlertThresholds, "failureMinimum" | "failureRatio">) =>
-  all >= limits.failureMinimum && failed / all >= limits.failureRatio;
 
 /**
  * Calls within the window as they are judged: of a provider that was failing those that said so, until calls say that it does

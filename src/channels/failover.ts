@@ -2,7 +2,7 @@ import CircuitBreaker from "opossum";
 import { PermanentError, type ProviderError, RateLimitedError, TransientError } from "../core/errors.ts";
 import type { BreakerState } from "../core/gauges.ts";
 import { parsePhone } from "../core/phone.ts";
-import type { Provider, ProviderChoice, SendRequest, SendResult } from "./channel.ts";
+import type { Provider, ProviderChoice, SendRequest, SendResult } from "./provider.ts";
 
 export interface FailoverOptions {
   order: readonly Provider[];

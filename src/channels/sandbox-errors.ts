@@ -1,5 +1,5 @@
 import { PermanentError, type ProviderError, RateLimitedError, TransientError } from "../core/errors.ts";
-import type { SendRequest } from "./channel.ts";
+import type { SendRequest } from "./provider.ts";
 
 export const NAME = "sandbox";
 

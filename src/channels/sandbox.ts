@@ -1,7 +1,8 @@
 import { z } from "zod";
 import type { Clock } from "../core/clock.ts";
 import type { Inbound } from "../core/inbound.ts";
-import type { OpenAttempt, Provider, ProviderDefinition, Reconciliation, SendRequest, SendResult } from "./channel.ts";
+import type { OpenAttempt, Provider, Reconciliation, SendRequest, SendResult } from "./provider.ts";
+import type { ProviderDefinition } from "./provider-definition.ts";
 import { NAME, aborted, fenced, refusalOf } from "./sandbox-errors.ts";
 import { AttemptLog } from "./sandbox-log.ts";
 

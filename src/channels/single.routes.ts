@@ -10,7 +10,8 @@ import { route, type Route } from "../core/route.ts";
 import type { Rules } from "../core/rules.ts";
 import { shortText } from "../core/text.ts";
 import type { Account, PlannedMessage, Store } from "../store/store.ts";
-import type { Channel, LaneDirectory } from "./channel.ts";
+import type { Channel } from "./channel.ts";
+import type { LaneDirectory } from "./lanes.ts";
 
 export interface SingleRoutesDeps {
   store: Store;

@@ -1,10 +1,10 @@
 import type { IncomingHttpHeaders } from "node:http";
+import type { Clock } from "../core/clock.ts";
 import { UnavailableError } from "../core/errors.ts";
 import type { WebhookResult } from "../core/metrics.ts";
 import { invalidRequest, ProblemError, type Fault } from "../core/problem.ts";
 import { route, type Route } from "../core/route.ts";
 import type { InboundEvent } from "../core/inbound.ts";
-import type { WebhookDeps } from "./channel.ts";
 
 export const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
@@ -12,6 +12,32 @@ export const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 export const storable = (text: string): string => text.toWellFormed().replaceAll("\0", "");
 
 export const isStorable = (text: string): boolean => storable(text) === text;
+
+export interface WebhookDeps {
+  clock: Clock;
+  publicUrl: string;
+  /**
+   * Makes sure that these are not lost: they are queued, or in the ledger, once it resolves. Rejects with
+   * `UnavailableError` when neither can be had now, and the vendor is to call again. What has an id (`callJobId`) is queued once
+   * at a time.
+   */
+  take(events: readonly InboundEvent[], id?: string): Promise<void>;
+  /**
+   * Like `take`, for what becomes known only when the vendor has been answered, who will not call again: it is kept both ways at
+   * once, and tried for a minute.
+   */
+  takeAfterwards(events: readonly InboundEvent[], id?: string): Promise<void>;
+  /**
+   * What a message says, for a vendor who asks; undefined when there is none, or it is not to be said any more. Rejects with
+   * `UnavailableError`.
+   */
+  contentOf(messageId: string): Promise<unknown>;
+  /**
+   * What the message's job says, for while the ledger cannot be asked; undefined when there is none any more. It does not know
+   * who has said stop since the attempt. Rejects with `UnavailableError`.
+   */
+  jobContentOf(queue: string, messageId: string): Promise<unknown>;
+}
 
 /** A vendor's call, as its signature covers it. */
 export interface WebhookCall {
@@ -21,6 +47,9 @@ export interface WebhookCall {
   body: Buffer;
 }
 
+/** What a call says, or what is wrong with it. An event that does not concern us is left out. */
+export type WebhookReading = { events: InboundEvent[] } | { faults: Fault[] };
+
 export interface Webhook {
   /** `/webhooks/<vendor>/<what>`. */
   path: string;
@@ -28,8 +57,7 @@ export interface Webhook {
   contentType: string;
   /** Whether it is the vendor who calls, and nobody has changed what it says. */
   verify(call: WebhookCall): boolean;
-  /** What it says, or what is wrong with it. An event that does not concern us is left out. */
-  read(call: WebhookCall): { events: InboundEvent[] } | { faults: Fault[] };
+  read(call: WebhookCall): WebhookReading;
 }
 
 /** Receipts and replies are small; the longest SMS has some 10 KB when each of its characters is escaped. */

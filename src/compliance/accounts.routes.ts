@@ -155,7 +155,6 @@ export function accountRoutes({ accounts, channels }: AccountRoutesDeps): Route[
         404: NONE,
         409: {
           description: "The key is taken.",
-          codes: { idempotency_conflict: "The `Idempotency-Key` came with another body within 24 hours." },
         },
       },
       async handle({ params: { accountId }, body: { channel, amount }, idempotency }) {

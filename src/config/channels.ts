@@ -1,5 +1,6 @@
 import { z } from "zod";
-import type { Channel, ProviderDefinition } from "../channels/channel.ts";
+import type { Channel } from "../channels/channel.ts";
+import type { ProviderDefinition } from "../channels/provider-definition.ts";
 import type { Fault } from "../core/problem.ts";
 import { faultOf, PLAIN } from "./faults.ts";
 

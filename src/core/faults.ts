@@ -144,7 +144,7 @@ function options(values: readonly unknown[]): string {
 }
 
 /** All that a failed parse found, in plain words, as pointers beneath `prefix`. */
-export function faultsOf(issues: readonly Issue[], prefix = ""): Fault[] {
+function faultsOf(issues: readonly Issue[], prefix = ""): Fault[] {
   const faults: Fault[] = [];
   for (const issue of issues) {
     const pointer = pointerOf(issue.path, prefix);

@@ -1,7 +1,7 @@
 import { Gauge, type Registry } from "prom-client";
 
 /** Whether a provider is given messages: all, none, or one that tries it out. */
-export const BREAKER_STATES = ["in", "out", "probed"] as const;
+const BREAKER_STATES = ["in", "out", "probed"] as const;
 export type BreakerState = (typeof BREAKER_STATES)[number];
 
 /** Where numbers that change now and then are read when somebody looks. */

@@ -18,8 +18,6 @@ export interface GuardedFetchOptions {
   maxBytes: number;
   /** Says by its content type whether a body is wanted. Default: any. */
   accept?: ((contentType: string) => boolean) | undefined;
-  /** Default: 5. */
-  maxRedirects?: number | undefined;
   timeouts?: FetchTimeouts | undefined;
   /** Ends the download, the body too, with the signal's reason as the error. */
   signal?: AbortSignal | undefined;
@@ -31,12 +29,11 @@ export interface GuardedResponse {
   url: string;
   /** In lower case, without parameters. `application/octet-stream` where the server gives none (RFC 9110, 8.3). */
   contentType: string;
-  /** As the server says; absent where it does not. */
-  contentLength?: number;
   /** Fails with a `GuardedFetchError` when a limit is met. Read it to its end or destroy it: until then a socket is open. */
   body: Readable;
 }
 
+const MAX_REDIRECTS = 5;
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 const MEDIA_TYPE = /^[\w!#$&^.+-]{1,127}\/[\w!#$&^.+-]{1,127}$/;
 const HEADERS = { accept: "*/*", "accept-encoding": "identity", "user-agent": "auto-prospect" };
@@ -50,7 +47,7 @@ const HEADERS = { accept: "*/*", "accept-encoding": "identity", "user-agent": "a
  * Throws `GuardedFetchError`, or the signal's reason. Anything but a 2xx of the wanted type and size is an error.
  */
 export async function guardedFetch(url: string, options: GuardedFetchOptions): Promise<GuardedResponse> {
-  const { maxRedirects = 5, timeouts = {}, signal, policy = {} } = options;
+  const { timeouts = {}, signal, policy = {} } = options;
   signal?.throwIfAborted();
   let target = URL.parse(url);
   if (target === null) throw new GuardedFetchError("bad_url", `The URL ${UNFETCHABLE}.`);
@@ -72,8 +69,8 @@ export async function guardedFetch(url: string, options: GuardedFetchOptions): P
       const location = REDIRECTS.has(response.statusCode ?? 0) ? response.headers.location : undefined;
       if (location === undefined) return received(response, hop, options);
       response.destroy();
-      if (redirects === maxRedirects) {
-        throw new GuardedFetchError("too_many_redirects", `The URL redirects more than ${maxRedirects} times.`);
+      if (redirects === MAX_REDIRECTS) {
+        throw new GuardedFetchError("too_many_redirects", `The URL redirects more than ${MAX_REDIRECTS} times.`);
       }
       target = redirectOf(target, location);
     }
@@ -102,7 +99,6 @@ function received(
     const { statusCode: status = 0, headers } = response;
     const contentType = contentTypeOf(headers["content-type"]);
     const encoding = headers["content-encoding"]?.trim().toLowerCase() ?? "identity";
-    const contentLength = headers["content-length"] === undefined ? undefined : Number(headers["content-length"]);
     if (status < 200 || status > 299) {
       throw new GuardedFetchError("http_status", `${hop.server} answers with status ${status}.`, { status });
     }
@@ -112,13 +108,8 @@ function received(
     if (!accept(contentType)) {
       throw new GuardedFetchError("wrong_type", `${hop.server} sends ${contentType}, which is not a wanted type.`);
     }
-    if (contentLength !== undefined && contentLength > maxBytes) throw tooBig(hop, maxBytes);
-    return {
-      url: hop.target.href,
-      contentType,
-      ...(contentLength === undefined ? {} : { contentLength }),
-      body: bodyOf(response, hop, maxBytes),
-    };
+    if (Number(headers["content-length"] ?? 0) > maxBytes) throw tooBig(hop, maxBytes);
+    return { url: hop.target.href, contentType, body: bodyOf(response, hop, maxBytes) };
   } catch (error) {
     response.destroy();
     throw error;

@@ -17,7 +17,7 @@ const MAX_ITEMS = 100;
 export type Censor = (value: unknown, key: string) => unknown;
 
 /** Whether a field of this name may hold a secret, a message's text or somebody's number. */
-export function isPrivateKey(key: string): boolean {
+function isPrivateKey(key: string): boolean {
   const name = key.toLowerCase().replaceAll(/[-_]/g, "");
   return PRIVATE_KEYS.has(name) || PRIVATE_ENDINGS.test(name);
 }
@@ -70,7 +70,7 @@ const ERROR_FIELDS = [
 const ERROR_KEYS = new Set(["err", "error", "cause"]);
 
 /** An error as the log shows it: type, message, code, stack, cause. */
-export function describeError(error: unknown, depth = 0): unknown {
+function describeError(error: unknown, depth = 0): unknown {
   if (typeof error === "string") return scrub(error);
   if (typeof error !== "object" || error === null) return error;
   const { name, message, stack, cause } = error as Partial<Error>;

@@ -32,8 +32,6 @@ export const REFUSALS: Record<number, RouteResponse> = {
   409: {
     description: "It is taken.",
     codes: {
-      idempotency_conflict:
-        "The `Idempotency-Key` came with another body within 24 hours. Use a new key for a new request.",
       hunt_of_other_account: "A hunt of this id exists already and is not this account's.",
       hunt_cancelled: CANCELLED,
       template_archived: ARCHIVED,

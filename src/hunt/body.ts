@@ -6,14 +6,8 @@ import { shortText } from "../core/text.ts";
 import { refusalOf } from "../core/refusals.ts";
 import type { NewHunt, Store } from "../store/store.ts";
 import type { TemplateStore } from "../store/templates.ts";
-import {
-  contactSchema,
-  readContacts,
-  unknownFields,
-  type ChannelDirectory,
-  type Contact,
-  type ContactTerms,
-} from "./contacts.ts";
+import { contactSchema } from "./contact.schema.ts";
+import { readContacts, unknownFields, type ChannelDirectory, type Contact, type ContactTerms } from "./contacts.ts";
 import {
   contentFields,
   covers,

@@ -16,8 +16,6 @@ export interface PreviewRoutesDeps extends Omit<PreviewDeps, "previews"> {
 
 export function previewRoutes({ store, definitions, ...deps }: PreviewRoutesDeps): Route[] {
   const { schema: body, example: bodyExample, parse: parseBody, readHead } = huntBody(definitions, store, deps.clock);
-  const { 409: conflict, ...refusals } = REFUSALS;
-  const { idempotency_conflict: _, ...codes } = conflict?.codes ?? {};
 
   /** As a hunt would be refused. */
   const refuse = async (head: HuntHead) => {
@@ -78,8 +76,8 @@ export function previewRoutes({ store, definitions, ...deps }: PreviewRoutesDeps
           schema: previewSchema,
           example,
         },
-        ...refusals,
-        409: { description: "It could not be submitted.", codes },
+        ...REFUSALS,
+        409: { ...REFUSALS[409], description: "It could not be submitted." },
       },
       async handle({ body: given }) {
         const { contacts, ...head } = given as unknown as HuntBody;

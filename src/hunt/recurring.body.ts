@@ -6,7 +6,8 @@ import { shortText } from "../core/text.ts";
 import { isTimeZone, NO_TIME_ZONE } from "../core/time-zone.ts";
 import type { NewRecurrence } from "../store/recurrences.ts";
 import { MAX_CONTACTS, newHuntOf, type HuntBodyReader } from "./body.ts";
-import { contactSchema, type ChannelDirectory, type Contact } from "./contacts.ts";
+import { contactSchema } from "./contact.schema.ts";
+import type { ChannelDirectory, Contact } from "./contacts.ts";
 import { nextRun } from "./recurring.ts";
 import { DATE_FAULT, isDate } from "./timing.ts";
 

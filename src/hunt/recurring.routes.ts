@@ -116,10 +116,7 @@ export function recurrenceRoutes({ store, recurrences, channels, clock, log }: R
         403: REFUSALS[403]!,
         409: {
           description: "The key is taken, or the hunt cannot be.",
-          codes: {
-            idempotency_conflict: "The `Idempotency-Key` came with another body within 24 hours.",
-            template_archived: ARCHIVED,
-          },
+          codes: { template_archived: ARCHIVED },
         },
         422: REFUSALS[422]!,
       },

@@ -1,5 +1,5 @@
 import { Queue, type QueueOptions } from "bullmq";
-import type { LaneDirectory, LaneKey } from "../channels/channel.ts";
+import type { LaneDirectory, LaneKey } from "../channels/lanes.ts";
 
 /** What tells where a message's job belongs. */
 export interface Placed extends LaneKey {

@@ -1,6 +1,6 @@
 import { FlowProducer, type JobsOptions, type QueueOptions, type Telemetry } from "bullmq";
 import type { Redis } from "ioredis";
-import type { LaneDirectory } from "../channels/channel.ts";
+import type { LaneDirectory } from "../channels/lanes.ts";
 import { chunkJobId, HUNT_QUEUE } from "../hunt/hunt.jobs.ts";
 import { repeatStrategy } from "../hunt/recurring.ts";
 import { createAdding, type Adding } from "./adding.ts";

@@ -1,5 +1,5 @@
 import type { Redis } from "ioredis";
-import type { Pace } from "../channels/channel.ts";
+import type { Pace } from "../channels/provider.ts";
 import { withRedis } from "./redis.ts";
 import { ACCEPTED, ASK, REFUSED } from "./throttle-scripts.ts";
 

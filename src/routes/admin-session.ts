@@ -2,7 +2,7 @@ import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import type { Clock } from "../core/clock.ts";
 
 export const SESSION_COOKIE = "auto_prospect_admin";
-export const SESSION_SECONDS = 12 * 60 * 60;
+const SESSION_SECONDS = 12 * 60 * 60;
 
 export interface Sessions {
   /** A token good for `SESSION_SECONDS`, bound to the secret (by its place in the list) that was used to log in. */

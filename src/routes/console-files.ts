@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { extname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
+import type { Page } from "./page.ts";
 
 /** The same from `src/routes` and from `dist/routes`: these files run as they are written. */
 const CONSOLE = new URL("../../console/", import.meta.url);
@@ -23,13 +24,8 @@ export interface ConsoleFile {
   gzip: Buffer;
 }
 
-export interface ConsolePage {
-  html: string;
-  headers: Record<string, string>;
-}
-
 /** Everything that the console is made of, by file name. Read at the first request, then kept. */
-export function createConsoleFiles(): { page(): ConsolePage; file(name: string): ConsoleFile | undefined } {
+export function createConsoleFiles(): { page(): Page; file(name: string): ConsoleFile | undefined } {
   let files: Map<string, ConsoleFile> | undefined;
   const all = (): Map<string, ConsoleFile> => (files ??= readFiles());
   return { file: (name) => all().get(name), page: () => pageOf([...all().keys()]) };
@@ -53,7 +49,7 @@ function fileOf(name: string, plain: Buffer): ConsoleFile {
 }
 
 /** An import map cannot be a file, so its hash is allowed; nothing else runs that is not one of these files. */
-function pageOf(names: readonly string[]): ConsolePage {
+function pageOf(names: readonly string[]): Page {
   const imports = Object.entries(PACKAGES).map(([name, specifier]) => [specifier, BASE + name]);
   const importMap = JSON.stringify({ imports: Object.fromEntries(imports) });
   const mapHash = createHash("sha256").update(importMap).digest("base64");

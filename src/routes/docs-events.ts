@@ -1,5 +1,5 @@
 import { definition, fieldList, list, prose } from "./docs-parts.ts";
-import type { OpenApiDocument } from "./openapi.ts";
+import type { OpenApiDocument } from "./openapi-document.ts";
 import { escapeHtml as e } from "./page.ts";
 
 /** What is posted to webhook endpoints: once what all events have alike, then each of them. */

@@ -1,9 +1,8 @@
 import { eventsHtml } from "./docs-events.ts";
 import { definition, fieldList, list, prose } from "./docs-parts.ts";
 import { typeOf } from "./docs-schema.ts";
-import type { OpenApiDocument, OpenApiOperation, OpenApiResponse } from "./openapi.ts";
-import { escapeHtml as e, page } from "./page.ts";
-import type { Page } from "./page.ts";
+import type { OpenApiDocument, OpenApiOperation, OpenApiResponse } from "./openapi-document.ts";
+import { escapeHtml as e, page, type Page } from "./page.ts";
 import { HTTP_PROBLEMS } from "./problems.ts";
 
 const CSS = `

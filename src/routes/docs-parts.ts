@@ -1,5 +1,5 @@
 import { fieldsOf, typeOf } from "./docs-schema.ts";
-import type { JsonSchema, OpenApiDocument } from "./openapi.ts";
+import type { JsonSchema, OpenApiDocument } from "./openapi-document.ts";
 import { escapeHtml as e } from "./page.ts";
 
 /** What the sections of the docs page are made of. */

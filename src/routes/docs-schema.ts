@@ -1,4 +1,4 @@
-import type { JsonSchema, OpenApiDocument } from "./openapi.ts";
+import type { JsonSchema, OpenApiDocument } from "./openapi-document.ts";
 
 /** One line of a table of fields. */
 export interface Field {
@@ -78,7 +78,7 @@ function bound(value: unknown): number | undefined {
 }
 
 /** Follows a `$ref` into the components; what stands beside it (a description) wins. */
-export function resolve(schema: JsonSchema, document: OpenApiDocument): JsonSchema {
+function resolve(schema: JsonSchema, document: OpenApiDocument): JsonSchema {
   if (schema.$ref === undefined) return schema;
   const { $ref, ...beside } = schema;
   const target = document.components.schemas[$ref.slice("#/components/schemas/".length)];

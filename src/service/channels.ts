@@ -1,5 +1,6 @@
 import type { Logger } from "pino";
-import type { LaneHost, Provider } from "../channels/channel.ts";
+import type { LaneHost } from "../channels/lanes.ts";
+import type { Provider } from "../channels/provider.ts";
 import { createInbound } from "../channels/inbound.ts";
 import type { Config } from "../config.ts";
 import type { FetchPolicy } from "../core/addresses.ts";

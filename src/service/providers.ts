@@ -1,5 +1,6 @@
 import type { Logger } from "pino";
-import type { Provider, ProviderDefinition, ProviderDeps } from "../channels/channel.ts";
+import type { Provider } from "../channels/provider.ts";
+import type { ProviderDefinition, ProviderDeps } from "../channels/provider-definition.ts";
 import { failover } from "../channels/failover.ts";
 import type { ChannelConfig, ConfiguredProvider } from "../config/channels.ts";
 

@@ -1,5 +1,4 @@
-import type { WebhookDeps } from "../channels/channel.ts";
-import { counted } from "../channels/webhooks.ts";
+import { type WebhookDeps, counted } from "../channels/webhooks.ts";
 import type { Config } from "../config.ts";
 import type { Metrics } from "../core/metrics.ts";
 import type { Route } from "../core/route.ts";

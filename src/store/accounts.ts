@@ -15,6 +15,16 @@ export interface AccountSettings {
   resendUnknown: boolean;
 }
 
+/** As much of an account as decides about its messages. */
+export interface Account {
+  status: "active" | "suspended";
+  defaultCountry: string;
+  /** Its policy, as the ledger has it: a name, its own values, or null. */
+  policy: unknown;
+  /** It has declared that everybody whom it contacts has agreed. */
+  consentDeclared: boolean;
+}
+
 /** What an account has on a metered channel. */
 export interface Credits {
   channel: string;

@@ -1,18 +1,9 @@
+import type { Refusal } from "../core/refusals.ts";
 import type { MessageStatus } from "./messages.ts";
 
 export type Acceptance<Response> =
   | { result: "accepted" | "replay"; response: Response }
-  | {
-      result:
-        | "conflict"
-        | "unknown_account"
-        | "suspended_account"
-        | "other_account"
-        | "cancelled_hunt"
-        | "archived_template"
-        | "sends_too_late"
-        | "ended";
-    }
+  | { result: Exclude<Refusal, "differs"> }
   /** The hunt has these fields otherwise. */
   | { result: "differs"; fields: string[] };
 

@@ -104,40 +104,12 @@ export interface DeliveryOutcome {
   entry: DeliveryAttempt;
 }
 
-/** The outbox, and what is made of it. All reject with `UnavailableError` while the database is away; `record` waits for it. */
-export interface EventStore {
-  /**
-   * Makes deliveries of what has happened and takes those that are due, for `holdMs`: whoever takes them is to queue them.
-   * `slots`: how many a process attempts at once, of which nobody gets more than a share. `moved`: events that it met;
-   * `listened`: whether anybody wants any.
-   */
-  run(limit: number, holdMs: number, slots: number): Promise<{ moved: number; due: string[]; listened: boolean }>;
-  /** Forgets what is older; answers how much it was. As much as `limit`: there may be more. */
-  tidy(keepSeconds: number, limit: number): Promise<number>;
+export type DeliveryAnswer<Refused extends string> =
+  | { result: "accepted" | "replay"; response: { deliveryId: string } }
+  | { result: "conflict" | Refused };
 
-  /** undefined: there is nothing to be done, or somebody else does it. */
-  begin(deliveryId: string, holdMs: number): Promise<BegunDelivery | undefined>;
-  /** Resolves once committed. `turnedOff`: why the endpoint gets nothing more from now on. */
-  record(outcome: DeliveryOutcome): Promise<{ turnedOff: TurnedOff | undefined }>;
-
-  /**
-   * From now on events of these accounts are kept for live readers: all that commits after it resolves. `since`: by account, from
-   * where on there is no gap.
-   */
-  listen(
-    accounts: readonly string[],
-    seconds: number,
-  ): Promise<{ head: number; tidied: number; since: Map<string, number> }>;
-  /** In order. Nothing up to `head` is missing, unless `lost`: nobody knows what there was after `after`. */
-  read(
-    after: number,
-    accounts: readonly string[],
-    huntId: string | undefined,
-    limit: number,
-  ): Promise<{ events: StoredEvent[]; head: number; lost: boolean }>;
-  /** Whose hunt it is; undefined when there is none. */
-  accountOfHunt(huntId: string): Promise<string | undefined>;
-
+/** The endpoints of accounts. */
+export interface EndpointStore {
   /** Whatever commits after it resolves is told. `too_many`: the account has 20. */
   createEndpoint(endpoint: NewWebhookEndpoint): Promise<WebhookEndpoint | "exists" | "unknown_account" | "too_many">;
   endpoints(accountId: string | undefined): Promise<WebhookEndpoint[]>;
@@ -156,6 +128,14 @@ export interface EventStore {
   deleteEndpoint(id: string): Promise<boolean>;
   /** Makes a delivery that only tries it out. */
   testEndpoint(id: string, idempotency: Idempotency | undefined): Promise<DeliveryAnswer<"off">>;
+}
+
+/** What is on its way to endpoints. */
+export interface DeliveryStore {
+  /** undefined: there is nothing to be done, or somebody else does it. */
+  begin(deliveryId: string, holdMs: number): Promise<BegunDelivery | undefined>;
+  /** Resolves once committed. `turnedOff`: why the endpoint gets nothing more from now on. */
+  record(outcome: DeliveryOutcome): Promise<{ turnedOff: TurnedOff | undefined }>;
 
   /** The newest first. */
   deliveries(
@@ -170,6 +150,32 @@ export interface EventStore {
   ): Promise<DeliveryAnswer<"pending" | "missing">>;
 }
 
-export type DeliveryAnswer<Refused extends string> =
-  | { result: "accepted" | "replay"; response: { deliveryId: string } }
-  | { result: "conflict" | Refused };
+/** The outbox, and what is made of it. All reject with `UnavailableError` while the database is away; `record` waits for it. */
+export interface EventStore extends EndpointStore, DeliveryStore {
+  /**
+   * Makes deliveries of what has happened and takes those that are due, for `holdMs`: whoever takes them is to queue them.
+   * `slots`: how many a process attempts at once, of which nobody gets more than a share. `moved`: events that it met;
+   * `listened`: whether anybody wants any.
+   */
+  run(limit: number, holdMs: number, slots: number): Promise<{ moved: number; due: string[]; listened: boolean }>;
+  /** Forgets what is older; answers how much it was. As much as `limit`: there may be more. */
+  tidy(keepSeconds: number, limit: number): Promise<number>;
+
+  /**
+   * From now on events of these accounts are kept for live readers: all that commits after it resolves. `since`: by account, from
+   * where on there is no gap.
+   */
+  listen(
+    accounts: readonly string[],
+    seconds: number,
+  ): Promise<{ head: number; tidied: number; since: Map<string, number> }>;
+  /** In order. Nothing up to `head` is missing, unless `lost`: nobody knows what there was after `after`. */
+  read(
+    after: number,
+    accounts: readonly string[],
+    huntId: string | undefined,
+    limit: number,
+  ): Promise<{ events: StoredEvent[]; head: number; lost: boolean }>;
+  /** Whose hunt it is; undefined when there is none. */
+  accountOfHunt(huntId: string): Promise<string | undefined>;
+}

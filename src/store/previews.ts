@@ -1,6 +1,6 @@
 import type { Database } from "./database.ts";
+import type { PlannedMessage } from "./messages.ts";
 import { phoneHash } from "./phone-hash.ts";
-import type { PlannedMessage } from "./store.ts";
 import { toHuntRow, type NewHunt, type Windows } from "./submissions.ts";
 
 /** What planning would find in the ledger about a message, the first of these: `planned`: the hunt has it already. */

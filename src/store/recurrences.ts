@@ -1,6 +1,7 @@
 import type { Idempotency } from "../core/route.ts";
 import type { Database } from "./database.ts";
 import type { Acceptance } from "./answers.ts";
+import { utc } from "./times.ts";
 
 /** A hunt that comes again. Times are ISO 8601, in UTC. */
 export interface StoredRecurrence {
@@ -188,13 +189,13 @@ const toRecurrence = (row: Row): StoredRecurrence => ({
   name: row.name,
   pattern: row.pattern,
   timeZone: row.time_zone,
-  until: row.until && new Date(row.until).toISOString(),
+  until: row.until && utc(row.until),
   count: row.count,
   contacts: row.contacts,
   runs: row.runs,
-  lastRunAt: row.last_run_at && new Date(row.last_run_at).toISOString(),
+  lastRunAt: row.last_run_at && utc(row.last_run_at),
   lastHuntId: row.last_hunt_id,
   since: new Date(Math.max(Date.parse(row.since), row.begun_at ? Date.parse(row.begun_at) : 0)).toISOString(),
-  pausedAt: row.paused_at && new Date(row.paused_at).toISOString(),
-  createdAt: new Date(row.created_at).toISOString(),
+  pausedAt: row.paused_at && utc(row.paused_at),
+  createdAt: utc(row.created_at),
 });

@@ -107,12 +107,44 @@ export type PairAnswer =
   | { result: "created" | "again" | "paired"; session: Session }
   | { result: "taken" | "leaving" | "unknown_account" };
 
+/** What sessions have sent, and to whom. */
+export interface SentStore {
+  /** Keeps what is about to be sent, and counts its recipient as contacted. */
+  keepSent(message: SentMessage): Promise<void>;
+  /** What was kept within the last 30 days; without a `sessionId` it is the id alone, because the session is gone. */
+  sent(id: string): Promise<{ sessionId: string | undefined; jid: string; sealed: string } | undefined>;
+  /** Sent messages whose sealed form does not begin with `mark`, with ids after `after`. */
+  staleSent(sessionId: string, mark: string, after: string, limit: number): Promise<SealedSent[]>;
+  resealSent(sessionId: string, messages: readonly SealedSent[]): Promise<void>;
+  /** It was not written to after all: the next message to it is a first contact. */
+  forgetContact(sessionId: string, phone: string): Promise<void>;
+  /** Whether the session has written to this number before. */
+  hasContacted(sessionId: string, phone: string): Promise<boolean>;
+  /** First contacts of a session since a moment, milliseconds since the epoch. */
+  contactsSince(sessionId: string, since: number): Promise<number>;
+}
+
+/** Which numbers are on WhatsApp, and under which addresses. */
+export interface NumberStore {
+  number(phone: string): Promise<KnownNumber | undefined>;
+  keepNumber(number: { phone: string; jid: string | null; lid: string | null }): Promise<void>;
+  /** The numbers under which somebody has been written to who writes from these addresses. */
+  phonesOf(addresses: { jid: string | undefined; lid: string | undefined }): Promise<string[]>;
+}
+
+/** Files that accounts have uploaded to be sent. */
+export interface MediaStore {
+  keepMedia(media: UploadedMedia): Promise<void>;
+  /** undefined: never there, another account's, or too old. */
+  media(id: string, accountId: string): Promise<UploadedMedia | undefined>;
+}
+
 /**
  * Sessions and what belongs to them. Each is connected from one process at a time: whoever has claimed it, for as long
  * as the lease is renewed. Methods that take a `Lease` answer false when it has been lost, and change nothing then.
  * All reject with `UnavailableError` while the database does not answer.
  */
-export interface SessionStore {
+export interface SessionStore extends SentStore, NumberStore, MediaStore {
   pair(accountId: string, phone: string, method: "qr" | "code"): Promise<PairAnswer>;
   /** Whether there is such an account. */
   knowsAccount(accountId: string): Promise<boolean>;
@@ -139,28 +171,6 @@ export interface SessionStore {
   /** Keys whose sealed form does not begin with `mark`. */
   staleKeys(sessionId: string, mark: string, limit: number): Promise<SealedKey[]>;
 
-  /** Keeps what is about to be sent, and counts its recipient as contacted. */
-  keepSent(message: SentMessage): Promise<void>;
-  /** What was kept within the last 30 days; without a `sessionId` it is the id alone, because the session is gone. */
-  sent(id: string): Promise<{ sessionId: string | undefined; jid: string; sealed: string } | undefined>;
-  /** Sent messages whose sealed form does not begin with `mark`, with ids after `after`. */
-  staleSent(sessionId: string, mark: string, after: string, limit: number): Promise<SealedSent[]>;
-  resealSent(sessionId: string, messages: readonly SealedSent[]): Promise<void>;
-  /** It was not written to after all: the next message to it is a first contact. */
-  forgetContact(sessionId: string, phone: string): Promise<void>;
-  /** Whether the session has written to this number before. */
-  hasContacted(sessionId: string, phone: string): Promise<boolean>;
-  /** First contacts of a session since a moment, milliseconds since the epoch. */
-  contactsSince(sessionId: string, since: number): Promise<number>;
-
-  number(phone: string): Promise<KnownNumber | undefined>;
-  keepNumber(number: { phone: string; jid: string | null; lid: string | null }): Promise<void>;
-  /** The numbers under which somebody has been written to who writes from these addresses. */
-  phonesOf(addresses: { jid: string | undefined; lid: string | undefined }): Promise<string[]>;
   /** Whether the provider has reported anything on a message of this id: proof that it was accepted. */
   hasReceipt(provider: string, providerMessageId: string): Promise<boolean>;
-
-  keepMedia(media: UploadedMedia): Promise<void>;
-  /** undefined: never there, another account's, or too old. */
-  media(id: string, accountId: string): Promise<UploadedMedia | undefined>;
 }

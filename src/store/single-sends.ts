@@ -1,10 +1,10 @@
 import { UnavailableError } from "../core/errors.ts";
 import type { Idempotency } from "../core/route.ts";
+import type { Account } from "./accounts.ts";
 import type { Acceptance } from "./answers.ts";
 import { Batcher, type BatcherOptions } from "./batcher.ts";
 import type { Database } from "./database.ts";
 import type { PlannedMessage } from "./messages.ts";
-import type { Account } from "./store.ts";
 
 /** What a single send is to be, for its account as it is: undefined where none is named, or there is none. */
 export type PlanSingle<R> = (account: Account | undefined) => Promise<{ message: PlannedMessage; response: R }>;

@@ -1,5 +1,5 @@
 import type { Idempotency } from "../core/route.ts";
-import type { AccountStore } from "./accounts.ts";
+import type { Account, AccountStore } from "./accounts.ts";
 import type { ResolveAnswer, RetryAnswer } from "./answers.ts";
 import type { AttemptStore } from "./attempts.ts";
 import type { ComplianceStore } from "./compliance.ts";
@@ -19,6 +19,7 @@ import type { SubmissionStore } from "./submissions.ts";
 import type { TemplateStore } from "./templates.ts";
 import type { TraceStore } from "./traces.ts";
 
+export type { Account } from "./accounts.ts";
 export type { Acceptance } from "./answers.ts";
 export type { NewAttempt, Outcome, Verdict } from "./attempts.ts";
 export type { HuntStatus } from "./hunts.ts";
@@ -26,15 +27,6 @@ export { MESSAGE_STATUSES } from "./messages.ts";
 export type { Counts, MessagePage, MessageStatus, OpenMessage, PlannedMessage, StoredMessage } from "./messages.ts";
 export type { Chunk } from "./plans.ts";
 export type { NewHunt, Windows } from "./submissions.ts";
-
-export interface Account {
-  status: "active" | "suspended";
-  defaultCountry: string;
-  /** Its policy, as the ledger has it: a name, its own values, or null. */
-  policy: unknown;
-  /** It has declared that everybody whom it contacts has agreed. */
-  consentDeclared: boolean;
-}
 
 /**
  * The truth about every message. All methods reject with `UnavailableError` while the database does not answer;

@@ -1,5 +1,6 @@
 import type { AccountSettings, AccountStore, Credits, StoredAccount } from "./accounts.ts";
 import type { Database } from "./database.ts";
+import { utc } from "./times.ts";
 
 const COLUMNS =
   "id, status, default_country, policy, limits, consent_declared, resend_unknown, created_at, credits (channel, balance, reserved, spent)";
@@ -77,6 +78,6 @@ const toAccount = (row: AccountRow): StoredAccount => ({
   limits: row.limits,
   consentDeclared: row.consent_declared,
   resendUnknown: row.resend_unknown,
-  createdAt: new Date(row.created_at).toISOString(),
+  createdAt: utc(row.created_at),
   credits: row.credits.toSorted((a, b) => (a.channel < b.channel ? -1 : 1)),
 });

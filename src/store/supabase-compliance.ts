@@ -1,6 +1,7 @@
 import type { ComplianceStore, ErasedMessage, Erasure, Suppression, WaitingContact } from "./compliance.ts";
 import type { Database } from "./database.ts";
 import { phoneHash } from "./phone-hash.ts";
+import { utc } from "./times.ts";
 
 /** Messages that one round of finishing erasures looks at. */
 const ERASED_PAGE = 500;
@@ -69,5 +70,5 @@ const toSuppression = ({ account_id, phone, reason, note, created_at }: Suppress
   // Whatever else stands there was put there by hand.
   source: SOURCES[reason] ?? "manual",
   reason: note,
-  createdAt: new Date(created_at).toISOString(),
+  createdAt: utc(created_at),
 });

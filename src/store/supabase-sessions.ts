@@ -1,22 +1,8 @@
 import type { Database } from "./database.ts";
-import { Batcher } from "./batcher.ts";
-import { MEDIA_LIFETIME_MS } from "./sessions.ts";
-import type {
-  KnownNumber,
-  Lease,
-  PairAnswer,
-  SealedKey,
-  SealedSent,
-  SentMessage,
-  Session,
-  SessionStore,
-} from "./sessions.ts";
-
-/** Sent messages that are kept in one request. */
-const SENT = { maxSize: 250, maxConcurrent: 2, maxWaitMs: 2 };
-
-/** As many as an address holds. */
-const CONTACTS = { maxSize: 100, maxConcurrent: 2, maxWaitMs: 2 };
+import type { Lease, PairAnswer, SealedKey, Session, SessionStore } from "./sessions.ts";
+import { createMediaStore } from "./supabase-media.ts";
+import { createNumberStore } from "./supabase-numbers.ts";
+import { createSentStore } from "./supabase-sent.ts";
 
 /** Sessions in one request: a hosted project gives at most 1,000 rows, and says nothing of those that it leaves out. */
 const PAGE = 500;
@@ -25,59 +11,8 @@ const PAGE = 500;
 export function createSessionStore(database: Database): SessionStore & { close(): void } {
   const { client } = database;
   const rpc = database.rpc.bind(database);
-  const sent = new Batcher<SentMessage, void>({
-    flush: async (items) => {
-      await rpc("keep_whatsapp_sent", {
-        p_items: items.map(({ sessionId, ...rest }) => ({ ...rest, session_id: sessionId })),
-      });
-      return items.map(() => undefined);
-    },
-    ...SENT,
-    waitForDatabase: false,
-  });
-  const numbers = new Batcher<string, KnownNumber | undefined>({
-    flush: async (phones) => {
-      const query = client.from("whatsapp_numbers").select("phone, jid, lid, checked_at").in("phone", phones);
-      const rows = await database.run<NumberRow[]>("numbers", query);
-      const known = new Map(rows.map((row) => [row.phone, toNumber(row)]));
-      return phones.map((phone) => known.get(phone));
-    },
-    ...CONTACTS,
-    waitForDatabase: false,
-  });
-  const found = new Batcher<KnownNumber, void>({
-    flush: async (items) => {
-      // A LID that is not told this time is not forgotten: replies may come under it.
-      for (const isTold of [true, false]) {
-        const same = items.filter(({ lid }) => (lid !== null) === isTold);
-        // Of one number twice the database takes neither.
-        const rows = [...new Map(same.map((item) => [item.phone, item])).values()].map(
-          ({ phone, jid, lid, checkedAt }) => ({ phone, jid, ...(isTold ? { lid } : {}), checked_at: checkedAt }),
-        );
-        if (rows.length > 0) await database.run("numbers", client.from("whatsapp_numbers").upsert(rows));
-      }
-      return items.map(() => undefined);
-    },
-    ...CONTACTS,
-    // No message waits for it.
-    maxConcurrent: 1,
-    maxWaitMs: 50,
-    waitForDatabase: false,
-  });
-  const contacted = new Batcher<{ sessionId: string; phone: string }, boolean>({
-    flush: async (items) => {
-      const known = new Set<string>();
-      for (const [sessionId, of] of Map.groupBy(items, (item) => item.sessionId)) {
-        const phones = of.map(({ phone }) => phone);
-        const query = client.from("whatsapp_contacts").select("phone").eq("session_id", sessionId).in("phone", phones);
-        const rows = await database.run<{ phone: string }[]>("contacts", query);
-        for (const { phone } of rows) known.add(`${sessionId} ${phone}`);
-      }
-      return items.map(({ sessionId, phone }) => known.has(`${sessionId} ${phone}`));
-    },
-    ...CONTACTS,
-    waitForDatabase: false,
-  });
+  const sent = createSentStore(database);
+  const numbers = createNumberStore(database);
   const one = async (id: string): Promise<Session | undefined> => {
     const query = client.from("whatsapp_sessions").select("*").eq("id", id).maybeSingle();
     const row = await database.run<SessionRow | null>("session", query);
@@ -85,6 +20,10 @@ export function createSessionStore(database: Database): SessionStore & { close()
   };
 
   return {
+    ...sent.store,
+    ...numbers.store,
+    ...createMediaStore(database),
+
     async pair(accountId, phone, method) {
       const args = { p_account_id: accountId, p_phone: phone, p_method: method };
       const answer = await rpc<{ result: string; session?: SessionRow }>("pair_whatsapp_session", args);
@@ -156,40 +95,6 @@ export function createSessionStore(database: Database): SessionStore & { close()
     staleKeys: (sessionId, mark, limit) =>
       rpc<SealedKey[]>("stale_whatsapp_keys", { p_id: sessionId, p_mark: mark, p_limit: limit }),
 
-    keepSent: (message) => sent.add(message),
-    async sent(id) {
-      const query = client.from("whatsapp_sent").select("session_id, jid, sealed").eq("id", id).maybeSingle();
-      const row = await database.run<{ session_id: string | null; jid: string; sealed: string } | null>(
-        "sent message",
-        query,
-      );
-      return row ? { sessionId: row.session_id ?? undefined, jid: row.jid, sealed: row.sealed } : undefined;
-    },
-    staleSent: (sessionId, mark, after, limit) =>
-      rpc<SealedSent[]>("stale_whatsapp_sent", { p_id: sessionId, p_mark: mark, p_after: after, p_limit: limit }),
-    async resealSent(sessionId, messages) {
-      await rpc("reseal_whatsapp_sent", { p_id: sessionId, p_items: messages });
-    },
-    async forgetContact(sessionId, phone) {
-      await database.run(
-        "contact",
-        client.from("whatsapp_contacts").delete().eq("session_id", sessionId).eq("phone", phone),
-      );
-    },
-    hasContacted: (sessionId, phone) => contacted.add({ sessionId, phone }),
-    contactsSince: (sessionId, since) =>
-      database.count(
-        "contacts",
-        client
-          .from("whatsapp_contacts")
-          .select("phone", { count: "exact", head: true })
-          .eq("session_id", sessionId)
-          .gte("first_at", new Date(since).toISOString()),
-      ),
-
-    number: (phone) => numbers.add(phone),
-    keepNumber: (number) => found.add({ ...number, checkedAt: new Date().toISOString() }),
-    phonesOf: ({ jid, lid }) => rpc("phones_of_whatsapp_user", { p_jid: jid ?? null, p_lid: lid ?? null }),
     async hasReceipt(provider, providerMessageId) {
       const query = client
         .from("pending_receipts")
@@ -200,34 +105,10 @@ export function createSessionStore(database: Database): SessionStore & { close()
       return (await database.run<unknown[]>("receipt", query)).length > 0;
     },
 
-    async keepMedia({ id, accountId, contentType, fileName, data }) {
-      const row = {
-        id,
-        account_id: accountId,
-        content_type: contentType,
-        file_name: fileName,
-        size: data.length,
-        data: data.toString("base64"),
-      };
-      await database.run("media", client.from("media").upsert(row));
+    close() {
+      sent.close();
+      numbers.close();
     },
-    async media(id, accountId) {
-      const query = client
-        .from("media")
-        .select("content_type, file_name, data")
-        .eq("id", id)
-        .eq("account_id", accountId)
-        .gte("created_at", new Date(Date.now() - MEDIA_LIFETIME_MS).toISOString())
-        .maybeSingle();
-      const row = await database.run<{ content_type: string; file_name: string | null; data: string } | null>(
-        "media",
-        query,
-      );
-      if (!row) return undefined;
-      const { content_type: contentType, file_name: fileName, data } = row;
-      return { id, accountId, contentType, fileName: fileName ?? undefined, data: Buffer.from(data, "base64") };
-    },
-    close: () => [sent, numbers, found, contacted].forEach((batcher) => batcher.close()),
   };
 }
 
@@ -274,14 +155,5 @@ const toSession = (row: SessionRow): Session => ({
   leasedUntil: row.leased_until,
   createdAt: row.created_at,
 });
-
-interface NumberRow {
-  phone: string;
-  jid: string | null;
-  lid: string | null;
-  checked_at: string;
-}
-
-const toNumber = ({ checked_at, ...row }: NumberRow): KnownNumber => ({ ...row, checkedAt: checked_at });
 
 const leaseRow = ({ id, epoch }: Lease): Lease => ({ id, epoch });

@@ -1,5 +1,6 @@
 import type { Idempotency } from "../core/route.ts";
 import type { Database } from "./database.ts";
+import { utc } from "./times.ts";
 
 /** A text of an account's own, in the version that is asked for, by default the newest. */
 export interface StoredTemplate {
@@ -94,7 +95,7 @@ export function createTemplateStore(database: Database): TemplateStore {
       return (rows ?? []).map((row) => ({
         version: row.version as number,
         text: row.text as string,
-        createdAt: new Date(row.created_at as string).toISOString(),
+        createdAt: utc(row.created_at as string),
       }));
     },
     async list(accountId, cursor, limit) {
@@ -122,7 +123,7 @@ const toTemplate = (row: Row): StoredTemplate => ({
   channel: row.channel,
   version: row.version,
   text: row.template_versions.find(({ version }) => version === row.version)?.text ?? "",
-  createdAt: new Date(row.created_at).toISOString(),
-  updatedAt: new Date(row.updated_at).toISOString(),
-  archivedAt: row.archived_at && new Date(row.archived_at).toISOString(),
+  createdAt: utc(row.created_at),
+  updatedAt: utc(row.updated_at),
+  archivedAt: row.archived_at && utc(row.archived_at),
 });

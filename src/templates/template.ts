@@ -20,7 +20,7 @@ export interface Template {
   render(variables: Variables): Rendered;
 }
 
-export const MAX_TEMPLATE_LENGTH = 10_000;
+const MAX_TEMPLATE_LENGTH = 10_000;
 /** More than any channel carries. */
 const MAX_RENDERED_LENGTH = 10_000;
 /** Characters and list items that one rendering may make. Not a time: a busy machine must not decide who is contacted. */

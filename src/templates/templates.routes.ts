@@ -86,7 +86,6 @@ export function templateRoutes({ templates, channels }: TemplateRoutesDeps): Rou
         },
         409: {
           description: "The key is taken.",
-          codes: { idempotency_conflict: "The `Idempotency-Key` came with another body within 24 hours." },
         },
         422: REFUSALS[422]!,
       },

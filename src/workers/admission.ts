@@ -1,4 +1,4 @@
-import type { Admission, Provider } from "../channels/channel.ts";
+import type { Admission, Provider } from "../channels/provider.ts";
 import { isTakenOut } from "../channels/failover.ts";
 import type { MessageJob } from "../channels/message-job.ts";
 import { RateLimitedError, UnavailableError } from "../core/errors.ts";

@@ -1,5 +1,5 @@
 import type { Logger } from "pino";
-import type { OpenAttempt, Provider, SendRequest } from "../channels/channel.ts";
+import type { OpenAttempt, Provider, SendRequest } from "../channels/provider.ts";
 import type { Clock } from "../core/clock.ts";
 import { messageOf, PermanentError, ProviderError, TransientError } from "../core/errors.ts";
 import { vendorWords } from "../core/vendor-words.ts";

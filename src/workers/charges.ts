@@ -1,5 +1,5 @@
 import { DelayedError, type Job } from "bullmq";
-import type { Provider } from "../channels/channel.ts";
+import type { Provider } from "../channels/provider.ts";
 import { chargeJobSchema, type ChargeJob } from "../channels/inbound-job.ts";
 import type { Clock } from "../core/clock.ts";
 import type { InboundEvent } from "../core/inbound.ts";

@@ -1,4 +1,4 @@
-import type { Provider, ProviderChoice } from "../channels/channel.ts";
+import type { Provider, ProviderChoice } from "../channels/provider.ts";
 import type { Store } from "../store/store.ts";
 import { outcomeOf } from "./attempt.ts";
 

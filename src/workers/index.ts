@@ -1,7 +1,7 @@
 import { Worker, type Job, type Telemetry, type WorkerOptions } from "bullmq";
 import type { Redis } from "ioredis";
 import type { Logger } from "pino";
-import type { LaneHost } from "../channels/channel.ts";
+import type { LaneHost } from "../channels/lanes.ts";
 import { INBOUND_QUEUE } from "../channels/inbound-job.ts";
 import type { Clock } from "../core/clock.ts";
 import { messageOf } from "../core/errors.ts";

@@ -1,4 +1,4 @@
-import type { Provider } from "../channels/channel.ts";
+import type { Provider } from "../channels/provider.ts";
 import { SHORT_WAIT_MS } from "../channels/failover.ts";
 import type { Admitted } from "./admission.ts";
 

@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { UnrecoverableError } from "bullmq";
 import type { Logger } from "pino";
-import type { Channel, Provider, SendRequest } from "../channels/channel.ts";
+import type { Channel } from "../channels/channel.ts";
+import type { Provider, SendRequest } from "../channels/provider.ts";
 import { movesOn } from "../channels/failover.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Metrics } from "../core/metrics.ts";

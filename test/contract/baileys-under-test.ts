@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { LaneHost } from "../../src/channels/channel.ts";
+import type { LaneHost } from "../../src/channels/lanes.ts";
 import { baileysProvider } from "../../src/channels/whatsapp/providers/baileys/baileys.provider.ts";
 import { laneOfSession } from "../../src/channels/whatsapp/providers/baileys/lanes.ts";
 import { createSupabaseStore } from "../../src/store/supabase.ts";

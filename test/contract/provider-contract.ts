@@ -1,6 +1,6 @@
 import { inspect } from "node:util";
 import { describe, expect, test } from "vitest";
-import type { OpenAttempt, Provider, SendRequest } from "../../src/channels/channel.ts";
+import type { OpenAttempt, Provider, SendRequest } from "../../src/channels/provider.ts";
 import { PermanentError, type ProviderError, RateLimitedError, TransientError } from "../../src/core/errors.ts";
 
 /** What the vendor is made to do with the next message to a recipient. */

@@ -1,4 +1,4 @@
-import type { Provider } from "../../src/channels/channel.ts";
+import type { Provider } from "../../src/channels/provider.ts";
 import { twilioProvider } from "../../src/channels/sms/providers/twilio/twilio.provider.ts";
 import type { TextContent } from "../../src/channels/text.ts";
 import { type Clock, systemClock } from "../../src/core/clock.ts";

@@ -1,4 +1,5 @@
-import type { Provider, ProviderDeps } from "../../src/channels/channel.ts";
+import type { Provider } from "../../src/channels/provider.ts";
+import type { ProviderDeps } from "../../src/channels/provider-definition.ts";
 import type { VoiceContent } from "../../src/channels/voice/content.ts";
 import { twilioVoiceProvider } from "../../src/channels/voice/providers/twilio-voice/twilio-voice.provider.ts";
 import { voicePartnerProvider } from "../../src/channels/voice/providers/voicepartner/voicepartner.provider.ts";

@@ -1,4 +1,4 @@
-import type { Provider } from "../../src/channels/channel.ts";
+import type { Provider } from "../../src/channels/provider.ts";
 import type { SmsContent } from "../../src/channels/sms/content.ts";
 import { vonageProvider } from "../../src/channels/sms/providers/vonage/vonage.provider.ts";
 import { type Clock, systemClock } from "../../src/core/clock.ts";

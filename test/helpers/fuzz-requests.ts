@@ -1,6 +1,6 @@
 import { brotliCompressSync, deflateSync, gzipSync } from "node:zlib";
 import fc from "fast-check";
-import type { OpenApiDocument } from "../../src/routes/openapi.ts";
+import type { OpenApiDocument } from "../../src/routes/openapi-document.ts";
 import type { RawRequest } from "./fuzz-raw.ts";
 import { dereference, type Operation } from "./fuzz-schema.ts";
 import { fitting, hostileJson, hostileText, mutated, textOf, type Known } from "./fuzz-values.ts";

@@ -1,5 +1,10 @@
 import { z } from "zod";
-import type { JsonSchema, OpenApiDocument, OpenApiOperation, OpenApiResponse } from "../../src/routes/openapi.ts";
+import type {
+  JsonSchema,
+  OpenApiDocument,
+  OpenApiOperation,
+  OpenApiResponse,
+} from "../../src/routes/openapi-document.ts";
 
 export interface Operation extends OpenApiOperation {
   method: string;

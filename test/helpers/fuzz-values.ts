@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import type { JsonSchema } from "../../src/routes/openapi.ts";
+import type { JsonSchema } from "../../src/routes/openapi-document.ts";
 
 /** Ids and names that exist, so that some requests find what they ask for. */
 export interface Known {
@@ -16,7 +16,7 @@ export interface Known {
 }
 
 /** A number beyond every limit, written into JSON as it stands. */
-export const RAW = "\u0001raw:";
+const RAW = "\u0001raw:";
 
 const HOSTILE = [
   "",

@@ -41,7 +41,7 @@ export function keepFile(path: string): void {
 }
 
 /** A logger as the service has it in production, at its most talkative, into the run's output. */
-export function outputLog(): Logger {
+function outputLog(): Logger {
   return createLogger({ level: "debug", destination: { write: (line: string) => append("log", line) } });
 }
 

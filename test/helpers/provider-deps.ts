@@ -1,5 +1,5 @@
 import { pino } from "pino";
-import type { ProviderDeps } from "../../src/channels/channel.ts";
+import type { ProviderDeps } from "../../src/channels/provider-definition.ts";
 import { systemClock } from "../../src/core/clock.ts";
 
 /** What a provider is made with; using a part that the test has not given fails the test. */

@@ -1,5 +1,8 @@
-import type { Channel, Provider, ProviderDeps, SendRequest, SendResult } from "../../src/channels/channel.ts";
+import type { Channel } from "../../src/channels/channel.ts";
+import type { Provider, SendRequest, SendResult } from "../../src/channels/provider.ts";
+import type { ProviderDeps } from "../../src/channels/provider-definition.ts";
 import { PermanentError, RateLimitedError, TransientError } from "../../src/core/errors.ts";
+import { CHANNELS } from "../../src/modules.ts";
 
 /** What the provider does with a call: resolves when it accepts, throws what a provider may throw, or never settles. */
 export type Script = (request: SendRequest, signal: AbortSignal) => Promise<SendResult> | SendResult;
@@ -50,3 +53,7 @@ export function scriptedChannel(channel: Channel, create: (inbound: ProviderDeps
     ],
   };
 }
+
+/** The registry, in which such a provider carries SMS. */
+export const channelsWithSms = (create: (inbound: ProviderDeps["inbound"]) => Provider): Channel[] =>
+  CHANNELS.map((channel) => (channel.name === "sms" ? scriptedChannel(channel, create) : channel));

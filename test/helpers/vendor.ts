@@ -1,4 +1,4 @@
-import type { Provider, SendRequest } from "../../src/channels/channel.ts";
+import type { Provider, SendRequest } from "../../src/channels/provider.ts";
 import { TransientError } from "../../src/core/errors.ts";
 import { ambiguous, notSent } from "./scripted.ts";
 

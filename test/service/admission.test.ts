@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { Admission, Provider, Reconciliation } from "../../src/channels/channel.ts";
+import type { Admission, Provider, Reconciliation } from "../../src/channels/provider.ts";
 import { messageOf, phone, settles } from "../helpers/hunts.ts";
 import { ambiguous, scriptedProvider, type ScriptedProvider } from "../helpers/scripted.ts";
 import { openWorld, type TestService, type World } from "../helpers/service.ts";

@@ -4,7 +4,7 @@ import { connect } from "node:net";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { messageOf } from "../../src/core/errors.ts";
-import type { OpenApiDocument } from "../../src/routes/openapi.ts";
+import type { OpenApiDocument } from "../../src/routes/openapi-document.ts";
 import { exchange, rawRequest, type RawAnswer } from "../helpers/fuzz-raw.ts";
 import { anyRequest, type FuzzRequest } from "../helpers/fuzz-requests.ts";
 import { createChecker, operationsOf, responseOf } from "../helpers/fuzz-schema.ts";

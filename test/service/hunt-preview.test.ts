@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { ProviderDeps } from "../../src/channels/channel.ts";
+import type { ProviderDeps } from "../../src/channels/provider-definition.ts";
 import { finished, huntId, messagesOf, phone, run, submit } from "../helpers/hunts.ts";
 import { accept, scriptedProvider } from "../helpers/scripted.ts";
 import { openWorld, SECRET, type TestService, type World } from "../helpers/service.ts";

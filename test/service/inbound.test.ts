@@ -1,13 +1,12 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { ProviderDeps, SendRequest } from "../../src/channels/channel.ts";
-import { smsChannel } from "../../src/channels/sms/sms.channel.ts";
-import { CHANNELS } from "../../src/modules.ts";
+import type { ProviderDeps } from "../../src/channels/provider-definition.ts";
+import type { SendRequest } from "../../src/channels/provider.ts";
 import { messageOf, messagesOf, phone, run, settles } from "../helpers/hunts.ts";
 import {
   accept,
   ambiguous,
-  scriptedChannel,
+  channelsWithSms,
   scriptedProvider,
   type Script,
   type ScriptedProvider,
@@ -23,12 +22,11 @@ let script: Script = accept;
 beforeAll(async () => {
   world = await openWorld();
   provider = scriptedProvider((request, signal) => script(request, signal));
-  const sms = scriptedChannel(smsChannel, (port) => {
+  const channels = channelsWithSms((port) => {
     inbound = port;
     return provider;
   });
-  const others = CHANNELS.filter(({ name }) => name !== "sms");
-  service = await world.start({}, {}, [sms, ...others]);
+  service = await world.start({}, {}, channels);
 });
 afterAll(() => world[Symbol.asyncDispose]());
 

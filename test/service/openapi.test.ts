@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { OpenApiDocument } from "../../src/routes/openapi.ts";
+import type { OpenApiDocument } from "../../src/routes/openapi-document.ts";
 import { HTTP_PROBLEMS } from "../../src/routes/problems.ts";
 import { createChecker, operationsOf, responseOf } from "../helpers/fuzz-schema.ts";
 import { settles } from "../helpers/hunts.ts";

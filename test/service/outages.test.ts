@@ -2,7 +2,7 @@ import { describe, expect, test, type TestContext } from "vitest";
 import { huntId, phone } from "../helpers/hunts.ts";
 import { contacts, countsOf, settled, statusOf, twice, until } from "../helpers/ledger.ts";
 import { openRedis, type OwnRedis } from "../helpers/redis-server.ts";
-import type { Reconciliation } from "../../src/channels/channel.ts";
+import type { Reconciliation } from "../../src/channels/provider.ts";
 import { accept, ambiguous, scriptedProvider, type Script } from "../helpers/scripted.ts";
 import { openWorld, type TestService, type World } from "../helpers/service.ts";
 

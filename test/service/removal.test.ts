@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { Worker } from "bullmq";
 import { Redis } from "ioredis";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
-import type { LaneDirectory } from "../../src/channels/channel.ts";
+import type { LaneDirectory } from "../../src/channels/lanes.ts";
 import { createQueues, type Queues } from "../../src/queues/index.ts";
 import { removeJobs } from "../../src/queues/removal.ts";
 

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { OpenApiDocument } from "../../src/routes/openapi.ts";
+import type { OpenApiDocument } from "../../src/routes/openapi-document.ts";
 import { rawRequest } from "../helpers/fuzz-raw.ts";
 import { operationsOf } from "../helpers/fuzz-schema.ts";
 import { huntId, messagesOf, phone, run, settles } from "../helpers/hunts.ts";

@@ -1,7 +1,7 @@
 import { METHODS } from "node:http";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { CONSOLE_ROUTES } from "../../src/routes/console-api.ts";
-import type { OpenApiDocument } from "../../src/routes/openapi.ts";
+import type { OpenApiDocument } from "../../src/routes/openapi-document.ts";
 import { exchange, rawRequest } from "../helpers/fuzz-raw.ts";
 import { operationsOf } from "../helpers/fuzz-schema.ts";
 import { pathsOfTheRouter, type RoutedPath } from "../helpers/router.ts";

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { SendRequest } from "../../src/channels/channel.ts";
+import type { SendRequest } from "../../src/channels/provider.ts";
 import { finished, messagesOf, phone, run, settles, submit } from "../helpers/hunts.ts";
 import {
   accept,

@@ -1,14 +1,12 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { ProviderDeps } from "../../src/channels/channel.ts";
-import { smsChannel } from "../../src/channels/sms/sms.channel.ts";
-import { CHANNELS } from "../../src/modules.ts";
+import type { ProviderDeps } from "../../src/channels/provider-definition.ts";
 import { phoneHash } from "../../src/store/phone-hash.ts";
 import { huntId as newHuntId, messageOf, messagesOf, phone, run, settles, submit } from "../helpers/hunts.ts";
 import {
   accept,
   refusal,
-  scriptedChannel,
+  channelsWithSms,
   scriptedProvider,
   type Script,
   type ScriptedProvider,
@@ -29,14 +27,11 @@ const SALT = "a salt of the tests, and of nobody else";
 beforeAll(async () => {
   world = await openWorld();
   provider = scriptedProvider((request, signal) => script(request, signal));
-  const sms = scriptedChannel(smsChannel, (port) => {
+  const channels = channelsWithSms((port) => {
     inbound = port;
     return provider;
   });
-  service = await world.start({ SUPPRESSION_SALT: SALT, SWEEP_MS: "500" }, {}, [
-    sms,
-    ...CHANNELS.filter(({ name }) => name !== "sms"),
-  ]);
+  service = await world.start({ SUPPRESSION_SALT: SALT, SWEEP_MS: "500" }, {}, channels);
 });
 afterAll(() => world[Symbol.asyncDispose]());
 

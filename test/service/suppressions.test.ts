@@ -1,12 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { ProviderDeps } from "../../src/channels/channel.ts";
-import { smsChannel } from "../../src/channels/sms/sms.channel.ts";
-import { CHANNELS } from "../../src/modules.ts";
+import type { ProviderDeps } from "../../src/channels/provider-definition.ts";
 import { messageOf, messagesOf, phone, run, settles, submit } from "../helpers/hunts.ts";
 import {
   accept,
   refusal,
-  scriptedChannel,
+  channelsWithSms,
   scriptedProvider,
   type Script,
   type ScriptedProvider,
@@ -23,11 +21,11 @@ let last = 0;
 beforeAll(async () => {
   world = await openWorld();
   provider = scriptedProvider((request, signal) => script(request, signal));
-  const sms = scriptedChannel(smsChannel, (port) => {
+  const channels = channelsWithSms((port) => {
     inbound = port;
     return provider;
   });
-  service = await world.start({}, {}, [sms, ...CHANNELS.filter(({ name }) => name !== "sms")]);
+  service = await world.start({}, {}, channels);
 });
 afterAll(() => world[Symbol.asyncDispose]());
 

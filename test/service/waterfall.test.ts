@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { ProviderDeps } from "../../src/channels/channel.ts";
+import type { ProviderDeps } from "../../src/channels/provider-definition.ts";
 import type { Receipt } from "../../src/core/inbound.ts";
 import { CHANNELS } from "../../src/modules.ts";
 import { finished, huntId, messagesOf, phone, submit } from "../helpers/hunts.ts";

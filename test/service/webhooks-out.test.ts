@@ -10,7 +10,7 @@ import { sealAnew } from "../../src/events/sealing.ts";
 import { createSecrets } from "../../src/events/secrets.ts";
 import { EVENTS_ENV, eventsConfig } from "../../src/events/settings.ts";
 import { EVENT_TYPES } from "../../src/events/types.ts";
-import type { OpenApiDocument } from "../../src/routes/openapi.ts";
+import type { OpenApiDocument } from "../../src/routes/openapi-document.ts";
 import { createSupabaseStore } from "../../src/store/supabase.ts";
 import { finished, phone, settles, submit } from "../helpers/hunts.ts";
 import { until } from "../helpers/ledger.ts";

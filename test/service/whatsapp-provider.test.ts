@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, test } from "vitest";
-import type { OpenAttempt } from "../../src/channels/channel.ts";
+import type { OpenAttempt } from "../../src/channels/provider.ts";
 import { whatsappIdOf } from "../../src/channels/whatsapp/providers/baileys/message-id.ts";
 import { UnavailableError } from "../../src/core/errors.ts";
 import { baileysAt } from "../contract/baileys-under-test.ts";

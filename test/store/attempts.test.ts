@@ -2,8 +2,8 @@ import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { openTestDatabase, type TestDatabase } from "../../dev/stack/databases.ts";
 import { UnavailableError } from "../../src/core/errors.ts";
-import type { NewAttempt, Outcome, Store, Verdict } from "../../src/store/store.ts";
-import { createSupabaseStore } from "../../src/store/supabase.ts";
+import type { NewAttempt, Store, Verdict } from "../../src/store/store.ts";
+import { outcome, storeOn } from "../helpers/store.ts";
 
 const PHONE = "+33612345678";
 const LONG_MS = 60_000;
@@ -13,11 +13,7 @@ let store: Store;
 
 beforeAll(async () => {
   database = await openTestDatabase(inject("stack"));
-  store = createSupabaseStore({
-    url: database.supabaseUrl,
-    serviceKey: database.supabaseServiceKey,
-    timeoutMs: 10_000,
-  });
+  store = storeOn(database);
   await database.sql.query("insert into accounts (id) values ('acc')");
 });
 afterAll(async () => {
@@ -62,19 +58,6 @@ async function go(messageId: string, holdMs = LONG_MS): Promise<string> {
   expect(await begin(messageId, { attemptId, holdMs })).toMatchObject({ verdict: "go" });
   return attemptId;
 }
-
-const outcome = (messageId: string, attemptId: string | undefined, fields: Partial<Outcome> = {}): Outcome => ({
-  messageId,
-  attemptId,
-  claim: undefined,
-  result: "sent",
-  code: undefined,
-  detail: undefined,
-  provider: undefined,
-  providerMessageId: undefined,
-  suppress: false,
-  ...fields,
-});
 
 const record = (...args: Parameters<typeof outcome>): Promise<boolean> => store.recordOutcome(outcome(...args));
 
@@ -170,11 +153,7 @@ describe("may a message be sent now?", () => {
   });
 
   test("two workers of two processes ask at the same moment → one goes, the other waits", async () => {
-    const other = createSupabaseStore({
-      url: database.supabaseUrl,
-      serviceKey: database.supabaseServiceKey,
-      timeoutMs: 10_000,
-    });
+    const other = storeOn(database);
     const ids = await Promise.all(Array.from({ length: 50 }, () => message()));
     const ask = (each: Store, id: string) =>
       each.beginAttempt({ messageId: id, attemptId: randomUUID(), provider: "test", holdMs: LONG_MS });
@@ -320,11 +299,7 @@ describe("what an attempt came to", () => {
     const attemptId = await go(id);
     const answers = await Promise.all(
       Array.from({ length: 5 }, async () => {
-        const other = createSupabaseStore({
-          url: database.supabaseUrl,
-          serviceKey: database.supabaseServiceKey,
-          timeoutMs: 10_000,
-        });
+        const other = storeOn(database);
         const changed = await other.recordOutcome(outcome(id, attemptId));
         await other.close();
         return changed;

@@ -2,18 +2,14 @@ import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { openTestDatabase, type TestDatabase } from "../../dev/stack/databases.ts";
 import type { Store } from "../../src/store/store.ts";
-import { createSupabaseStore } from "../../src/store/supabase.ts";
+import { storeOn } from "../helpers/store.ts";
 
 let database: TestDatabase;
 let store: Store;
 
 beforeAll(async () => {
   database = await openTestDatabase(inject("stack"));
-  store = createSupabaseStore({
-    url: database.supabaseUrl,
-    serviceKey: database.supabaseServiceKey,
-    timeoutMs: 10_000,
-  });
+  store = storeOn(database);
 });
 afterAll(async () => {
   await store.close();

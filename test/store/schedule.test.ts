@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, beforeEach, expect, inject, test } from "vitest";
 import { openTestDatabase, type TestDatabase } from "../../dev/stack/databases.ts";
 import type { HuntStatus, NewHunt, PlannedMessage, Store } from "../../src/store/store.ts";
-import { createSupabaseStore } from "../../src/store/supabase.ts";
+import { acceptHunt, EXPIRES_AT, failAll, planMessages, type PlannedHunt, storeOn } from "../helpers/store.ts";
 
 const HOUR_MS = 3_600_000;
 const EVERY_DAY = [1, 2, 3, 4, 5, 6, 7];
@@ -17,12 +17,10 @@ const closedNow = () => {
 
 let database: TestDatabase;
 let store: Store;
-let numbers = 0;
 
 beforeAll(async () => {
   database = await openTestDatabase(inject("stack"));
-  const { supabaseUrl: url, supabaseServiceKey: serviceKey } = database;
-  store = createSupabaseStore({ url, serviceKey, timeoutMs: 10_000 });
+  store = storeOn(database);
 });
 afterAll(async () => {
   await store.close();
@@ -35,49 +33,22 @@ beforeEach(async () => {
   await database.sql.query("insert into accounts (id) values ('acc')");
 });
 
-interface Planned {
-  id: string;
-  jobId: string;
-  messages: string[];
-}
-
 /** Plans so many messages of a hunt; `each` gives the i-th its own fields. */
 async function plan(
   count: number,
   hunt: Partial<NewHunt> = {},
   each: (i: number) => Partial<PlannedMessage> = () => ({}),
-): Promise<Planned> {
-  const jobId = randomUUID();
+): Promise<PlannedHunt> {
   const id = hunt.id ?? randomUUID();
-  const accepted = { id, accountId: "acc", priority: "normal" as const, expiresAt: iso(30 * 24 * HOUR_MS), ...hunt };
-  expect(await store.acceptHunt(accepted, jobId, [[{}]], {}, undefined)).toMatchObject({ result: "accepted" });
-  const rows = Array.from({ length: count }, (_, i) => ({
-    id: randomUUID(),
-    accountId: "acc",
-    huntId: id,
-    adId: randomUUID(),
-    copy: 0,
-    channel: "sms",
-    queue: "sms",
-    recipient: `+3361${String(numbers++).padStart(7, "0")}`,
-    sender: undefined,
-    content: { text: "Bonjour" },
-    priority: 0,
-    expiresAt: accepted.expiresAt,
-    skip: undefined,
-    detail: undefined,
-    sendAt: hunt.sendAt,
-    ...each(i),
-  }));
-  await store.planChunk(jobId, 0, id, rows);
-  await store.finishSubmission(jobId);
-  return { id, jobId, messages: rows.map((row) => row.id) };
+  const jobId = await acceptHunt(store, { ...hunt, id });
+  const { sendAt, expiresAt = EXPIRES_AT } = hunt;
+  return planMessages(store, { id, jobId }, count, (i) => ({ sendAt, expiresAt, ...each(i) }));
 }
 
 const ANY = { least: 1_000_000, most: 1_000_000 };
 const feed = (limit = 1000) => store.flows.feed("sms", limit, ANY);
 const fed = async (limit?: number): Promise<string[]> => (await feed(limit)).map(({ id }) => id);
-const status = async ({ jobId }: Planned) => {
+const status = async ({ jobId }: PlannedHunt) => {
   const { scheduledAt, endsAt, now } = (await store.huntStatus(jobId)) as HuntStatus;
   const seconds = (at: string | null) => (at === null ? null : (Date.parse(at) - Date.parse(now)) / 1000);
   return { scheduledIn: seconds(scheduledAt), endsIn: seconds(endsAt) };
@@ -90,13 +61,7 @@ const passes = async (span: string): Promise<void> => {
   await database.sql.query(`update limit_counters set next_at = next_at - interval '${span}'`);
 };
 const limit = (limits: object[]) => store.accounts.change("acc", { limits });
-const FAILED = { claim: undefined, code: "x", detail: undefined, provider: undefined, providerMessageId: undefined };
-const settle = (ids: readonly string[]) =>
-  Promise.all(
-    ids.map((messageId) =>
-      store.recordOutcome({ messageId, attemptId: undefined, result: "failed" as const, suppress: false, ...FAILED }),
-    ),
-  );
+const settle = (ids: readonly string[]): Promise<void> => failAll(store, ids);
 
 test("what is to be sent later is not fed before, is nobody's orphan meanwhile, and steering works with it", async () => {
   const hunt = await plan(3, { sendAt: iso(2 * HOUR_MS) });
@@ -263,13 +228,7 @@ test("what a pause sends back unsent → counts once for the day; after midnight
 });
 
 test("an account's limits are instead of the service's, and none at all is a choice", async () => {
-  const { supabaseUrl: url, supabaseServiceKey: serviceKey } = database;
-  const limited = createSupabaseStore({
-    url,
-    serviceKey,
-    timeoutMs: 10_000,
-    limits: [{ channel: "*", sender: "*", perSecond: 1 }],
-  });
+  const limited = storeOn(database, { limits: [{ channel: "*", sender: "*", perSecond: 1 }] });
   const hunt = await plan(30);
   expect(await limited.flows.feed("sms", 10, ANY)).toHaveLength(2);
   expect((await limited.huntStatus(hunt.jobId))?.endsAt).not.toBeNull();

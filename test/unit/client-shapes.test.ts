@@ -12,7 +12,7 @@ import type { eventSchema } from "../../src/events/types.ts";
 import { erasureRoutes } from "../../src/compliance/erasure.routes.ts";
 import { suppressionRoutes } from "../../src/compliance/suppressions.routes.ts";
 import type { Route } from "../../src/core/route.ts";
-import type { contactSchema } from "../../src/hunt/contacts.ts";
+import type { contactSchema } from "../../src/hunt/contact.schema.ts";
 import { rescheduleRoutes } from "../../src/hunt/reschedule.routes.ts";
 import { steeringRoutes } from "../../src/hunt/steering.routes.ts";
 import { huntRoutes } from "../../src/hunt/hunt.routes.ts";

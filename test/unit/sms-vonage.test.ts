@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
-import type { OpenAttempt } from "../../src/channels/channel.ts";
+import type { OpenAttempt } from "../../src/channels/provider.ts";
 import type { SmsContent } from "../../src/channels/sms/content.ts";
 import { VONAGE_CODES } from "../../src/channels/sms/providers/vonage/error-codes.ts";
 import { vonageProvider } from "../../src/channels/sms/providers/vonage/vonage.provider.ts";

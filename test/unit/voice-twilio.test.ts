@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
-import type { OpenAttempt } from "../../src/channels/channel.ts";
+import type { OpenAttempt } from "../../src/channels/provider.ts";
 import type { VoiceContent } from "../../src/channels/voice/content.ts";
 import { TWILIO_VOICE_CODES } from "../../src/channels/voice/providers/twilio-voice/error-codes.ts";
 import { isRecording, outcomeOf } from "../../src/channels/voice/providers/twilio-voice/outcomes.ts";

@@ -3,7 +3,7 @@ import { pino } from "pino";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import type { Clock } from "../../src/core/clock.ts";
-import type { SendRequest } from "../../src/channels/channel.ts";
+import type { SendRequest } from "../../src/channels/provider.ts";
 import type { VoiceContent } from "../../src/channels/voice/content.ts";
 import { REFUSED_FIELDS, VOICEPARTNER_CODES } from "../../src/channels/voice/providers/voicepartner/error-codes.ts";
 import { voicePartnerProvider } from "../../src/channels/voice/providers/voicepartner/voicepartner.provider.ts";

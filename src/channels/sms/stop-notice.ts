@@ -5,7 +5,7 @@ export type StopNotices = ReadonlyMap<string | undefined, string>;
 
 /** Both in GSM-7, so that they never make a text longer than they are. */
 export const DEFAULT_STOP_NOTICE = "Reply STOP to opt out.; FR=Répondez STOP pour vous désabonner.";
-export const MAX_STOP_NOTICE = 160;
+const MAX_STOP_NOTICE = 160;
 
 const ENTRY = /^(?:([A-Z]{2})\s*=\s*)?([^=]*)$/;
 

@@ -1,4 +1,4 @@
-import type { OpenAttempt, Reconciliation } from "../channel.ts";
+import type { OpenAttempt, Reconciliation } from "../provider.ts";
 
 /** Twilio's times have whole seconds, and its clock and ours differ a little. */
 const CLOCK_SLACK_MS = 5_000;

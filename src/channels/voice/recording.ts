@@ -1,8 +1,9 @@
 import type { FetchPolicy } from "../../core/addresses.ts";
 import type { Clock } from "../../core/clock.ts";
-import { assertNever, PermanentError, ProviderError, TransientError } from "../../core/errors.ts";
+import { PermanentError, ProviderError, TransientError } from "../../core/errors.ts";
 import { guardedFetch, GuardedFetchError, type FetchTimeouts } from "../../core/guarded-fetch.ts";
 import { HEAD_BYTES, MAX_MEDIA_BYTES } from "../media.ts";
+import { downloadError } from "../providers/download-errors.ts";
 
 /**
  * Looks whether an address holds a recording that can be played. Throws `PermanentError` (`audio_not_allowed`,
@@ -120,40 +121,17 @@ function beginsLike(head: Buffer, contentType: string): boolean {
 
 function recordingError(error: unknown, provider: string): ProviderError {
   if (error instanceof ProviderError) return error;
-  if (error instanceof GuardedFetchError) return downloadError(error, provider);
+  if (error instanceof GuardedFetchError) {
+    if (error.code === "wrong_type") return wrongType(provider, error);
+    const message = `The recording at audioUrl cannot be had: ${error.message}`;
+    return downloadError(error, { kind: "audio", provider, message });
+  }
   return new TransientError("The recording could not be read.", {
     code: "audio_unreachable",
     provider,
     cause: error,
     delivery: "not_sent",
   });
-}
-
-/** The words are made to be shown: they name no more than the host that the caller gave. */
-function downloadError(cause: GuardedFetchError, provider: string): ProviderError {
-  const message = `The recording at audioUrl cannot be had: ${cause.message}`;
-  const permanent = (code: string) => new PermanentError(message, { code, provider, cause });
-  const transient = (code: string) => new TransientError(message, { code, provider, cause, delivery: "not_sent" });
-  switch (cause.code) {
-    case "bad_url":
-    case "not_allowed":
-      return permanent("audio_not_allowed");
-    case "too_many_redirects":
-      return permanent("audio_refused");
-    case "http_status":
-      if (cause.transient) return transient("audio_unreachable");
-      return permanent(cause.status === 404 || cause.status === 410 ? "audio_gone" : "audio_refused");
-    case "wrong_type":
-      return wrongType(provider, cause);
-    case "too_big":
-      return permanent("audio_too_big");
-    case "unreachable":
-      return transient("audio_unreachable");
-    case "timeout":
-      return transient("audio_timeout");
-    default:
-      return assertNever(cause.code);
-  }
 }
 
 function wrongType(provider: string, cause?: GuardedFetchError): PermanentError {

@@ -1,9 +1,10 @@
 import { Readable } from "node:stream";
 import type { FetchPolicy } from "../../core/addresses.ts";
-import { assertNever, PermanentError, ProviderError, TransientError } from "../../core/errors.ts";
+import { PermanentError, ProviderError, TransientError } from "../../core/errors.ts";
 import { guardedFetch, GuardedFetchError, type FetchTimeouts } from "../../core/guarded-fetch.ts";
-import type { SessionStore } from "../../store/sessions.ts";
+import type { MediaStore } from "../../store/sessions.ts";
 import { HEAD_BYTES, MAX_MEDIA_BYTES, mayBe, typeOfBytes, typesOf, type MediaKind } from "../media.ts";
+import { downloadError } from "../providers/download-errors.ts";
 import type { MediaSource } from "./content.ts";
 import { createRecentUploads } from "./recent-uploads.ts";
 
@@ -32,7 +33,7 @@ export type OpenMedia = (source: MediaSource, kind: MediaKind, reader: MediaRead
 export interface OpenMediaOptions {
   /** In whose name errors are thrown. */
   provider: string;
-  uploads: Pick<SessionStore, "media">;
+  uploads: Pick<MediaStore, "media">;
   /** Of one file. Default: 16 MiB. */
   maxBytes?: number | undefined;
   policy?: FetchPolicy | undefined;
@@ -124,35 +125,8 @@ interface Attempt {
 
 function mediaError(error: unknown, { provider, signal }: Attempt): ProviderError {
   if (error instanceof ProviderError) return error;
-  if (error instanceof GuardedFetchError) return downloadError(error, provider);
+  if (error instanceof GuardedFetchError) return downloadError(error, { kind: "media", provider });
   const code = signal?.aborted ? "media_aborted" : "media_unreachable";
   const message = signal?.aborted ? "The attempt was ended before the file was read." : "The file could not be read.";
   return new TransientError(message, { code, provider, cause: error, delivery: "not_sent" });
-}
-
-/** The words are made to be shown: they name no more than the host that the caller gave. */
-function downloadError(cause: GuardedFetchError, provider: string): ProviderError {
-  const { message } = cause;
-  const permanent = (code: string) => new PermanentError(message, { code, provider, cause });
-  const transient = (code: string) => new TransientError(message, { code, provider, cause, delivery: "not_sent" });
-  switch (cause.code) {
-    case "bad_url":
-    case "not_allowed":
-      return permanent("media_not_allowed");
-    case "too_many_redirects":
-      return permanent("media_refused");
-    case "http_status":
-      if (cause.transient) return transient("media_unreachable");
-      return permanent(cause.status === 404 || cause.status === 410 ? "media_gone" : "media_refused");
-    case "wrong_type":
-      return permanent("media_wrong_type");
-    case "too_big":
-      return permanent("media_too_big");
-    case "unreachable":
-      return transient("media_unreachable");
-    case "timeout":
-      return transient("media_timeout");
-    default:
-      return assertNever(cause.code);
-  }
 }

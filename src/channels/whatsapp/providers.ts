@@ -1,4 +1,4 @@
-import type { ProviderDefinition } from "../channel.ts";
+import type { ProviderDefinition } from "../provider-definition.ts";
 import { sandboxProvider } from "../sandbox.ts";
 import { baileysProvider } from "./providers/baileys/baileys.provider.ts";
 

@@ -1,4 +1,4 @@
-import type { SessionStore, UploadedMedia } from "../../store/sessions.ts";
+import type { MediaStore, UploadedMedia } from "../../store/sessions.ts";
 
 /** Of all together: a few big ones, or very many small ones. */
 const MAX_BYTES = 64 * 1024 * 1024;
@@ -8,7 +8,7 @@ const MAX_BYTES = 64 * 1024 * 1024;
  * give it out in base64 each time. An upload never changes; one that was remembered may outlive its expiry by as long as
  * it is in use.
  */
-export function createRecentUploads(uploads: Pick<SessionStore, "media">, maxBytes = MAX_BYTES): SessionStore["media"] {
+export function createRecentUploads(uploads: Pick<MediaStore, "media">, maxBytes = MAX_BYTES): MediaStore["media"] {
   /** In the order of their last use. */
   const recent = new Map<string, UploadedMedia>();
   const pending = new Map<string, Promise<UploadedMedia | undefined>>();

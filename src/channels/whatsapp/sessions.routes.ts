@@ -3,58 +3,17 @@ import { z } from "zod";
 import { parsePhone } from "../../core/phone.ts";
 import { invalidRequest, notFound, ProblemError } from "../../core/problem.ts";
 import { route, type Route } from "../../core/route.ts";
-import { shortText, timestamp } from "../../core/text.ts";
-import { SESSION_STATES, type Session } from "../../store/sessions.ts";
+import { shortText } from "../../core/text.ts";
+import type { Session } from "../../store/sessions.ts";
 import type { ChannelRouteDeps } from "../channel.ts";
 import { settingsSchema } from "./providers/baileys/settings.ts";
+import { SESSION_EXAMPLE, sessionSchema, sessionView } from "./session-view.ts";
 
 const TAG = "WhatsApp sessions";
 const PATH = "/api/whatsapp/sessions";
 /** Wide enough for a phone to read from across a desk, pixels. */
 const QR_WIDTH = 384;
-/** An owner that is gone is noticed when its lease runs out; until it is replaced nobody is connected. */
-const NEEDS_AN_OWNER = new Set(["open", "backing-off"]);
-
 const NO_ACCOUNT = { pointer: "/accountId", detail: "There is no such account." };
-
-const sessionSchema = z.object({
-  id: z.uuid(),
-  accountId: z.string(),
-  phone: z.string().describe("E.164"),
-  method: z.enum(["qr", "code"]),
-  state: z
-    .enum(SESSION_STATES)
-    .describe(
-      "`pairing`: waits for the phone. `connecting`, `open`, `backing-off`: works, or will by itself. `logged-out`, `banned`, " +
-        "`stopped`: a person has to look (see `lastError`) and pair it again; its messages wait",
-    ),
-  since: z.string().describe("When it came into this state"),
-  qr: z
-    .string()
-    .optional()
-    .describe("While pairing: the text of the QR code, also at `…/qr.png`. It changes every 20 to 60 s"),
-  pairingCode: z.string().optional().describe("While pairing with `method: code`: what to type in on the phone"),
-  lastError: z.string().optional().describe("The last thing that went wrong, in words"),
-  pairedAt: timestamp().nullable(),
-  coldPausedUntil: timestamp().nullable().describe("WhatsApp has restricted it: no first contacts before then"),
-  settings: settingsSchema.describe("Its own values for the pace; the rest is as the environment says"),
-  pace: z.record(z.string(), z.unknown()).describe("What its pace is now, as last reported"),
-  createdAt: timestamp(),
-});
-
-const EXAMPLE = {
-  id: "4f8b1c9e-7d0a-4b7e-9c53-0a1f6d2e8b11",
-  accountId: "acc_456",
-  phone: "+33612345678",
-  method: "qr",
-  state: "open",
-  since: "2026-11-22T09:00:00.000Z",
-  pairedAt: "2026-11-22T09:00:00.000Z",
-  coldPausedUntil: null,
-  settings: {},
-  pace: {},
-  createdAt: "2026-11-22T08:59:30.000Z",
-};
 
 const LOCATION = { Location: "Where the session is to be read." };
 
@@ -67,7 +26,7 @@ export function sessionRoutes({ sessions, provider, clock }: ChannelRouteDeps): 
     if (!session || session.wanted === "gone") throw notFound("WhatsApp session", id);
     return session;
   };
-  const view = (session: Session) => viewOf(session, clock.now());
+  const view = (session: Session) => sessionView(session, clock.now());
 
   return [
     route({
@@ -89,13 +48,13 @@ export function sessionRoutes({ sessions, provider, clock }: ChannelRouteDeps): 
           description: "The number is paired and works.",
           headers: LOCATION,
           schema: sessionSchema,
-          example: EXAMPLE,
+          example: SESSION_EXAMPLE,
         },
         202: {
           description: "Pairing.",
           headers: LOCATION,
           schema: sessionSchema,
-          example: { ...EXAMPLE, state: "pairing", pairedAt: null },
+          example: { ...SESSION_EXAMPLE, state: "pairing", pairedAt: null },
         },
         409: {
           description: "The number cannot be paired now.",
@@ -149,7 +108,7 @@ export function sessionRoutes({ sessions, provider, clock }: ChannelRouteDeps): 
         200: {
           description: "In the order of creation.",
           schema: z.object({ sessions: z.array(sessionSchema) }),
-          example: { sessions: [EXAMPLE] },
+          example: { sessions: [SESSION_EXAMPLE] },
         },
       },
       async handle({ query: { accountId } }) {
@@ -163,7 +122,10 @@ export function sessionRoutes({ sessions, provider, clock }: ChannelRouteDeps): 
       tag: TAG,
       summary: "One WhatsApp session",
       params: one,
-      responses: { 200: { description: "How it is now.", schema: sessionSchema, example: EXAMPLE }, ...missing },
+      responses: {
+        200: { description: "How it is now.", schema: sessionSchema, example: SESSION_EXAMPLE },
+        ...missing,
+      },
       async handle({ params: { sessionId } }) {
         return { status: 200, body: view(await find(sessionId)) };
       },
@@ -214,7 +176,10 @@ export function sessionRoutes({ sessions, provider, clock }: ChannelRouteDeps): 
       params: one,
       body: settingsSchema,
       bodyExample: { messagesPerMinute: 10, newContactsPerDay: 30 },
-      responses: { 200: { description: "As it is set now.", schema: sessionSchema, example: EXAMPLE }, ...missing },
+      responses: {
+        200: { description: "As it is set now.", schema: sessionSchema, example: SESSION_EXAMPLE },
+        ...missing,
+      },
       async handle({ params: { sessionId }, body }) {
         const { minGapMs = 0, maxGapMs = Number.POSITIVE_INFINITY } = body;
         if (minGapMs > maxGapMs) {
@@ -237,7 +202,11 @@ export function sessionRoutes({ sessions, provider, clock }: ChannelRouteDeps): 
         "another number of the account, or fail.",
       params: one,
       responses: {
-        202: { description: "It is on its way out.", schema: z.object({ id: z.uuid() }), example: { id: EXAMPLE.id } },
+        202: {
+          description: "It is on its way out.",
+          schema: z.object({ id: z.uuid() }),
+          example: { id: SESSION_EXAMPLE.id },
+        },
         ...missing,
       },
       async handle({ params: { sessionId } }) {
@@ -248,27 +217,6 @@ export function sessionRoutes({ sessions, provider, clock }: ChannelRouteDeps): 
       },
     }),
   ];
-}
-
-function viewOf(session: Session, now: number) {
-  const { id, accountId, phone, method, since, qr, pairingCode, lastError, pairedAt, coldPausedUntil } = session;
-  const isOwned = session.leasedUntil !== null && Date.parse(session.leasedUntil) > now;
-  return {
-    id,
-    accountId,
-    phone,
-    method,
-    state: NEEDS_AN_OWNER.has(session.state) && !isOwned ? "connecting" : session.state,
-    since,
-    ...(qr === null ? {} : { qr }),
-    ...(pairingCode === null ? {} : { pairingCode }),
-    ...(lastError === null ? {} : { lastError }),
-    pairedAt,
-    coldPausedUntil,
-    settings: session.settings,
-    pace: session.pace,
-    createdAt: session.createdAt,
-  };
 }
 
 const sessionsOff = (): ProblemError =>

@@ -1,9 +1,8 @@
 import { createHash, randomUUID } from "node:crypto";
-import { once } from "node:events";
-import http from "node:http";
-import type { AddressInfo } from "node:net";
+import type http from "node:http";
 import twilio from "twilio";
-import { FakeTwilio, type TwilioAnswer } from "../twilio/fake-twilio.ts";
+import { answerWith, FakeVendor, json, readRequest } from "../fake-vendor.ts";
+import { FakeTwilio, refuse, type TwilioAnswer } from "../twilio/fake-twilio.ts";
 import { readTwiml, type Verb } from "./twiml.ts";
 
 export interface FakeCall {
@@ -40,49 +39,22 @@ interface Form {
  * Twilio's Calls resource over real HTTP on loopback: create, list, Basic auth, whatever failure is asked for, and the
  * calls themselves: it asks for TwiML and reports the end as Twilio does, signed, with the retries of the address.
  */
-export class FakeTwilioVoice implements AsyncDisposable {
+export class FakeTwilioVoice extends FakeVendor<TwilioAnswer> {
   readonly accountSid = FakeTwilio.ACCOUNT_SID;
   readonly authToken: string;
   readonly requests: { method: string; path: string; query: Form; form: Form }[] = [];
   /** Every call that was taken, in order: who is in here twice was called twice. */
   readonly calls: FakeCall[] = [];
-  readonly #server: http.Server;
-  readonly #byRecipient = new Map<string, TwilioAnswer[]>();
-  #otherwise: TwilioAnswer = { kind: "accept" };
   /** What happens between taking a call and saying so. */
   beforeAnswer: ((call: FakeCall) => Promise<unknown>) | undefined;
   /** Called with each call that is taken, before its caller is answered, if at all. */
   onAccept: (call: FakeCall) => void = () => {};
-  /** From the address that a webhook was given to the one where it is reached: what a reverse proxy does. */
-  via: (url: string) => string = (url) => url;
   /** Waits for so long: without it pauses take no time. */
   pause: (seconds: number) => Promise<unknown> = () => Promise.resolve();
-  url = "";
 
   constructor({ authToken = FakeTwilio.AUTH_TOKEN }: { authToken?: string } = {}) {
+    super();
     this.authToken = authToken;
-    this.#server = http.createServer((request, response) => {
-      this.#handle(request, response).catch(() => response.destroy());
-    });
-  }
-
-  async listen(): Promise<void> {
-    this.#server.listen(0, "127.0.0.1");
-    await once(this.#server, "listening");
-    this.url = `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
-  }
-
-  /** Where requests to a public address really go, as through a proxy. */
-  reach(publicUrl: string, url: string): void {
-    this.via = (address) => address.replace(publicUrl, url);
-  }
-
-  script(to: string, ...answers: TwilioAnswer[]): void {
-    this.#byRecipient.set(to, [...(this.#byRecipient.get(to) ?? []), ...answers]);
-  }
-
-  otherwise(answer: TwilioAnswer): void {
-    this.#otherwise = answer;
   }
 
   callsTo(to: string): FakeCall[] {
@@ -151,14 +123,6 @@ export class FakeTwilioVoice implements AsyncDisposable {
     return twilio.getExpectedTwilioSignature(this.authToken, address.split("#")[0]!, form);
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (!this.#server.listening) return;
-    const closed = once(this.#server, "close");
-    this.#server.close();
-    this.#server.closeAllConnections();
-    await closed;
-  }
-
   #formOf({ sid, to, from }: FakeCall, more: Form): Form {
     const account = { AccountSid: this.accountSid, ApiVersion: "2010-04-01", Direction: "outbound-api" };
     return { ...account, CallSid: sid, To: to, Called: to, From: from, Caller: from, ...more };
@@ -200,19 +164,12 @@ export class FakeTwilioVoice implements AsyncDisposable {
     }
   }
 
-  async #handle(incoming: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
-    const chunks: Buffer[] = [];
-    for await (const chunk of incoming) chunks.push(chunk as Buffer);
-    const url = new URL(incoming.url ?? "/", this.url);
-    const request = {
-      method: incoming.method ?? "",
-      path: url.pathname,
-      query: Object.fromEntries(url.searchParams),
-      form: Object.fromEntries(new URLSearchParams(Buffer.concat(chunks).toString("utf8"))),
-    };
+  protected override async handle(incoming: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
+    const { method, path, query, headers, text } = await readRequest(incoming);
+    const request = { method, path, query, form: Object.fromEntries(new URLSearchParams(text)) };
     this.requests.push(request);
     const credentials = Buffer.from(`${this.accountSid}:${this.authToken}`).toString("base64");
-    if (incoming.headers.authorization !== `Basic ${credentials}`) {
+    if (headers.authorization !== `Basic ${credentials}`) {
       return refuse(response, { kind: "error", status: 401, code: 20003, message: "Authenticate" });
     }
     if (request.path !== `/2010-04-01/Accounts/${this.accountSid}/Calls.json`) {
@@ -224,35 +181,15 @@ export class FakeTwilioVoice implements AsyncDisposable {
 
   async #create(form: Form, response: http.ServerResponse): Promise<void> {
     const { To: to = "", From: from = "" } = form;
-    const answer = this.#byRecipient.get(to)?.shift() ?? this.#otherwise;
-    const accept = (): FakeCall => {
+    const answer = this.answerTo(to);
+    if (answer.kind === "error") return refuse(response, answer);
+    const accept = async () => {
       const call = this.add({ to, from, form });
       this.onAccept(call);
-      return call;
+      if (answer.kind === "accept") await this.beforeAnswer?.(call);
+      return this.#resource(call);
     };
-    switch (answer.kind) {
-      case "error":
-        return refuse(response, answer);
-      case "slow":
-        await new Promise((resolve) => setTimeout(resolve, answer.delayMs));
-        return json(response, 201, this.#resource(accept()));
-      case "accept": {
-        const call = accept();
-        await this.beforeAnswer?.(call);
-        return json(response, 201, this.#resource(call));
-      }
-      case "hang":
-        if (answer.accept) accept();
-        return;
-      case "reset":
-        if (answer.accept) accept();
-        response.socket?.resetAndDestroy();
-        return;
-      case "malformed": {
-        const body = answer.accept ? JSON.stringify(this.#resource(accept())).slice(0, 60) : '{"to": "';
-        response.writeHead(201, { "content-type": "application/json" }).end(answer.body ?? body);
-      }
-    }
+    await answerWith(answer, response, { status: 201, accept });
   }
 
   /** Most recent first, as Twilio lists them. */
@@ -292,14 +229,4 @@ export async function startFakeTwilioVoice(options?: { authToken?: string }): Pr
   const fake = new FakeTwilioVoice(options);
   await fake.listen();
   return fake;
-}
-
-function json(response: http.ServerResponse, status: number, body: unknown, headers: Form = {}): void {
-  response.writeHead(status, { "content-type": "application/json", ...headers }).end(JSON.stringify(body));
-}
-
-function refuse(response: http.ServerResponse, answer: Extract<TwilioAnswer, { kind: "error" }>): void {
-  const { status, code, message = "Refused", headers } = answer;
-  const moreInfo = code === undefined ? {} : { code, more_info: `https://www.twilio.com/docs/errors/${code}` };
-  json(response, status, { ...moreInfo, message, status }, headers);
 }

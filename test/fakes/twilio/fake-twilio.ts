@@ -1,21 +1,15 @@
 import { createHash, createHmac, randomUUID } from "node:crypto";
-import { once } from "node:events";
-import http from "node:http";
-import https from "node:https";
-import type { AddressInfo } from "node:net";
+import type http from "node:http";
 import calculator from "sms-segments-calculator";
+import { answerWith, FakeVendor, json, readRequest, type VendorAnswer } from "../fake-vendor.ts";
+import type { Tls } from "../loopback-server.ts";
 
 /** How the fake answers one POST of a message. */
 export type TwilioAnswer =
   /** `segments`: what it says that it counted. */
   | { kind: "accept"; segments?: number }
   | { kind: "error"; status: number; code?: number; message?: string; headers?: Record<string, string> }
-  /** Never answers; with `accept`, after having taken the message. */
-  | { kind: "hang"; accept?: boolean }
-  | { kind: "reset"; accept?: boolean }
-  /** 201 with half a JSON document, or with `body`. */
-  | { kind: "malformed"; accept?: boolean; body?: string }
-  | { kind: "slow"; delayMs: number };
+  | VendorAnswer;
 
 export interface FakeTwilioMessage {
   sid: string;
@@ -52,11 +46,11 @@ interface FakeTwilioOptions {
   accountSid?: string;
   authToken?: string;
   /** Speaks HTTPS with this key and certificate. */
-  tls?: { key: string; cert: string };
+  tls?: Tls;
 }
 
 /** Twilio's Messages resource over real HTTP on loopback: create, list, Basic auth, and whatever failure is asked for. */
-export class FakeTwilio implements AsyncDisposable {
+export class FakeTwilio extends FakeVendor<TwilioAnswer> {
   static readonly ACCOUNT_SID = `AC${"a1".repeat(16)}`;
   static readonly AUTH_TOKEN = "5ecretf4ke7oken0000000000000000a";
 
@@ -65,48 +59,13 @@ export class FakeTwilio implements AsyncDisposable {
   readonly requests: FakeTwilioRequest[] = [];
   /** Every message that was taken, in order: who is in here twice was texted twice. */
   readonly accepted: FakeTwilioMessage[] = [];
-  readonly #scheme: "http" | "https";
-  readonly #server: http.Server;
-  readonly #byRecipient = new Map<string, TwilioAnswer[]>();
-  #next: TwilioAnswer[] = [];
-  #otherwise: TwilioAnswer = { kind: "accept" };
-  url = "";
   accountStatus: "active" | "suspended" | "closed" = "active";
   /** Called with each message that is taken, before its sender is answered. */
   onAccept: (message: FakeTwilioMessage) => void | Promise<void> = () => {};
-  /** From the address that a webhook was given to the one where it is reached: what a reverse proxy does. */
-  via: (url: string) => string = (url) => url;
-
   constructor({ accountSid = FakeTwilio.ACCOUNT_SID, authToken = FakeTwilio.AUTH_TOKEN, tls }: FakeTwilioOptions) {
+    super(tls);
     this.accountSid = accountSid;
     this.authToken = authToken;
-    this.#scheme = tls === undefined ? "http" : "https";
-    const handle = (request: http.IncomingMessage, response: http.ServerResponse) => {
-      // A client that goes away in the middle of its body is one of the situations under test.
-      this.#handle(request, response).catch(() => response.destroy());
-    };
-    this.#server = tls === undefined ? http.createServer(handle) : https.createServer(tls, handle);
-  }
-
-  async listen(port = 0): Promise<void> {
-    this.#server.listen(port, "127.0.0.1");
-    await once(this.#server, "listening");
-    this.url = `${this.#scheme}://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
-  }
-
-  /** The answers of the next messages to this recipient, whatever `next` says. */
-  script(to: string, ...answers: TwilioAnswer[]): void {
-    this.#byRecipient.set(to, [...(this.#byRecipient.get(to) ?? []), ...answers]);
-  }
-
-  /** The answers of the next messages to anybody. */
-  next(...answers: TwilioAnswer[]): void {
-    this.#next.push(...answers);
-  }
-
-  /** The answer of all messages that nothing else is scripted for. */
-  otherwise(answer: TwilioAnswer): void {
-    this.#otherwise = answer;
   }
 
   /** How often a message to this recipient was posted, taken or not. */
@@ -185,26 +144,9 @@ export class FakeTwilio implements AsyncDisposable {
     return { AccountSid: this.accountSid, ApiVersion: "2010-04-01", ...form };
   }
 
-  /** Stops listening: from now on connections are refused. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (!this.#server.listening) return;
-    const closed = once(this.#server, "close");
-    this.#server.close();
-    this.#server.closeAllConnections();
-    await closed;
-  }
-
-  async #handle(incoming: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
-    const chunks: Buffer[] = [];
-    for await (const chunk of incoming) chunks.push(chunk as Buffer);
-    const url = new URL(incoming.url ?? "/", this.url);
-    const request: FakeTwilioRequest = {
-      method: incoming.method ?? "",
-      path: url.pathname,
-      query: Object.fromEntries(url.searchParams),
-      form: Object.fromEntries(new URLSearchParams(Buffer.concat(chunks).toString("utf8"))),
-      headers: incoming.headers,
-    };
+  protected override async handle(incoming: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
+    const { text, ...rest } = await readRequest(incoming);
+    const request: FakeTwilioRequest = { ...rest, form: Object.fromEntries(new URLSearchParams(text)) };
     this.requests.push(request);
     const credentials = Buffer.from(`${this.accountSid}:${this.authToken}`).toString("base64");
     if (request.headers.authorization !== `Basic ${credentials}`) {
@@ -231,7 +173,9 @@ export class FakeTwilio implements AsyncDisposable {
 
   async #create({ form }: FakeTwilioRequest, response: http.ServerResponse): Promise<void> {
     const to = form["To"] ?? "";
-    const answer = this.#byRecipient.get(to)?.shift() ?? this.#next.shift() ?? this.#otherwise;
+    const answer = this.answerTo(to);
+    if (answer.kind === "error") return refuse(response, answer);
+    const segments = "segments" in answer ? answer.segments : undefined;
     const accept = async () => {
       const { From, MessagingServiceSid, Body, StatusCallback } = form;
       const message = this.add({
@@ -242,30 +186,9 @@ export class FakeTwilio implements AsyncDisposable {
         statusCallback: StatusCallback ?? null,
       });
       await this.onAccept(message);
-      return message;
+      return resource(this.accountSid, message, segments);
     };
-    switch (answer.kind) {
-      case "error":
-        return refuse(response, answer);
-      case "slow":
-        await new Promise((resolve) => setTimeout(resolve, answer.delayMs));
-        return json(response, 201, resource(this.accountSid, await accept()));
-      case "accept":
-        return json(response, 201, resource(this.accountSid, await accept(), answer.segments));
-      case "hang":
-        if (answer.accept) await accept();
-        return;
-      case "reset":
-        if (answer.accept) await accept();
-        response.socket?.resetAndDestroy();
-        return;
-      case "malformed": {
-        const body = answer.accept
-          ? JSON.stringify(resource(this.accountSid, await accept())).slice(0, 60)
-          : '{"to": "';
-        response.writeHead(201, { "content-type": "application/json" }).end(answer.body ?? body);
-      }
-    }
+    await answerWith(answer, response, { status: 201, accept });
   }
 
   /** Most recent first, as Twilio lists them. */
@@ -316,16 +239,8 @@ function resource(
   };
 }
 
-function json(
-  response: http.ServerResponse,
-  status: number,
-  body: unknown,
-  headers: Record<string, string> = {},
-): void {
-  response.writeHead(status, { "content-type": "application/json", ...headers }).end(JSON.stringify(body));
-}
-
-function refuse(response: http.ServerResponse, answer: Extract<TwilioAnswer, { kind: "error" }>): void {
+/** An error as Twilio words it. */
+export function refuse(response: http.ServerResponse, answer: Extract<TwilioAnswer, { kind: "error" }>): void {
   const { status, code, message = "Refused", headers } = answer;
   const moreInfo = code === undefined ? {} : { code, more_info: `https://www.twilio.com/docs/errors/${code}` };
   json(response, status, { ...moreInfo, message, status }, headers);

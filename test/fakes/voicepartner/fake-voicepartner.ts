@@ -1,18 +1,11 @@
 import { randomUUID } from "node:crypto";
-import { once } from "node:events";
-import http from "node:http";
-import type { AddressInfo } from "node:net";
+import type http from "node:http";
+import { answerWith, FakeVendor, json, readRequest, type VendorAnswer } from "../fake-vendor.ts";
 
 /** How the fake answers one drop. */
 export type DropAnswer =
-  | { kind: "accept" }
   | { kind: "answer"; status: number; body?: unknown; headers?: Record<string, string> }
-  /** Never answers; with `accept`, after having taken the drop. */
-  | { kind: "hang"; accept?: boolean }
-  | { kind: "reset"; accept?: boolean }
-  /** 200 with half a JSON document. */
-  | { kind: "malformed"; accept?: boolean }
-  | { kind: "slow"; delayMs: number };
+  | VendorAnswer;
 
 export interface Campaign {
   campaignId: string;
@@ -32,7 +25,7 @@ interface Options {
 }
 
 /** VoicePartner's API for drops over real HTTP on loopback, as its documentation shows it, and whatever failure is asked for. */
-export class FakeVoicePartner implements AsyncDisposable {
+export class FakeVoicePartner extends FakeVendor<DropAnswer> {
   static readonly API_KEY = "vp5ecretKey0000000000000000";
 
   readonly apiKey: string;
@@ -43,40 +36,18 @@ export class FakeVoicePartner implements AsyncDisposable {
   /** When drops were asked for, taken or not. */
   readonly asked: number[] = [];
   readonly #perMinute: number;
-  readonly #server: http.Server;
-  readonly #byRecipient = new Map<string, DropAnswer[]>();
-  #otherwise: DropAnswer = { kind: "accept" };
-  url = "";
   /** Called with each drop that is taken, before its sender is answered, if at all. */
   onAccept: (campaign: Campaign) => void = () => {};
-  /** From the address that a webhook was given to the one where it is reached: what a reverse proxy does. */
-  via: (url: string) => string = (url) => url;
-
   constructor({ apiKey = FakeVoicePartner.API_KEY, recordings, perMinute = Infinity }: Options) {
+    super();
     this.apiKey = apiKey;
     this.recordings = recordings ?? [{ name: "offre", token: "tokOffre" }];
     this.#perMinute = perMinute;
-    this.#server = http.createServer((request, response) => {
-      this.#handle(request, response).catch(() => response.destroy());
-    });
   }
 
-  async listen(): Promise<void> {
-    this.#server.listen(0, "127.0.0.1");
-    await once(this.#server, "listening");
-    this.url = `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}/v1`;
-  }
-
-  reach(publicUrl: string, url: string): void {
-    this.via = (address) => address.replace(publicUrl, url);
-  }
-
-  script(to: string, ...answers: DropAnswer[]): void {
-    this.#byRecipient.set(to, [...(this.#byRecipient.get(to) ?? []), ...answers]);
-  }
-
-  otherwise(answer: DropAnswer): void {
-    this.#otherwise = answer;
+  override async listen(port = 0): Promise<void> {
+    await super.listen(port);
+    this.url += "/v1";
   }
 
   campaignsTo(to: string): Campaign[] {
@@ -104,23 +75,12 @@ export class FakeVoicePartner implements AsyncDisposable {
     return statuses;
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (!this.#server.listening) return;
-    const closed = once(this.#server, "close");
-    this.#server.close();
-    this.#server.closeAllConnections();
-    await closed;
-  }
-
-  async #handle(incoming: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
-    const chunks: Buffer[] = [];
-    for await (const chunk of incoming) chunks.push(chunk as Buffer);
-    const path = new URL(incoming.url ?? "/", this.url).pathname;
-    const text = Buffer.concat(chunks).toString("utf8");
+  protected override async handle(incoming: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
+    const { method, path, text } = await readRequest(incoming);
     const body = (text === "" ? {} : JSON.parse(text)) as Record<string, unknown>;
-    this.requests.push({ method: incoming.method ?? "", path, body });
-    if (incoming.method === "GET" && path.startsWith("/v1/audios/")) return this.#list(path, response);
-    if (incoming.method === "POST" && path === "/v1/campaign/send") return await this.#send(body, response);
+    this.requests.push({ method, path, body });
+    if (method === "GET" && path.startsWith("/v1/audios/")) return this.#list(path, response);
+    if (method === "POST" && path === "/v1/campaign/send") return await this.#send(body, response);
     json(response, 404, { code: 404, message: "Not Found" });
   }
 
@@ -138,7 +98,7 @@ export class FakeVoicePartner implements AsyncDisposable {
     this.asked.push(now);
     if (recent >= this.#perMinute) return json(response, 429, { message: "You exceeded the rate limit" });
     if (body["apiKey"] !== this.apiKey) return json(response, 200, WRONG_KEY);
-    const answer = this.#byRecipient.get(phoneNumbers ?? "")?.shift() ?? this.#otherwise;
+    const answer = this.answerTo(phoneNumbers ?? "");
     const refused = [
       ...(this.recordings.some(({ token }) => token === tokenAudio) ? [] : ["tokenAudio"]),
       ...(/^[^@]+@[^@]+$/.test(String(body["emailForNotification"])) ? [] : ["emailForNotification"]),
@@ -147,7 +107,8 @@ export class FakeVoicePartner implements AsyncDisposable {
       const errors = refused.map((field) => ({ elementId: `children[${field}].data`, message: "Non valide" }));
       return json(response, 200, { success: false, code: 9, errors });
     }
-    const accept = (): object => {
+    if (answer.kind === "answer") return json(response, answer.status, answer.body, answer.headers);
+    const accept = async () => {
       const campaignId = randomUUID().slice(0, 10);
       const [numbers, token] = [phoneNumbers ?? "", tokenAudio ?? ""];
       const campaign = { campaignId, phoneNumbers: numbers, tokenAudio: token, sender, notifyUrl, at: now };
@@ -157,25 +118,7 @@ export class FakeVoicePartner implements AsyncDisposable {
       const audioFile = { filename: "offre.wav", size: "135.8Ko" };
       return { success: true, campaignId, cost: 0.15, currency: "EUR", nbSms: 1, audioFile, detail };
     };
-    switch (answer.kind) {
-      case "slow":
-        await new Promise((resolve) => setTimeout(resolve, answer.delayMs));
-        return json(response, 200, accept());
-      case "accept":
-        return json(response, 200, accept());
-      case "answer":
-        return json(response, answer.status, answer.body, answer.headers);
-      case "hang":
-        if (answer.accept) accept();
-        return;
-      case "reset":
-        if (answer.accept) accept();
-        response.socket?.resetAndDestroy();
-        return;
-      case "malformed":
-        if (answer.accept) accept();
-        response.writeHead(200, { "content-type": "application/json" }).end('{"success": tr');
-    }
+    await answerWith(answer, response, { status: 200, accept });
   }
 }
 
@@ -185,13 +128,4 @@ export async function startFakeVoicePartner(options: Options = {}): Promise<Fake
   const fake = new FakeVoicePartner(options);
   await fake.listen();
   return fake;
-}
-
-function json(
-  response: http.ServerResponse,
-  status: number,
-  body: unknown,
-  headers: Record<string, string> = {},
-): void {
-  response.writeHead(status, { "content-type": "application/json", ...headers }).end(JSON.stringify(body));
 }

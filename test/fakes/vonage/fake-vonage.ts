@@ -1,20 +1,13 @@
 import { createHash, createHmac, createVerify, randomUUID } from "node:crypto";
-import { once } from "node:events";
-import http from "node:http";
-import type { AddressInfo } from "node:net";
+import type http from "node:http";
 import calculator from "sms-segments-calculator";
+import { answerWith, FakeVendor, json, readRequest, type VendorAnswer } from "../fake-vendor.ts";
 import { APPLICATION_KEY } from "./application-key.ts";
 
 /** How the fake answers one POST of a message. */
 export type VonageAnswer =
-  | { kind: "accept" }
   | { kind: "error"; status: number; code?: number; type?: string; detail?: string; headers?: Record<string, string> }
-  /** Never answers; with `accept`, after having taken the message. */
-  | { kind: "hang"; accept?: boolean }
-  | { kind: "reset"; accept?: boolean }
-  /** 202 with half a JSON document, or with `body`. */
-  | { kind: "malformed"; accept?: boolean; body?: string }
-  | { kind: "slow"; delayMs: number };
+  | VendorAnswer;
 
 export interface FakeVonageMessage {
   uuid: string;
@@ -46,7 +39,7 @@ export interface FakeVonageCall {
 }
 
 /** Vonage's Messages and Reports APIs over real HTTP on loopback, and the calls of its webhooks. */
-export class FakeVonage implements AsyncDisposable {
+export class FakeVonage extends FakeVendor<VonageAnswer> {
   static readonly API_KEY = "abcd1234";
   static readonly API_SECRET = "5ecretOfF4keV0nage";
   static readonly SIGNATURE_SECRET = "s1gnatureSecretOfFakeVonageWithEnoughBits";
@@ -55,45 +48,13 @@ export class FakeVonage implements AsyncDisposable {
   readonly requests: FakeVonageRequest[] = [];
   /** Every message that was taken, in order: who is in here twice was texted twice. */
   readonly accepted: FakeVonageMessage[] = [];
-  url = "";
   /** What Reports does: answers, knows of nothing yet, refuses with a status, or never answers. */
   reports: "answers" | "late" | "hangs" | number = "answers";
   /** Called with each message that is taken, before its sender is answered. */
   onAccept: (message: FakeVonageMessage) => void | Promise<void> = () => {};
-  /** From the address that a webhook was given to the one where it is reached: what a reverse proxy does. */
-  via: (url: string) => string = (url) => url;
-  readonly #server: http.Server;
-  readonly #byRecipient = new Map<string, VonageAnswer[]>();
-  #next: VonageAnswer[] = [];
-  #otherwise: VonageAnswer = { kind: "accept" };
-
-  constructor() {
-    this.#server = http.createServer((request, response) => {
-      // A client that goes away in the middle of its body is one of the situations under test.
-      this.#handle(request, response).catch(() => response.destroy());
-    });
-  }
-
-  async listen(port = 0): Promise<void> {
-    this.#server.listen(port, "127.0.0.1");
-    await once(this.#server, "listening");
-    this.url = `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
-  }
-
-  /** The answers of the next messages to this recipient (E.164), whatever `next` says. */
-  script(to: string, ...answers: VonageAnswer[]): void {
-    const number = to.replace(/^\+/, "");
-    this.#byRecipient.set(number, [...(this.#byRecipient.get(number) ?? []), ...answers]);
-  }
-
-  /** The answers of the next messages to anybody. */
-  next(...answers: VonageAnswer[]): void {
-    this.#next.push(...answers);
-  }
-
-  /** The answer of all messages that nothing else is scripted for. */
-  otherwise(answer: VonageAnswer): void {
-    this.#otherwise = answer;
+  /** The answers of the next messages to this recipient (E.164). */
+  override script(to: string, ...answers: VonageAnswer[]): void {
+    super.script(to.replace(/^\+/, ""), ...answers);
   }
 
   /** How often a message to this recipient was posted, taken or not. */
@@ -165,27 +126,10 @@ export class FakeVonage implements AsyncDisposable {
     });
   }
 
-  /** Stops listening: from now on connections are refused. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (!this.#server.listening) return;
-    const closed = once(this.#server, "close");
-    this.#server.close();
-    this.#server.closeAllConnections();
-    await closed;
-  }
-
-  async #handle(incoming: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
-    const chunks: Buffer[] = [];
-    for await (const chunk of incoming) chunks.push(chunk as Buffer);
-    const url = new URL(incoming.url ?? "/", this.url);
-    const text = Buffer.concat(chunks).toString("utf8");
-    const request: FakeVonageRequest = {
-      method: incoming.method ?? "",
-      path: url.pathname,
-      query: Object.fromEntries(url.searchParams),
-      body: text === "" ? {} : (JSON.parse(text) as Record<string, unknown>),
-      headers: incoming.headers,
-    };
+  protected override async handle(incoming: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
+    const { text, ...rest } = await readRequest(incoming);
+    const body = text === "" ? {} : (JSON.parse(text) as Record<string, unknown>);
+    const request: FakeVonageRequest = { ...rest, body };
     this.requests.push(request);
     const { authorization = "" } = request.headers;
     const basic = `Basic ${Buffer.from(`${FakeVonage.API_KEY}:${FakeVonage.API_SECRET}`).toString("base64")}`;
@@ -213,8 +157,9 @@ export class FakeVonage implements AsyncDisposable {
     if (!/^[1-9]\d{6,14}$/.test(to) || text.length > 1000 || body["channel"] !== "sms") {
       return refuse(response, { kind: "error", status: 422, code: 1020 });
     }
-    const answer = this.#byRecipient.get(to)?.shift() ?? this.#next.shift() ?? this.#otherwise;
-    const accept = async (): Promise<FakeVonageMessage> => {
+    const answer = this.answerTo(to);
+    if (answer.kind === "error") return refuse(response, answer);
+    const accept = async () => {
       const message = {
         uuid: randomUUID(),
         to,
@@ -226,28 +171,9 @@ export class FakeVonage implements AsyncDisposable {
       };
       this.accepted.push(message);
       await this.onAccept(message);
-      return message;
+      return { message_uuid: message.uuid };
     };
-    switch (answer.kind) {
-      case "error":
-        return refuse(response, answer);
-      case "slow":
-        await new Promise((resolve) => setTimeout(resolve, answer.delayMs));
-        return json(response, 202, { message_uuid: (await accept()).uuid });
-      case "accept":
-        return json(response, 202, { message_uuid: (await accept()).uuid });
-      case "hang":
-        if (answer.accept) await accept();
-        return;
-      case "reset":
-        if (answer.accept) await accept();
-        response.socket?.resetAndDestroy();
-        return;
-      case "malformed": {
-        if (answer.accept) await accept();
-        response.writeHead(202, { "content-type": "application/json" }).end(answer.body ?? '{"message_uuid": "');
-      }
-    }
+    await answerWith(answer, response, { status: 202, accept });
   }
 
   #list({ query }: FakeVonageRequest, response: http.ServerResponse): void {
@@ -312,15 +238,6 @@ function isApplication(authorization: string): boolean {
     .update(`${header}.${claims}`)
     .verify(APPLICATION_KEY.public, Buffer.from(signature, "base64url"));
   return right && application === FakeVonage.APPLICATION_ID;
-}
-
-function json(
-  response: http.ServerResponse,
-  status: number,
-  body: unknown,
-  headers: Record<string, string> = {},
-): void {
-  response.writeHead(status, { "content-type": "application/json", ...headers }).end(JSON.stringify(body));
 }
 
 function unauthorized(response: http.ServerResponse): void {

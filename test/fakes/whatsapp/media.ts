@@ -1,35 +1,30 @@
 import { createDecipheriv, createHash, createHmac, randomUUID } from "node:crypto";
-import { once } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import https from "node:https";
-import type { AddressInfo } from "node:net";
 import { type MediaType, getMediaKeys, type proto } from "@whiskeysockets/baileys";
+import { LoopbackServer } from "../loopback-server.ts";
 import { LOOPBACK_TLS } from "../twilio/tls.ts";
 
 /** The media host: keeps what is uploaded, encrypted as it comes, and hands it out again. */
-export class FakeMedia implements AsyncDisposable {
+export class FakeMedia extends LoopbackServer {
   readonly #files = new Map<string, Buffer>();
-  readonly #server = https.createServer(LOOPBACK_TLS, (request, response) => {
-    // A client that goes away in the middle of an upload is one of the situations under test.
-    this.#handle(request, response).catch(() => response.destroy());
-  });
   /** To be trusted by the client's `fetchAgent: new https.Agent({ ca })`. */
   readonly ca = LOOPBACK_TLS.cert;
   /** `127.0.0.1:PORT`, as the IQ `media_conn` names it. */
   host = "";
-  url = "";
   /** How many of the next uploads are refused with a 500. */
   failNext = 0;
+
+  constructor() {
+    super(LOOPBACK_TLS);
+  }
 
   get uploads(): number {
     return this.#files.size;
   }
 
-  async listen(): Promise<void> {
-    this.#server.listen(0, "127.0.0.1");
-    await once(this.#server, "listening");
-    this.host = `127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
-    this.url = `https://${this.host}`;
+  override async listen(): Promise<void> {
+    await super.listen();
+    this.host = new URL(this.url).host;
   }
 
   /** The encrypted bytes of an upload; undefined when there is none. */
@@ -57,15 +52,7 @@ export class FakeMedia implements AsyncDisposable {
     return plain;
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (!this.#server.listening) return;
-    const closed = once(this.#server, "close");
-    this.#server.close();
-    this.#server.closeAllConnections();
-    await closed;
-  }
-
-  async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  protected override async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { pathname } = new URL(request.url ?? "/", this.url);
     if (request.method === "GET") {
       const file = this.#files.get(pathname);

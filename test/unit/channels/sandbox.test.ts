@@ -1,6 +1,6 @@
 import { describe, expect, test, vi } from "vitest";
 import { z } from "zod";
-import type { OpenAttempt, Provider } from "../../../src/channels/channel.ts";
+import type { OpenAttempt, Provider } from "../../../src/channels/provider.ts";
 import type { Receipt, Reply } from "../../../src/core/inbound.ts";
 import { AttemptLog } from "../../../src/channels/sandbox-log.ts";
 import { sandboxProvider } from "../../../src/channels/sandbox.ts";

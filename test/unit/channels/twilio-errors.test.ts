@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
 import { getCACertificates, setDefaultCACertificates } from "node:tls";
 import { describe, expect, test } from "vitest";
-import type { SendRequest } from "../../../src/channels/channel.ts";
+import type { SendRequest } from "../../../src/channels/provider.ts";
 import { TWILIO_CODES } from "../../../src/channels/sms/providers/twilio/error-codes.ts";
 import type { TextContent } from "../../../src/channels/text.ts";
 import type { ProviderError } from "../../../src/core/errors.ts";

@@ -1,7 +1,7 @@
 import { inspect } from "node:util";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
-import type { OpenAttempt } from "../../../src/channels/channel.ts";
+import type { OpenAttempt } from "../../../src/channels/provider.ts";
 import { reconcile } from "../../../src/channels/sms/providers/twilio/reconcile.ts";
 import { twilioProvider } from "../../../src/channels/sms/providers/twilio/twilio.provider.ts";
 import type { TextContent } from "../../../src/channels/text.ts";

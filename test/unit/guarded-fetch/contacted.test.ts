@@ -182,8 +182,6 @@ describe("API7:2023 Server Side Request Forgery: what is contacted", () => {
     await using loop = await serve(redirectTo("/"));
     expect((await errorOf(get(loop.origin))).code).toBe("too_many_redirects");
     expect(loop.requests).toHaveLength(6);
-    expect((await errorOf(get(loop.origin, { maxRedirects: 0 }))).code).toBe("too_many_redirects");
-    expect(loop.requests).toHaveLength(7);
   });
 
   test("the connection of a redirect is closed, however much it has to say", async () => {

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import type { Fault } from "../../../src/core/problem.ts";
-import { contactSchema, readContacts } from "../../../src/hunt/contacts.ts";
+import { contactSchema } from "../../../src/hunt/contact.schema.ts";
+import { readContacts } from "../../../src/hunt/contacts.ts";
 import { CHANNELS } from "../../../src/modules.ts";
 
 const channels = new Map(CHANNELS.map((channel) => [channel.name, channel]));

@@ -11,37 +11,30 @@ import {
 } from "@whiskeysockets/baileys";
 import { randomBytes } from "node:crypto";
 import { pino } from "pino";
-import { afterAll, beforeAll, expect, inject, test } from "vitest";
-import { openTestDatabase, type TestDatabase } from "../../../dev/stack/databases.ts";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { LeaseLostError, openAuthState } from "../../../src/channels/whatsapp/providers/baileys/auth-state.ts";
 import { createSealer, SealError } from "../../../src/core/sealed.ts";
 import { UnavailableError } from "../../../src/core/errors.ts";
-import { Database } from "../../../src/store/database.ts";
 import type { SealedKey, Session, SessionStore } from "../../../src/store/sessions.ts";
-import { createSessionStore } from "../../../src/store/supabase-sessions.ts";
 import { memoryKeys } from "../../fakes/whatsapp/memory-keys.ts";
+import { LEASE_MS, openSessionLedger, type SessionLedger } from "../../helpers/session-ledger.ts";
 import { quietLibsignal, silentLogger } from "../../fakes/whatsapp/quiet.ts";
 
-const LEASE_MS = 60_000;
 const KEY = randomBytes(32).toString("base64");
 const sealer = createSealer([KEY]);
 const log = pino({ enabled: false });
 
-let database: TestDatabase;
-let store: ReturnType<typeof createSessionStore>;
+let ledger: SessionLedger;
+let database: SessionLedger["database"];
+let store: SessionLedger["store"];
 let phones = 33_600_000_000;
 
 beforeAll(async () => {
   quietLibsignal();
-  database = await openTestDatabase(inject("stack"), { maxRows: 1000 });
-  const { supabaseUrl: url, supabaseServiceKey: serviceKey } = database;
-  store = createSessionStore(new Database({ url, serviceKey, timeoutMs: 10_000 }));
-  await database.sql.query("insert into accounts (id) values ('acc')");
+  ledger = await openSessionLedger();
+  ({ database, store } = ledger);
 });
-afterAll(async () => {
-  store.close();
-  await database.drop();
-});
+afterAll(() => ledger[Symbol.asyncDispose]());
 
 /** Whoever claims, claims all that is free: each test leaves its session leased. */
 async function claimed(): Promise<Session> {

@@ -1,5 +1,5 @@
 import { describe, expect, test, vi } from "vitest";
-import type { Provider } from "../../../src/channels/channel.ts";
+import type { Provider } from "../../../src/channels/provider.ts";
 import { RateLimitedError, UnavailableError } from "../../../src/core/errors.ts";
 import type { Metrics } from "../../../src/core/metrics.ts";
 import type { Throttle } from "../../../src/queues/throttle.ts";

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { Fault } from "../../../core/problem.ts";
-import type { Pace } from "../../channel.ts";
+import type { Pace } from "../../provider.ts";
 
 const perSecond = () => z.coerce.number().min(0.01).max(1000);
 

@@ -1,6 +1,6 @@
 import type { Clock } from "../../../../core/clock.ts";
 import type { Charge, Inbound } from "../../../../core/inbound.ts";
-import type { OpenAttempt, Pace, Provider, Reconciliation, SendRequest, SendResult } from "../../../channel.ts";
+import type { OpenAttempt, Pace, Provider, Reconciliation, SendRequest, SendResult } from "../../../provider.ts";
 import { isName } from "../../../text.ts";
 import type { SmsContent } from "../../content.ts";
 import { type Sdk, TwilioCaller } from "../../../twilio/caller.ts";

@@ -1,4 +1,4 @@
-import type { Reconciliation } from "../../../channel.ts";
+import type { Reconciliation } from "../../../provider.ts";
 import type { TextContent } from "../../../text.ts";
 import { findOwn, type Search } from "../../../twilio/evidence.ts";
 

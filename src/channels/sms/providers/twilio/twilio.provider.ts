@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { Fault } from "../../../../core/problem.ts";
-import type { ProviderDefinition } from "../../../channel.ts";
+import type { ProviderDefinition } from "../../../provider-definition.ts";
 import { ACCOUNT_SID, accountEnv } from "../../../twilio/env.ts";
 import { verifyAccount } from "../../../twilio/verify.ts";
 import type { SmsContent } from "../../content.ts";

@@ -1,14 +1,21 @@
 import { parse } from "node:querystring";
 import type twilio from "twilio";
 import type { Clock } from "../../../../core/clock.ts";
-import type { InboundEvent, Receipt } from "../../../../core/inbound.ts";
+import type { Receipt } from "../../../../core/inbound.ts";
 import type { Route } from "../../../../core/route.ts";
-import type { WebhookDeps } from "../../../channel.ts";
-import { isStorable, storable, UUID, webhookRoute, type WebhookCall } from "../../../webhooks.ts";
+import {
+  type WebhookDeps,
+  isStorable,
+  storable,
+  UUID,
+  webhookRoute,
+  type WebhookCall,
+  type WebhookReading,
+} from "../../../webhooks.ts";
 import { TWILIO_CODES } from "./error-codes.ts";
 import { NAME } from "./errors.ts";
 
-export const STATUS_PATH = "/webhooks/twilio/status";
+const STATUS_PATH = "/webhooks/twilio/status";
 const INBOUND_PATH = "/webhooks/twilio/inbound";
 const FORM = "application/x-www-form-urlencoded";
 
@@ -69,11 +76,9 @@ export function twilioWebhooks({ validate, authToken, accountSid }: TwilioWebhoo
   ];
 }
 
-type Read = { events: InboundEvent[] } | { faults: { pointer: string; detail: string }[] };
+const missing = (field: string): WebhookReading => ({ faults: [{ pointer: `/${field}`, detail: "is missing" }] });
 
-const missing = (field: string): Read => ({ faults: [{ pointer: `/${field}`, detail: "is missing" }] });
-
-function readStatus({ url, body }: WebhookCall, clock: Clock): Read {
+function readStatus({ url, body }: WebhookCall, clock: Clock): WebhookReading {
   const form = new URLSearchParams(body.toString("utf8"));
   const providerMessageId = form.get("MessageSid");
   const status = form.get("MessageStatus");
@@ -106,7 +111,7 @@ function attemptOf(query: URLSearchParams): { messageId: string; attemptId: stri
   return UUID.test(messageId) && UUID.test(attemptId) ? { messageId, attemptId } : undefined;
 }
 
-function readInbound({ body }: WebhookCall, clock: Clock): Read {
+function readInbound({ body }: WebhookCall, clock: Clock): WebhookReading {
   const form = new URLSearchParams(body.toString("utf8"));
   const [replyId, from] = [form.get("MessageSid"), form.get("From")];
   if (!replyId) return missing("MessageSid");

@@ -1,7 +1,7 @@
 import { createPrivateKey } from "node:crypto";
 import { z } from "zod";
 import type { Fault } from "../../../../core/problem.ts";
-import type { ProviderDefinition } from "../../../channel.ts";
+import type { ProviderDefinition } from "../../../provider-definition.ts";
 import { verifyByAsking } from "../../../providers/verify.ts";
 import type { SmsContent } from "../../content.ts";
 import { VonageProvider } from "./client.ts";

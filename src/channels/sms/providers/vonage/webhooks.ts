@@ -1,10 +1,17 @@
 import { createHash } from "node:crypto";
 import { z } from "zod";
-import type { InboundEvent, Receipt } from "../../../../core/inbound.ts";
+import type { Receipt } from "../../../../core/inbound.ts";
 import type { Route } from "../../../../core/route.ts";
 import { check } from "../../../../core/faults.ts";
-import type { WebhookDeps } from "../../../channel.ts";
-import { isStorable, storable, UUID, webhookRoute, type WebhookCall } from "../../../webhooks.ts";
+import {
+  type WebhookDeps,
+  isStorable,
+  storable,
+  UUID,
+  webhookRoute,
+  type WebhookCall,
+  type WebhookReading,
+} from "../../../webhooks.ts";
 import { VONAGE_CODES } from "./error-codes.ts";
 import { codeOf, NAME } from "./errors.ts";
 
@@ -107,9 +114,7 @@ const inboundSchema = z.looseObject({
   text: z.string().optional(),
 });
 
-type Read = { events: InboundEvent[] } | { faults: { pointer: string; detail: string }[] };
-
-function readStatus({ url, body }: WebhookCall, now: number): Read {
+function readStatus({ url, body }: WebhookCall, now: number): WebhookReading {
   const read = bodyOf(body, statusSchema);
   if ("faults" in read) return read;
   const { message_uuid: providerMessageId, status, timestamp, client_ref: attemptId, error, usage, sms } = read.value;
@@ -140,7 +145,7 @@ function readStatus({ url, body }: WebhookCall, now: number): Read {
   };
 }
 
-function readInbound({ body }: WebhookCall, now: number): Read {
+function readInbound({ body }: WebhookCall, now: number): WebhookReading {
   const read = bodyOf(body, inboundSchema);
   if ("faults" in read) return read;
   const { message_uuid: replyId, from, to, timestamp, text } = read.value;
@@ -171,7 +176,7 @@ function timeOf(timestamp: string | undefined, now: number): number {
 function bodyOf<Schema extends z.ZodType>(
   body: Buffer,
   schema: Schema,
-): { value: z.output<Schema> } | Extract<Read, { faults: unknown }> {
+): { value: z.output<Schema> } | Extract<WebhookReading, { faults: unknown }> {
   let json: unknown;
   try {
     json = JSON.parse(body.toString("utf8"));

@@ -1,5 +1,5 @@
 import type { Clock } from "../../../../core/clock.ts";
-import type { OpenAttempt, Pace, Provider, Reconciliation, SendRequest, SendResult } from "../../../channel.ts";
+import type { OpenAttempt, Pace, Provider, Reconciliation, SendRequest, SendResult } from "../../../provider.ts";
 import { type Sdk, TwilioCaller } from "../../../twilio/caller.ts";
 import { Owners } from "../../../twilio/owners.ts";
 import { digestOf, type VoiceContent } from "../../content.ts";

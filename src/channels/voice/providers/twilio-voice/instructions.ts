@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { UnavailableError } from "../../../../core/errors.ts";
 import { callJobId, type Receipt } from "../../../../core/inbound.ts";
-import type { WebhookDeps } from "../../../channel.ts";
+import type { WebhookDeps } from "../../../webhooks.ts";
 import { digestOf, voiceContentSchema, VOICE_QUEUE } from "../../content.ts";
 import type { Ticket } from "../../ticket.ts";
 import { HANG_UP, leave, type SpokenIn, waitFor } from "./twiml.ts";

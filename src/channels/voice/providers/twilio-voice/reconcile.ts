@@ -1,4 +1,4 @@
-import type { Reconciliation } from "../../../channel.ts";
+import type { Reconciliation } from "../../../provider.ts";
 import { findOwn, type Search } from "../../../twilio/evidence.ts";
 import type { VoiceContent } from "../../content.ts";
 

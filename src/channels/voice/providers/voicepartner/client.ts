@@ -9,7 +9,7 @@ import type {
   SendRequest,
   SendResult,
   Pace,
-} from "../../../channel.ts";
+} from "../../../provider.ts";
 import { TransportError } from "../../../providers/http-call.ts";
 import { digestOf, type VoiceContent } from "../../content.ts";
 import { type CheckRecording, RECORDING_CHECK_MS } from "../../recording.ts";

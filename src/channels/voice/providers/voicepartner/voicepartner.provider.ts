@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { Fault } from "../../../../core/problem.ts";
-import type { ProviderDefinition } from "../../../channel.ts";
+import type { ProviderDefinition } from "../../../provider-definition.ts";
 import type { VoiceContent } from "../../content.ts";
 import { createRecordingCheck } from "../../recording.ts";
 import { Api } from "./api.ts";

@@ -2,8 +2,7 @@ import { z } from "zod";
 import type { Clock } from "../../../../core/clock.ts";
 import type { InboundEvent } from "../../../../core/inbound.ts";
 import { route, type Route } from "../../../../core/route.ts";
-import type { WebhookDeps } from "../../../channel.ts";
-import { FORGED, forged } from "../../../webhooks.ts";
+import { type WebhookDeps, FORGED, forged } from "../../../webhooks.ts";
 import { createTickets, type Ticket, type Tickets } from "../../ticket.ts";
 import { NAME } from "./errors.ts";
 

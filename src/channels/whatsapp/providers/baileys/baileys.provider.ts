@@ -1,4 +1,4 @@
-import type { ProviderDefinition } from "../../../channel.ts";
+import type { ProviderDefinition } from "../../../provider-definition.ts";
 import { env, NAME } from "./environment.ts";
 import { encryptionKeyFaults } from "../../../../core/sealed.ts";
 

@@ -1,43 +1,24 @@
-import { setTimeout as delay } from "node:timers/promises";
-import { type BinaryNode, generateWAMessage, proto, type WAMessage, type WASocket } from "@whiskeysockets/baileys";
-import type {
-  Admission,
-  OpenAttempt,
-  Provider,
-  ProviderDeps,
-  Reconciliation,
-  SendRequest,
-  SendResult,
-} from "../../../channel.ts";
-import {
-  type Delivery,
-  messageOf,
-  PermanentError,
-  ProviderError,
-  RateLimitedError,
-  TransientError,
-} from "../../../../core/errors.ts";
-import { createOpenMedia, type OpenMedia } from "../../open-media.ts";
+import type { Admission, OpenAttempt, Provider, Reconciliation, SendRequest, SendResult } from "../../../provider.ts";
+import type { ProviderDeps } from "../../../provider-definition.ts";
+import { PermanentError, ProviderError, RateLimitedError, TransientError } from "../../../../core/errors.ts";
+import { createSealer, encryptionKeysOf } from "../../../../core/sealed.ts";
 import type { WhatsAppMessage } from "../../content.ts";
-import { RESTRICTED, refusalOf } from "./acks.ts";
+import { createOpenMedia } from "../../open-media.ts";
+import { aborted, closed, notAsked, notPrepared, RECONNECT_MS } from "./carrier-errors.ts";
+import { Contacted } from "./contacted.ts";
 import { NAME, type BaileysEnv } from "./environment.ts";
 import { SessionLanes } from "./lanes.ts";
 import { whatsappIdOf } from "./message-id.ts";
 import { SessionOwner } from "./owner.ts";
 import { TooSoonError } from "./patience.ts";
+import { createPrepare } from "./prepare.ts";
 import { quietLibsignal } from "./quiet.ts";
-import { RecipientKeys } from "./recipient-keys.ts";
-import { createSealer, encryptionKeysOf } from "../../../../core/sealed.ts";
+import { createRelay, NOT_CONFIRMED } from "./relay.ts";
 import type { BaileysSession } from "./session.ts";
-import { toBaileys } from "./to-baileys.ts";
+import { takeTurn } from "./turn.ts";
 
 /** A job that has to wait looks again after this time at the latest: limits may have been changed by then. */
 const LOOK_AGAIN_MS = 15 * 60_000;
-/** A session that has just lost its connection is back soon, milliseconds. */
-const RECONNECT_MS = 1000;
-const REMEMBERED_CONTACTS = 10_000;
-/** How long a message that is confirmed waits for its keys to be written, milliseconds: its own time must not run out. */
-const KEYS_WAIT_MS = 2000;
 
 type Content = WhatsAppMessage["content"];
 type Destination = Pick<SendRequest, "lane" | "accountId" | "from" | "to">;
@@ -51,10 +32,9 @@ export class BaileysCarrier implements Provider<Content> {
   readonly #env: BaileysEnv;
   readonly #deps: ProviderDeps;
   readonly #owner: SessionOwner;
-  readonly #openMedia: OpenMedia;
-  readonly #recipientKeys = new RecipientKeys();
-  /** `contactOf`: to whom a session has written before, as far as this process knows. */
-  readonly #contacted = new Set<string>();
+  readonly #contacted: Contacted;
+  readonly #prepare: ReturnType<typeof createPrepare>;
+  readonly #relay: ReturnType<typeof createRelay>;
 
   constructor(env: BaileysEnv, deps: ProviderDeps) {
     quietLibsignal(globalThis.console);
@@ -62,7 +42,7 @@ export class BaileysCarrier implements Provider<Content> {
     this.#deps = deps;
     this.timeoutMs = env.WHATSAPP_TIMEOUT_MS;
     this.lanes = new SessionLanes(deps.sessions, () => deps.clock.monotonic());
-    this.#openMedia = createOpenMedia({
+    const openMedia = createOpenMedia({
       provider: NAME,
       uploads: deps.sessions,
       maxBytes: env.WHATSAPP_MAX_MEDIA_BYTES,
@@ -70,6 +50,9 @@ export class BaileysCarrier implements Provider<Content> {
       // The rest is for giving it to WhatsApp.
       timeouts: { totalMs: env.WHATSAPP_TIMEOUT_MS / 2 },
     });
+    this.#contacted = new Contacted(deps.sessions);
+    this.#prepare = createPrepare(openMedia);
+    this.#relay = createRelay({ ackTimeoutMs: env.WHATSAPP_ACK_TIMEOUT_MS, contacted: this.#contacted, log: deps.log });
     const sealer = createSealer(encryptionKeysOf(env.WHATSAPP_ENCRYPTION_KEY ?? ""));
     this.#owner = new SessionOwner({ ...deps, store: deps.sessions, env, sealer });
   }
@@ -101,7 +84,7 @@ export class BaileysCarrier implements Provider<Content> {
     const sock = await session.line.whenOpen(signal).catch(() => undefined);
     signal.throwIfAborted();
     if (!sock) return { verdict: "later", delayMs: RECONNECT_MS };
-    const contacted = this.#hasContacted(session, message.to);
+    const contacted = this.#contacted.has(session.row.id, message.to);
     // It does not matter for a number that is not there.
     contacted.catch(() => {});
     const found = await session.line
@@ -119,11 +102,11 @@ export class BaileysCarrier implements Provider<Content> {
       return { verdict: "skip", code: "not_on_whatsapp", detail: "This number is not on WhatsApp." };
     }
     // Meanwhile another message to the same person may have been let go.
-    if (!(await contacted) && !this.#contacted.has(contactOf(session, message.to))) {
+    if (!(await contacted) && !this.#contacted.isKnown(session.row.id, message.to)) {
       const cold = session.pace.coldWait();
       if (cold) return { verdict: "later", delayMs: Math.min(LOOK_AGAIN_MS, cold.waitMs) };
       session.pace.noteNewContact();
-      this.#remember(session, message.to);
+      this.#contacted.note(session.row.id, message.to);
     }
     try {
       await session.line.whileOpen((open) => takeTurn(session, sock, found.jid ?? "", message.content, open), signal);
@@ -140,9 +123,8 @@ export class BaileysCarrier implements Provider<Content> {
     if (!session) throw await this.#noSession(request);
     const sock = session.line.socket;
     if (!sock) throw closed();
-    const id = whatsappIdOf(request.messageId);
-    const message = await session.line
-      .whileOpen((open) => this.#prepare(request, session, sock, id, open), signal)
+    const prepared = await session.line
+      .whileOpen((open) => this.#prepare(request, session, sock, open), signal)
       .catch((error: unknown) => {
         if (signal.aborted) throw aborted("not_sent", error);
         // Nothing has left yet, and nothing is wrong with the message.
@@ -150,7 +132,7 @@ export class BaileysCarrier implements Provider<Content> {
         throw error instanceof ProviderError ? error : notPrepared(error);
       });
     if (session.line.socket !== sock) throw closed();
-    return this.#relay(session, sock, { ...message, id, phone: request.to }, signal);
+    return this.#relay(session, sock, prepared, signal);
   }
 
   /** A message whose id was not kept was never given to WhatsApp: it is kept first, and for longer than its session. */
@@ -199,175 +181,4 @@ export class BaileysCarrier implements Provider<Content> {
     if (!fault) return closed();
     return new PermanentError(fault.detail, { code: "no_session", provider: NAME });
   }
-
-  /** Everything before the message leaves: whatever fails here, nothing was sent. */
-  async #prepare(
-    { channel, content, to, accountId }: SendRequest<Content>,
-    session: BaileysSession,
-    sock: WASocket,
-    id: string,
-    signal: AbortSignal,
-  ): Promise<{ jid: string; message: proto.IMessage }> {
-    try {
-      const { jid } = await session.numbers.find(to, sock);
-      if (jid === undefined)
-        throw new PermanentError("This number is not on WhatsApp.", { code: "not_on_whatsapp", provider: NAME });
-      const quoted = content.replyTo === undefined ? undefined : await this.#quoted(content.replyTo, session, jid);
-      const { content: words } = await toBaileys({ channel, content } as WhatsAppMessage, {
-        openMedia: this.#openMedia,
-        accountId,
-        signal,
-      });
-      const { message } = await generateWAMessage(jid, words, {
-        userJid: sock.user?.id ?? "",
-        upload: sock.waUploadToServer,
-        messageId: id,
-        ...(quoted ? { quoted } : {}),
-      });
-      const encoded = proto.Message.fromObject(message ?? {});
-      const kept = session.sent.keep({ id, jid, phone: to, message: encoded });
-      await Promise.all([kept, this.#recipientKeys.ready(jid, sock)]);
-      return { jid, message: encoded };
-    } catch (error) {
-      throw error instanceof ProviderError ? error : notPrepared(error);
-    }
-  }
-
-  /** Gives the message to WhatsApp and waits until its server has confirmed or refused it. */
-  async #relay(
-    session: BaileysSession,
-    sock: WASocket,
-    { jid, id, phone, message }: { jid: string; id: string; phone: string; message: proto.IMessage },
-    signal?: AbortSignal,
-  ): Promise<SendResult> {
-    const relayed = async (): Promise<BinaryNode | undefined> => {
-      const { promise: answer, resolve } = Promise.withResolvers<BinaryNode | undefined>();
-      const onAnswer = `TAG:${id}`;
-      sock.ws.once(onAnswer, resolve);
-      let timer: NodeJS.Timeout | undefined;
-      try {
-        await sock.relayMessage(jid, message, {
-          messageId: id,
-          additionalNodes: message.pollCreationMessage || message.pollCreationMessageV3 ? POLL : [],
-        });
-        // Only now has it left: Baileys makes one message of a session ready after the other.
-        timer = setTimeout(resolve, this.#env.WHATSAPP_ACK_TIMEOUT_MS, undefined);
-        return await answer;
-      } finally {
-        clearTimeout(timer);
-        sock.ws.off(onAnswer, resolve);
-      }
-    };
-    try {
-      const ack = await session.line.whileOpen(relayed, signal);
-      if (!ack) {
-        void session.line.doubt(sock);
-        throw new Error("WhatsApp's server did not confirm it in time.");
-      }
-      const refusal = ack.tag === "ack" ? refusalOf(ack) : undefined;
-      if (!refusal) {
-        // A crash from now on is to find the keys as this message has left them; it is accepted whatever becomes of them.
-        await inTime(session.keysWritten(), KEYS_WAIT_MS).catch(() => {});
-        return { providerMessageId: id };
-      }
-      if (ack.attrs["error"] === RESTRICTED) await this.#restricted(session, sock, phone);
-      throw refusal;
-    } catch (error) {
-      if (error instanceof ProviderError) throw error;
-      if (error === signal?.reason) throw aborted("unknown", error);
-      const words = `It is not known whether WhatsApp has it: ${messageOf(error)}`;
-      throw new TransientError(words, { code: NOT_CONFIRMED, provider: NAME, delivery: "unknown", cause: error });
-    }
-  }
-
-  async #restricted(session: BaileysSession, sock: WASocket, phone: string): Promise<void> {
-    // A person who tries again must not pass for somebody who knows the number.
-    this.#contacted.delete(contactOf(session, phone));
-    await this.#deps.sessions.forgetContact(session.row.id, phone).catch((error: unknown) => {
-      this.#deps.log.warn({ err: error }, "a refused first contact still counts as made");
-    });
-    const lock = await sock.fetchAccountReachoutTimelock().catch(() => undefined);
-    // Of one that is in force the session has heard by the same answer.
-    if (!lock?.isActive) session.restriction.imposed();
-  }
-
-  /** What is quoted: one of our messages by its id, or one of theirs by WhatsApp's. */
-  async #quoted(replyTo: string, session: BaileysSession, jid: string): Promise<WAMessage> {
-    const own = await session.sent.find(whatsappIdOf(replyTo));
-    const key = own
-      ? { remoteJid: jid, fromMe: true, id: whatsappIdOf(replyTo) }
-      : { remoteJid: jid, fromMe: false, id: replyTo };
-    return { key, message: own?.message ?? { conversation: "" } };
-  }
-
-  async #hasContacted(session: BaileysSession, phone: string): Promise<boolean> {
-    if (this.#contacted.has(contactOf(session, phone))) return true;
-    const known = await this.#deps.sessions.hasContacted(session.row.id, phone);
-    if (known) this.#remember(session, phone);
-    return known;
-  }
-
-  #remember(session: BaileysSession, phone: string): void {
-    if (this.#contacted.size >= REMEMBERED_CONTACTS) this.#contacted.clear();
-    this.#contacted.add(contactOf(session, phone));
-  }
-}
-
-const contactOf = (session: BaileysSession, phone: string): string => `${session.row.id} ${phone}`;
-
-/** Waits until the pace lets a message go, and types it. */
-async function takeTurn(
-  session: BaileysSession,
-  sock: WASocket,
-  jid: string,
-  content: Content,
-  signal: AbortSignal,
-): Promise<void> {
-  const typingMs = session.pace?.typingMs(lengthOf(content)) ?? 0;
-  await session.pace?.turn(signal, typingMs);
-  if (typingMs === 0) return;
-  // Without it the message still goes.
-  await sock.sendPresenceUpdate("composing", jid).catch(() => {});
-  await delay(typingMs, undefined, { signal });
-}
-
-const NOT_CONFIRMED = "not_confirmed";
-
-/** Says to WhatsApp that the message begins a poll. */
-const POLL = [{ tag: "meta", attrs: { polltype: "creation" } }];
-
-function closed(): RateLimitedError {
-  return new RateLimitedError("The session is not connected now.", {
-    code: "session_closed",
-    provider: NAME,
-    retryAfterMs: RECONNECT_MS,
-    scope: "sender",
-  });
-}
-
-function notPrepared(error: unknown): TransientError {
-  const words = `The message could not be prepared: ${messageOf(error)}`;
-  return new TransientError(words, { code: "not_prepared", provider: NAME, delivery: "not_sent", cause: error });
-}
-
-function aborted(delivery: Delivery, cause: unknown): TransientError {
-  const words = "The service gave the message up before WhatsApp had confirmed it.";
-  return new TransientError(words, { code: "send_aborted", provider: NAME, delivery, cause });
-}
-
-function notAsked(words: string): TransientError {
-  return new TransientError(words, { code: "not_asked", provider: NAME, delivery: "unknown" });
-}
-
-/** Settles as `work` does, or resolves after that time. */
-async function inTime(work: Promise<void>, ms: number): Promise<void> {
-  const { promise: overdue, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, ms);
-  await Promise.race([work, overdue]).finally(() => clearTimeout(timer));
-}
-
-/** Characters that somebody would type for it. */
-function lengthOf(content: Content): number {
-  if ("text" in content) return content.text.length;
-  return "caption" in content ? (content.caption?.length ?? 0) : 0;
 }

@@ -1,23 +1,36 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { WASocket, WAVersion } from "@whiskeysockets/baileys";
+import type { Logger } from "pino";
+import type { Clock } from "../../../../core/clock.ts";
 import { messageOf } from "../../../../core/errors.ts";
-import type { Lease, Session } from "../../../../store/sessions.ts";
+import type { Inbound } from "../../../../core/inbound.ts";
+import type { Lease, Session, SessionStore } from "../../../../store/sessions.ts";
 import type { AuthState } from "./auth-state.ts";
 import { backOffMs, Reactions } from "./close-codes.ts";
 import { connect } from "./connection.ts";
+import type { BaileysEnv } from "./environment.ts";
 import { openKeys, type Keys } from "./keys.ts";
 import type { Line } from "./line.ts";
 import type { Numbers } from "./numbers.ts";
 import type { Pace } from "./pacing.ts";
 import type { Reports } from "./reports.ts";
 import type { Restriction } from "./restriction.ts";
-import { SealError } from "../../../../core/sealed.ts";
+import { SealError, type Sealer } from "../../../../core/sealed.ts";
 import type { SentMessages } from "./sent-messages.ts";
-import type { SessionPorts } from "./session.ts";
 import { untilAvailable } from "./until-available.ts";
 import { latestVersion, versionOf } from "./version.ts";
 
-export interface ConnectionsPorts extends Omit<SessionPorts, "lanes"> {
+/** What sessions have of their process. */
+export interface ProcessPorts {
+  store: SessionStore;
+  sealer: Sealer;
+  env: BaileysEnv;
+  clock: Clock;
+  log: Logger;
+  inbound: Inbound;
+}
+
+export interface ConnectionsPorts extends ProcessPorts {
   lease: Lease;
   /** As the ledger has it now. */
   row(): Session;

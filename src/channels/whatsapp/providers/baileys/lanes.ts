@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { LaneDirectory, LaneKey } from "../../../channel.ts";
+import type { LaneDirectory, LaneKey } from "../../../lanes.ts";
 import { senderOf } from "../../../../core/phone.ts";
 import type { Session, SessionStore } from "../../../../store/sessions.ts";
 

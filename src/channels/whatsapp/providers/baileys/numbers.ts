@@ -1,6 +1,6 @@
 import type { WASocket } from "@whiskeysockets/baileys";
 import type { Clock } from "../../../../core/clock.ts";
-import type { SessionStore } from "../../../../store/sessions.ts";
+import type { NumberStore } from "../../../../store/sessions.ts";
 import { askedTogether } from "./asked-together.ts";
 import { Patience } from "./patience.ts";
 
@@ -19,13 +19,13 @@ const REMEMBERED = 5000;
  * answer is the address to write to: a number has not always the digits that people dial (Brazil, Mexico, Argentina).
  */
 export class Numbers {
-  readonly #store: Pick<SessionStore, "number" | "keepNumber" | "phonesOf">;
+  readonly #store: NumberStore;
   readonly #now: () => number;
   readonly #known = new Map<string, Reached & { until: number }>();
   readonly #patience: Patience;
   readonly #asked = askedTogether((phones: string[], sock) => this.#patience.ask(() => reachedAt(phones, sock)));
 
-  constructor(store: Pick<SessionStore, "number" | "keepNumber" | "phonesOf">, clock: Clock) {
+  constructor(store: NumberStore, clock: Clock) {
     this.#store = store;
     this.#now = () => clock.now();
     this.#patience = new Patience(() => clock.monotonic());

@@ -1,16 +1,16 @@
 import { proto } from "@whiskeysockets/baileys";
-import type { SessionStore } from "../../../../store/sessions.ts";
+import type { SentStore } from "../../../../store/sessions.ts";
 import type { Sealer } from "../../../../core/sealed.ts";
 
 const RESEAL_PAGE = 200;
 
 /** What a session has sent, sealed: for a recipient that could not decrypt it, and for giving it to WhatsApp once more. */
 export class SentMessages {
-  readonly #store: SessionStore;
+  readonly #store: SentStore;
   readonly #sealer: Sealer;
   readonly #sessionId: string;
 
-  constructor(store: SessionStore, sealer: Sealer, sessionId: string) {
+  constructor(store: SentStore, sealer: Sealer, sessionId: string) {
     this.#store = store;
     this.#sealer = sealer;
     this.#sessionId = sessionId;

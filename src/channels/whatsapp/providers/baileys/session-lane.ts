@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
-import type { LaneHost, OpenLane } from "../../../channel.ts";
+import type { LaneHost, OpenLane } from "../../../lanes.ts";
 import { untilAvailable } from "./until-available.ts";
 
 /** A message that has looked whether it may go has been put off within that, milliseconds. */

@@ -1,19 +1,15 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { DisconnectReason } from "@whiskeysockets/baileys";
 import type { Logger } from "pino";
-import type { LaneHost } from "../../../channel.ts";
-import type { Clock } from "../../../../core/clock.ts";
-import type { Inbound } from "../../../../core/inbound.ts";
-import type { Lease, Session, SessionStore } from "../../../../store/sessions.ts";
-import { Connections } from "./connections.ts";
-import type { BaileysEnv } from "./environment.ts";
+import type { LaneHost } from "../../../lanes.ts";
+import type { Lease, Session } from "../../../../store/sessions.ts";
+import { Connections, type ProcessPorts } from "./connections.ts";
 import { FRESH_MS, laneOfSession } from "./lanes.ts";
 import { Line } from "./line.ts";
 import { Numbers } from "./numbers.ts";
 import { Pace } from "./pacing.ts";
 import { Reports } from "./reports.ts";
 import { Restriction, statusOf } from "./restriction.ts";
-import type { Sealer } from "../../../../core/sealed.ts";
 import { SentMessages } from "./sent-messages.ts";
 import { SessionLane } from "./session-lane.ts";
 import { isUnpaced, paceSettings } from "./settings.ts";
@@ -21,13 +17,7 @@ import { endSocket } from "./socket.ts";
 import { untilAvailable } from "./until-available.ts";
 import { startOfDay } from "./warm-up.ts";
 
-export interface SessionPorts {
-  store: SessionStore;
-  sealer: Sealer;
-  env: BaileysEnv;
-  clock: Clock;
-  log: Logger;
-  inbound: Inbound;
+export interface SessionPorts extends ProcessPorts {
   lanes: LaneHost;
 }
 
