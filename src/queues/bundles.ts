@@ -40,10 +40,12 @@ export function messagesIn(jobId: string): number {
   return Number(/^bundle-(\d+)-/.exec(jobId)?.[1] ?? 1);
 }
 
-/** The messages of a bundle; what makes no sense has no message to be kept for. */
+const named = messageJobSchema.pick({ messageId: true, channel: true });
+
+/** The messages of a bundle, as far as they say which they are; each is checked when its turn comes, and fails alone. */
 export function messagesOf(data: unknown): MessageJob[] {
   const { messages } = (data ?? {}) as { messages?: unknown };
-  return Array.isArray(messages) ? messages.flatMap((each) => messageJobSchema.safeParse(each).data ?? []) : [];
+  return Array.isArray(messages) ? messages.filter((each): each is MessageJob => named.safeParse(each).success) : [];
 }
 
 /**

@@ -131,6 +131,29 @@ test("one who is refused among others → alone has a failed job, which says why
   expect(callsOf(numbers)).toEqual(once(numbers));
 });
 
+test("one whose entry makes no sense among others → fails at once and alone, and is shown", async () => {
+  await queue.pause();
+  const { numbers, contacts } = people(4);
+  const { jobId } = await submit(service, { accountId, contacts });
+  const jobs = await until(
+    () => queue.getJobs(["waiting"]),
+    (each) => each.length === 2,
+  );
+  const broken = numbers[2] ?? "";
+  for (const job of jobs) {
+    const { messages } = job.data as { messages: { to: string }[] };
+    await job.updateData({ messages: messages.map((each) => (each.to === broken ? { ...each, to: "nobody" } : each)) });
+  }
+  await queue.resume();
+  expect(await finished(service, jobId)).toMatchObject({ counts: { sent: 3, failed: 1 } });
+  expect(callsOf(numbers)).toEqual([1, 1, 0, 1]);
+  const failed = await until(
+    async () => (await service.get("/api/queues/sms/failed")).body.jobs as { error: string }[],
+    (list) => JSON.stringify(list).includes("payload is not valid"),
+  );
+  expect(JSON.stringify(failed)).toContain("invalid_job");
+});
+
 test("one who fails for a moment → has as many tries as a message with a job of its own", async () => {
   const { numbers, contacts } = people(3);
   script = (request, signal) => {
