@@ -5,7 +5,7 @@ import { refusalOf } from "../core/refusals.ts";
 import { route, type Route } from "../core/route.ts";
 import { shortText, timestamp } from "../core/text.ts";
 import type { AccountStore } from "../store/accounts.ts";
-import { limitsSchema, withSenders } from "./limits.ts";
+import { limitsSchema, senderFaults, withSenders } from "./limits.ts";
 import { policySchema } from "./policy.ts";
 
 export interface AccountRoutesDeps {
@@ -77,6 +77,11 @@ export function accountRoutes({ accounts, channels }: AccountRoutesDeps): Route[
   const shared = { tag: "Accounts", params } as const;
   const path = "/api/accounts/:accountId";
   const changes = z.strictObject(z.object(fields).partial().shape);
+  const limitsIn = (limits: z.output<typeof limitsSchema>, country: string): typeof limits => {
+    const faults = senderFaults(limits, country);
+    if (faults.length > 0) throw invalidRequest(faults.map((each) => ({ ...each, pointer: `/limits${each.pointer}` })));
+    return withSenders(limits, country);
+  };
 
   return [
     route({
@@ -110,7 +115,7 @@ export function accountRoutes({ accounts, channels }: AccountRoutesDeps): Route[
       bodyExample: { defaultCountry: "FR", policy: "marketing-fr", consentDeclared: true },
       responses: { 200: found },
       async handle({ params: { accountId }, body }) {
-        const limits = body.limits && withSenders(body.limits, body.defaultCountry);
+        const limits = body.limits && limitsIn(body.limits, body.defaultCountry);
         return { status: 200, body: await accounts.put(accountId, { ...body, limits }) };
       },
     }),
@@ -129,7 +134,7 @@ export function accountRoutes({ accounts, channels }: AccountRoutesDeps): Route[
         if (body.limits) {
           const country = body.defaultCountry ?? (await accounts.read(accountId))?.defaultCountry;
           if (country === undefined) throw notFound("account", accountId);
-          change.limits = withSenders(body.limits, country);
+          change.limits = limitsIn(body.limits, country);
         }
         const account = await accounts.change(accountId, change);
         if (!account) throw notFound("account", accountId);

@@ -1,6 +1,7 @@
 import type { CountryCode } from "libphonenumber-js";
 import { z } from "zod";
-import { senderOf } from "../core/phone.ts";
+import { senderFault, senderOf } from "../core/phone.ts";
+import type { Fault } from "../core/problem.ts";
 import { isTimeZone, NO_TIME_ZONE } from "../core/time-zone.ts";
 import { shortText } from "../core/text.ts";
 import { KINDS } from "./policy.ts";
@@ -19,7 +20,7 @@ const limit = z
       .refine((text) => text.trim() !== "", "must not be blank")
       .optional()
       .describe(
-        "From this sender, as contacts may name it in `senderPhone`: kept in E.164 where it is a number; `*`: each by itself, also whoever the provider takes where none is named; absent: all senders together",
+        "From this sender, as contacts may name it in `senderPhone`: kept in E.164 where it is a number, which without a country code is one of the account's `defaultCountry`; `*`: each by itself, also whoever the provider takes where none is named; absent: all senders together",
       ),
     perSecond: z.number().min(0.0001).max(100_000).optional().describe("Evenly apart"),
     perMinute: z.number().min(0.001).max(6_000_000).optional().describe("Evenly apart"),
@@ -43,6 +44,13 @@ export const withSenders = <Limit extends { sender?: string | undefined }>(
     each.sender === undefined ? each : { ...each, sender: senderOf(each.sender, country as CountryCode) },
   );
 
+/** Of those whose sender no message would have, since it is no number there; pointers from the list on, `/0/sender`. */
+export const senderFaults = (limits: readonly { sender?: string | undefined }[], country: string): Fault[] =>
+  limits.flatMap(({ sender = "*" }, i) => {
+    const detail = senderFault(sender, country as CountryCode);
+    return detail === undefined ? [] : [{ pointer: `/${i}/sender`, detail }];
+  });
+
 /** The same as a variable's text; it is no account's, and its numbers without a country code are French. */
 export const limitsVariable = z
   .string()
@@ -55,6 +63,10 @@ export const limitsVariable = z
     }
   })
   .pipe(limitsSchema)
+  .superRefine((limits, context) => {
+    for (const { pointer, detail } of senderFaults(limits, DEFAULT_COUNTRY))
+      context.addIssue({ code: "custom", path: pointer.split("/").slice(1), message: detail });
+  })
   .transform((limits) => withSenders(limits, DEFAULT_COUNTRY));
 
 /** How much of what an account sends may be sent on one day of a zone; `scope`: what counts together, as the ledger calls it. */

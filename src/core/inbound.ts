@@ -53,7 +53,8 @@ export interface Instructions {
 
 /** What is found out in the course of an attempt's call, each in a job of its own; its end is to count after all of them. */
 export const CALL_JOBS = ["asked", "answered", "failed"] as const;
-export const callJobId = (what: (typeof CALL_JOBS)[number], attemptId: string): string => `${what}-${attemptId}`;
+export type CallJob = (typeof CALL_JOBS)[number];
+export const callJobId = (what: CallJob, attemptId: string): string => `${what}-${attemptId}`;
 
 /** What a vendor's webhook brings. */
 export type InboundEvent =

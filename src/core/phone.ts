@@ -56,6 +56,16 @@ export function senderOf(raw: string, defaultCountry: CountryCode): string {
   return phone.ok ? phone.e164 : digits || text;
 }
 
+/**
+ * Why a sender in this spelling would be nobody's: a number without a country code that the country does not have. undefined: it is
+ * somebody's as far as can be told.
+ */
+export function senderFault(raw: string, defaultCountry: CountryCode): string | undefined {
+  const sender = senderOf(raw, defaultCountry);
+  const isNational = /^\d{7,}$/.test(sender) && !sender.startsWith("00");
+  return isNational ? `is no number of ${defaultCountry}; write it with + and its country code` : undefined;
+}
+
 /** Calling codes of one and two digits (ITU-T E.164, annex); all others have three. */
 const SHORT_CALLING_CODE = /^\+(?:[17]|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58])/;
 

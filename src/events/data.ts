@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { timestamp } from "../core/text.ts";
 import { MESSAGE_STATUSES } from "../store/messages.ts";
-import { EVENT_TYPES, eventSchema, type EventType } from "./types.ts";
+import { eventSchema, WEBHOOK_TYPES, type WebhookType } from "./types.ts";
 
 const accountId = z.string();
 const huntId = z.string();
@@ -49,21 +49,22 @@ const suppression = z.object({
   phone: z.string().nullable().describe("null: erased"),
 });
 
-const OWN: Partial<Record<EventType, z.ZodObject>> = {
+const OWN: Partial<Record<WebhookType, z.ZodObject>> = {
   "message.reply": reply,
   "hunt.started": progress,
   "hunt.progress": progress,
   "hunt.completed": progress,
 };
-const OF_GROUP: Record<string, z.ZodObject> = { message, hunt: steering, session, suppression };
+const webhook = z.object({ accountId, endpointId: z.uuid() });
+const OF_GROUP: Record<string, z.ZodObject> = { message, hunt: steering, session, suppression, webhook };
 
 const withData = <Data extends z.ZodObject>(type: string, data: Data) =>
   eventSchema.extend({ type: z.literal(type), data });
 
-/** Each event as it is told, by type. */
+/** Each event as it is told, and what tries an endpoint out, by type. */
 export const EVENTS: Readonly<Record<string, ReturnType<typeof withData>>> = Object.fromEntries(
-  Object.keys(EVENT_TYPES).map((type) => {
-    const data = OWN[type as EventType] ?? OF_GROUP[type.split(".")[0]!]!;
+  Object.keys(WEBHOOK_TYPES).map((type) => {
+    const data = OWN[type as WebhookType] ?? OF_GROUP[type.split(".")[0]!]!;
     return [type, withData(type, data)];
   }),
 );

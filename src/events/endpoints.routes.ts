@@ -8,7 +8,7 @@ import type { EventStore, WebhookEndpoint } from "../store/events.ts";
 import type { Secrets } from "./secrets.ts";
 import { EVENTS } from "./data.ts";
 import { exampleOf } from "./examples.ts";
-import { EVENT_TYPES, eventFilterSchema, type EventType } from "./types.ts";
+import { eventFilterSchema, WEBHOOK_TYPES, type WebhookType } from "./types.ts";
 
 export interface EndpointRoutesDeps {
   events: EventStore;
@@ -83,9 +83,9 @@ const TAKEN = {
 };
 
 const WEBHOOKS = Object.fromEntries(
-  Object.entries(EVENT_TYPES).map(([type, summary]) => [
+  Object.entries(WEBHOOK_TYPES).map(([type, summary]) => [
     type,
-    { summary, schema: EVENTS[type]!, example: exampleOf(type as EventType) },
+    { summary, schema: EVENTS[type]!, example: exampleOf(type as WebhookType) },
   ]),
 );
 

@@ -1,4 +1,4 @@
-import { EXAMPLE, type EventBody, type EventType } from "./types.ts";
+import { EXAMPLE, TEST_TYPE, type EventBody, type WebhookType } from "./types.ts";
 
 const { accountId, huntId, adId, messageId, channel, provider } = EXAMPLE.data;
 const hunt = { accountId, huntId, pausedAt: null, cancelledAt: null };
@@ -7,7 +7,7 @@ const session = { accountId, sessionId: "3d2f7c54-5b1e-4c3a-9d35-8a6f0f2f1c77" }
 const { timestamp } = EXAMPLE;
 
 /** What an event tells beside what all of its kind do. */
-const DATA: Record<EventType, Record<string, unknown>> = {
+const DATA: Record<WebhookType, Record<string, unknown>> = {
   "message.sent": { ...EXAMPLE.data, status: "sent" },
   "message.delivered": EXAMPLE.data,
   "message.read": { ...EXAMPLE.data, status: "read" },
@@ -43,7 +43,8 @@ const DATA: Record<EventType, Record<string, unknown>> = {
   "session.stopped": { ...session, state: "stopped" },
   "session.removed": { ...session, state: null },
   "suppression.added": { accountId, suppressionId: "815", source: "reply", phone: "+33612345678" },
+  [TEST_TYPE]: { accountId, endpointId: "3f0d9a52-6c1e-4d0b-8f7a-2b9c4e5d6f70" },
 };
 
 /** For the documents. */
-export const exampleOf = (type: EventType): EventBody => ({ ...EXAMPLE, type, data: DATA[type] });
+export const exampleOf = (type: WebhookType): EventBody => ({ ...EXAMPLE, type, data: DATA[type] });

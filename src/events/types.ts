@@ -30,6 +30,17 @@ export const EVENT_TYPES = {
 
 export type EventType = keyof typeof EVENT_TYPES;
 
+/** Goes to the endpoint that is tried out, whatever it asks for, and to nobody else. */
+export const TEST_TYPE = "webhook.test";
+
+/** All that an endpoint may get. */
+export const WEBHOOK_TYPES = {
+  ...EVENT_TYPES,
+  [TEST_TYPE]: "Somebody tries the endpoint out: only that endpoint gets it, and it cannot be asked for",
+} as const;
+
+export type WebhookType = keyof typeof WEBHOOK_TYPES;
+
 /** Those that hold what a person wrote, or a number: read when they leave, so that an erasure holds. */
 const PERSONAL: readonly string[] = ["message.reply", "suppression.added"] satisfies EventType[];
 

@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Queue } from "bullmq";
 import type { Redis } from "ioredis";
 import { messageJobSchema, type MessageJob } from "../channels/message-job.ts";
+import { OVER, progressField } from "./bundle-progress.ts";
 import { withRedis } from "./redis.ts";
 
 /** Name of the jobs that carry several messages. */
@@ -40,10 +41,12 @@ export function messagesIn(jobId: string): number {
   return Number(/^bundle-(\d+)-/.exec(jobId)?.[1] ?? 1);
 }
 
-/** The messages of a bundle; what makes no sense has no message to be kept for. */
+const named = messageJobSchema.pick({ messageId: true, channel: true });
+
+/** The messages of a bundle, as far as they say which they are; each is checked when its turn comes, and fails alone. */
 export function messagesOf(data: unknown): MessageJob[] {
   const { messages } = (data ?? {}) as { messages?: unknown };
-  return Array.isArray(messages) ? messages.flatMap((each) => messageJobSchema.safeParse(each).data ?? []) : [];
+  return Array.isArray(messages) ? messages.filter((each): each is MessageJob => named.safeParse(each).success) : [];
 }
 
 /**
@@ -53,8 +56,8 @@ export function messagesOf(data: unknown): MessageJob[] {
 export interface Bundles {
   /** Before the bundle is added: one that is never added is found out by `busy`. */
   enter(queue: string, bundle: string, messageIds: readonly string[]): Promise<void>;
-  /** What messages of bundles came to, where it must not be forgotten. */
-  keep(queue: string, outcomes: readonly KeptOutcome[]): Promise<void>;
+  /** What messages of a bundle came to, where it must not be forgotten: in the bundle they are over. */
+  keep(queue: string, bundle: string, outcomes: readonly KeptOutcome[]): Promise<void>;
   /** They are no longer in a bundle. */
   leave(queue: string, messageIds: readonly string[]): Promise<void>;
   /** Of these, those of which Redis knows: they are in a bundle, have left one lately, or have a job, ended or not. */
@@ -68,8 +71,8 @@ export interface Bundles {
 }
 
 /**
- * KEYS: outcomes of now, those before them. ARGV: how many are kept at least, for how long at least and at most, seconds; then ids and
- * outcomes. A part that is full and old enough takes the place of the one before it.
+ * KEYS: outcomes of now, those before them, the bundle. ARGV: how many are kept at least, for how long at least and at most, seconds;
+ * then ids and outcomes. A part that is full and old enough takes the place of the one before it.
  */
 const KEEP = `
 local now = tonumber(redis.call("time")[1])
@@ -80,12 +83,24 @@ end
 redis.call("hsetnx", KEYS[1], "since", now)
 redis.call("hset", KEYS[1], unpack(ARGV, 4))
 redis.call("expire", KEYS[1], ARGV[3])
+if redis.call("exists", KEYS[3]) == 1 then
+  local over = {}
+  for i = 4, #ARGV, 2 do
+    over[i - 3] = "${progressField("")}" .. ARGV[i]
+    over[i - 2] = "${OVER}"
+  end
+  redis.call("hset", KEYS[3], unpack(over))
+end
 `;
 
-/** KEYS: what waits, a job. ARGV: its id, its data as they were, as they are to be. Answers 0 when a worker has it, or it has changed. */
+/**
+ * KEYS: what waits, a job. ARGV: its id, its data as they were, as they are to be, fields that go. Answers 0 when a worker has it, or it
+ * has changed.
+ */
 const REPLACE = `
 if redis.call("lpos", KEYS[1], ARGV[1]) and redis.call("hget", KEYS[2], "data") == ARGV[2] then
   redis.call("hset", KEYS[2], "data", ARGV[3])
+  redis.call("hdel", KEYS[2], unpack(ARGV, 4))
   return 1
 end
 return 0
@@ -123,7 +138,7 @@ export function createBundles(
     const [data] = await read(at, ["data"]);
     if (!data) return true;
     const messages = messagesOf(JSON.parse(data)).filter(({ messageId }) => !gone.includes(messageId));
-    const words = [bundle, data, JSON.stringify({ messages } satisfies BundleJob)];
+    const words = [bundle, data, JSON.stringify({ messages } satisfies BundleJob), ...gone.map(progressField)];
     const done = await withRedis("taking out of a bundle", () =>
       redis.eval(REPLACE, 2, key(queue, "wait"), at, ...words),
     );
@@ -137,13 +152,12 @@ export function createBundles(
       await withRedis("entering a bundle", () => redis.hset(key(queue, "bundled"), ...fields));
     },
 
-    async keep(queue, outcomes) {
+    async keep(queue, bundle, outcomes) {
       if (!keeps || outcomes.length === 0) return;
       const words = outcomes.flatMap((outcome) => [outcome.messageId, JSON.stringify(outcome)]);
       const bounds = [retention.count, KEPT_SECONDS, retention.age];
-      await withRedis("keeping outcomes", () =>
-        redis.eval(KEEP, 2, key(queue, "ended"), key(queue, "ended:before"), ...bounds, ...words),
-      );
+      const keys = [key(queue, "ended"), key(queue, "ended:before"), key(queue, bundle)];
+      await withRedis("keeping outcomes", () => redis.eval(KEEP, keys.length, ...keys, ...bounds, ...words));
     },
 
     leave,

@@ -13,7 +13,7 @@ export function eventsHtml(events: readonly [string, { post: Event }][], documen
     .map(([status, { description = "" }]) => definition(status, "", description));
   const index = events.map(([name]) => `<li><a href="#event-${e(name)}"><code>${e(name)}</code></a></li>`);
   return `<h2 id="events">Events</h2>
-<p>Posted to an account’s webhook endpoints as JSON, signed as <a href="https://www.standardwebhooks.com">Standard Webhooks</a> has it; the same reach whoever reads live events.</p>
+<p>Posted to an account’s webhook endpoints as JSON, signed as <a href="https://www.standardwebhooks.com">Standard Webhooks</a> has it; the same reach whoever reads live events, but for <code>webhook.test</code>.</p>
 ${list("Headers", headers)}
 ${list("What your endpoint answers", answers)}
 <nav class="short" aria-label="Events"><ul>

@@ -3,7 +3,7 @@ import { UnrecoverableError, type Job } from "bullmq";
 import { CHARGE_JOB, INBOUND_QUEUE, inboundJobSchema } from "../channels/inbound-job.ts";
 import { isStart } from "../channels/stop-words.ts";
 import { messageOf, UnavailableError } from "../core/errors.ts";
-import { CALL_JOBS, callJobId, type InboundEvent, type Receipt } from "../core/inbound.ts";
+import { CALL_JOBS, callJobId, type CallJob, type InboundEvent, type Receipt } from "../core/inbound.ts";
 import type { Queues } from "../queues/index.ts";
 import type { Store } from "../store/store.ts";
 import type { Charges } from "./charges.ts";
@@ -52,9 +52,11 @@ async function takeReceipt({ unlessInstructed, ...receipt }: Receipt, { store, i
   if (unlessInstructed === undefined || !attempt) return store.takeReceipt(receipt);
   const { attemptId } = attempt;
   // Before the ledger is asked: what leaves the queue in between is in the ledger then.
-  const waiting = await isWaiting(attemptId, idle);
+  const waiting = await waitingOf(attemptId, idle);
   const step = await store.instructionsOf(attemptId, receipt);
-  if (waiting) throw new UnavailableError("redis", "What was found out during the call is not in the ledger yet.");
+  // That it was asked or answered may be in the ledger already, or has the end count as soon as it is.
+  if (waiting?.has("failed") || (waiting && waiting.size > 0 && step === undefined))
+    throw new UnavailableError("redis", "What was found out during the call is not in the ledger yet.");
   if (step === "answered") return store.takeReceipt(receipt);
   // A Redis that is away may have more of it.
   if (waiting === undefined)
@@ -65,12 +67,13 @@ async function takeReceipt({ unlessInstructed, ...receipt }: Receipt, { store, i
   return store.takeReceipt({ ...receipt, status: "failed", code: unlessInstructed });
 }
 
-/** Whether some of it is still to be taken into the ledger; undefined: Redis is away. */
-async function isWaiting(attemptId: string, idle: TakeDeps["idle"]): Promise<boolean | undefined> {
-  const ids = CALL_JOBS.map((what) => callJobId(what, attemptId));
+/** What of it is still to be taken into the ledger; undefined: Redis is away. */
+async function waitingOf(attemptId: string, idle: TakeDeps["idle"]): Promise<ReadonlySet<CallJob> | undefined> {
+  const idOf = (what: CallJob): string => callJobId(what, attemptId);
   try {
-    const { missing, ended } = await idle(INBOUND_QUEUE, ids);
-    return missing.length + ended.length < ids.length;
+    const { missing, ended } = await idle(INBOUND_QUEUE, CALL_JOBS.map(idOf));
+    const over = new Set([...missing, ...ended]);
+    return new Set(CALL_JOBS.filter((what) => !over.has(idOf(what))));
   } catch (error) {
     if (error instanceof UnavailableError) return undefined;
     throw error;

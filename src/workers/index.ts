@@ -11,6 +11,7 @@ import { HUNT_QUEUE } from "../hunt/hunt.jobs.ts";
 import { repeatStrategy } from "../hunt/recurring.ts";
 import type { Metrics } from "../core/metrics.ts";
 import type { Tracing } from "../core/tracing.ts";
+import { bundleProgress } from "../queues/bundle-progress.ts";
 import { BUNDLE, bundleSize } from "../queues/bundles.ts";
 import { queueOfLane, type NewMessageJob } from "../queues/index.ts";
 import type { Store } from "../store/store.ts";
@@ -151,9 +152,10 @@ export function startWorkers(options: WorkersOptions): Workers {
       ended(base, status);
       progress.find((each) => each.queue === queue)?.moved();
     };
+    const progressOf = (bundle: string) => bundleProgress(redis, worker.toKey(bundle));
     const worker = start(queue, concurrency, (job, token) =>
       job.name === BUNDLE
-        ? runBundle(job, { run, attempts, backoffMs, enqueue, register, onEnd })
+        ? runBundle(job, { run, attempts, backoffMs, enqueue, register, progressOf, onEnd })
         : run(taskOf(job, token)),
     );
     worker.on("failed", (job, error) => {

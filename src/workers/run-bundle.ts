@@ -2,6 +2,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import { UnrecoverableError, type Job } from "bullmq";
 import type { MessageJob } from "../channels/message-job.ts";
 import { UnavailableError } from "../core/errors.ts";
+import type { BundleProgress } from "../queues/bundle-progress.ts";
 import { isKept, messagesOf, type BundleJob, type Bundles } from "../queues/bundles.ts";
 import type { NewMessageJob } from "../queues/index.ts";
 import type { JobResult } from "./run-job.ts";
@@ -13,6 +14,7 @@ export interface RunBundleDeps {
   /** Adding a message that has a job already changes nothing. Rejects with `UnavailableError`. */
   enqueue(jobs: readonly NewMessageJob[]): Promise<void>;
   register: Pick<Bundles, "keep" | "leave">;
+  progressOf(bundle: string): BundleProgress;
   /** Of each message that came to its end here. */
   onEnd(result: JobResult): void;
   /** Tries of a message's job. */
@@ -32,10 +34,23 @@ const LEFT = new Error("It has a job of its own now.");
  * died. The ledger decides about each as it does about any other.
  */
 export async function runBundle(job: Job<unknown>, deps: RunBundleDeps): Promise<void> {
-  const queue = job.queueName;
+  const { queueName: queue, id: bundle = "" } = job;
+  const progress = deps.progressOf(bundle);
   /** What is not over yet, as far as it came. */
   const open = new Map(messagesOf(job.data).map((message) => [message.messageId, message]));
-  const write = together(() => job.updateData({ messages: [...open.values()] } satisfies BundleJob));
+  let moved = new Map<string, MessageJob>();
+  const write = together(() => {
+    const messages = [...moved.values()];
+    moved = new Map();
+    return progress.keep(messages);
+  });
+  /** An erasure does not look for them here any more: their words go first. */
+  const drop = async (ids: readonly string[]): Promise<void> => {
+    if (ids.length === 0) return;
+    for (const id of ids) open.delete(id);
+    await job.updateData({ messages: [...open.values()] } satisfies BundleJob);
+    await deps.register.leave(queue, ids);
+  };
   /** What was sent, or may have been, is entered for as long as the job has the words of it. */
   const over: string[] = [];
   let ended: MessageJob[] = [];
@@ -46,12 +61,9 @@ export async function runBundle(job: Job<unknown>, deps: RunBundleDeps): Promise
     const kept = new Set(outcomes.map(({ messageId }) => messageId));
     over.push(...kept);
     const ids = messages.map(({ messageId }) => messageId);
-    await deps.register.keep(queue, outcomes);
-    await deps.register.leave(
-      queue,
-      ids.filter((id) => !kept.has(id)),
-    );
-    for (const id of ids) open.delete(id);
+    await deps.register.keep(queue, bundle, outcomes);
+    for (const id of kept) open.delete(id);
+    await drop(ids.filter((id) => !kept.has(id)));
   });
   let leaving: NewMessageJob[] = [];
   const leave = together(async () => {
@@ -59,8 +71,7 @@ export async function runBundle(job: Job<unknown>, deps: RunBundleDeps): Promise
     leaving = [];
     const ids = jobs.map(({ data }) => data.messageId);
     await deps.enqueue(jobs);
-    await deps.register.leave(queue, ids);
-    for (const id of ids) open.delete(id);
+    await drop(ids);
   });
   const goOn = (messageId: string, how: Omit<NewMessageJob, "queue" | "data"> = {}): Promise<void> => {
     const data = open.get(messageId) as MessageJob;
@@ -96,6 +107,7 @@ export async function runBundle(job: Job<unknown>, deps: RunBundleDeps): Promise
       first: true,
       keep(data) {
         open.set(messageId, data);
+        moved.set(messageId, data);
         return write();
       },
       async later(delayMs) {
@@ -122,7 +134,7 @@ export async function runBundle(job: Job<unknown>, deps: RunBundleDeps): Promise
 
   const messages = [...open.values()];
   if (job.attemptsStarted > 1) {
-    await deps.enqueue(messages.map((data) => ({ queue, data })));
+    await deps.enqueue((await progress.open(messages)).map((data) => ({ queue, data })));
     return deps.register.leave(queue, [...open.keys()]);
   }
   const patience = setTimeout(giveBack, PATIENCE_MS);

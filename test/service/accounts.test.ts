@@ -91,6 +91,20 @@ describe("an account's settings", () => {
     expect(valueOf(await client.account(id))).toMatchObject({ limits: kept });
   });
 
+  test("a limit's sender that the account's country does not have → is refused in words, since no message would have it", async () => {
+    const french = [{ perDay: 9 }, { sender: "06 12 34 56 78", perDay: 1 }];
+    const id = await account({ defaultCountry: "GB", limits: [{ sender: "36111", perDay: 1 }] });
+    const detail = "is no number of GB; write it with + and its country code";
+    for (const answer of [
+      await client.changeAccount(id, { limits: french }),
+      await client.putAccount(id, { defaultCountry: "GB", limits: french }),
+    ])
+      expect(errorOf(answer)).toMatchObject({ status: 400, errors: [{ pointer: "/limits/1/sender", detail }] });
+    expect(valueOf(await client.account(id))).toMatchObject({ limits: [{ sender: "36111", perDay: 1 }] });
+    const given = await client.changeAccount(id, { defaultCountry: "FR", limits: french });
+    expect(valueOf(given)).toMatchObject({ limits: [{}, { sender: "+33612345678" }] });
+  });
+
   test("an account that there is not → 404, and it is not made", async () => {
     const id = `acc_${randomUUID()}`;
     for (const answer of [

@@ -1,5 +1,13 @@
-import { Queue } from "bullmq";
+import { randomUUID } from "node:crypto";
+import { Queue, Worker } from "bullmq";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import type { MessageJob } from "../../src/channels/message-job.ts";
+import { bundleProgress } from "../../src/queues/bundle-progress.ts";
+import { createBundles } from "../../src/queues/bundles.ts";
+import type { NewMessageJob } from "../../src/queues/index.ts";
+import { runBundle } from "../../src/workers/run-bundle.ts";
+import type { JobResult } from "../../src/workers/run-job.ts";
+import type { Task } from "../../src/workers/task.ts";
 import { finished, huntId, messagesOf, phone, run, submit } from "../helpers/hunts.ts";
 import { until } from "../helpers/ledger.ts";
 import {
@@ -129,6 +137,104 @@ test("one who is refused among others → alone has a failed job, which says why
   expect(failed).toMatchObject([{ messageId }]);
   expect(JSON.stringify(failed)).toContain("not_a_phone");
   expect(callsOf(numbers)).toEqual(once(numbers));
+});
+
+test("one who has left while others are under way → neither their number nor their text is in the bundle any more", async () => {
+  const { numbers, contacts } = people(2);
+  const hand = byHand();
+  const held = script;
+  script = (request, signal) => {
+    if (request.to === numbers[0]) throw refusal("not_a_phone");
+    return held(request, signal);
+  };
+  const { jobId } = await submit(service, { accountId, contacts });
+  await hand.called(1);
+  const active = await until(
+    async () => JSON.stringify((await queue.getJobs(["active"])).map(({ data }) => data as unknown)),
+    (data) => !data.includes(numbers[0] ?? ""),
+  );
+  expect(active).toContain(numbers[1]);
+  hand.accept(numbers[1] ?? "");
+  expect(await finished(service, jobId)).toMatchObject({ counts: { sent: 1, failed: 1 } });
+});
+
+test("a bundle whose worker has died → each that is not over has a job of its own, which tells how far it came", async () => {
+  const messages = people(3).numbers.map((to) => ({ messageId: randomUUID(), channel: "sms", to, content: {} }));
+  const [over, called, untried] = messages.map(({ messageId }) => messageId) as [string, string, string];
+  const elsewhere = new Queue("elsewhere", { connection: world.redis, prefix: world.prefix });
+  const connection = world.redis.duplicate({ maxRetriesPerRequest: null });
+  const worker = new Worker("elsewhere", null, { connection, prefix: world.prefix, autorun: false });
+  const register = createBundles(world.redis, () => elsewhere, { age: 60, count: 10 });
+  const given: NewMessageJob[] = [];
+  const reached = Promise.withResolvers<void>();
+  const attempt = randomUUID();
+  const sent = { messageId: over, attemptId: attempt, result: "sent", provider: "scripted", suppress: false } as const;
+  const run = async (task: Task, begins: () => void): Promise<JobResult> => {
+    begins();
+    if (task.id === untried) return new Promise(() => {});
+    await task.keep({ ...(task.data as MessageJob), attempt });
+    if (task.id === over) {
+      await task.keep({ ...(task.data as MessageJob), attempt, outcome: sent });
+      return { status: "sent" };
+    }
+    reached.resolve();
+    return new Promise(() => {});
+  };
+  const take = async () => {
+    const job = await worker.getNextJob(randomUUID());
+    if (!job) throw new Error("There is no job.");
+    const ended = runBundle(job, {
+      run,
+      enqueue: async (jobs) => void given.push(...jobs),
+      register,
+      progressOf: (bundle) => bundleProgress(world.redis, elsewhere.toKey(bundle)),
+      onEnd: () => {},
+      attempts: 3,
+      backoffMs: 10,
+    });
+    return { job, ended };
+  };
+  await elsewhere.add("bundle", { messages }, { jobId: "bundle-3-dies" });
+  const { job } = await take();
+  await reached.promise;
+  await until(
+    () => register.outcomes("elsewhere", [over]),
+    (kept) => kept.length === 1,
+  );
+  await job.moveToWait(job.token);
+  await (
+    await take()
+  ).ended;
+  expect(given.map(({ data }) => [data.messageId, data.attempt])).toEqual([
+    [called, attempt],
+    [untried, undefined],
+  ]);
+  await worker.close();
+  await elsewhere.close();
+  await connection.quit();
+});
+
+test("one whose entry makes no sense among others → fails at once and alone, and is shown", async () => {
+  await queue.pause();
+  const { numbers, contacts } = people(4);
+  const { jobId } = await submit(service, { accountId, contacts });
+  const jobs = await until(
+    () => queue.getJobs(["waiting"]),
+    (each) => each.length === 2,
+  );
+  const broken = numbers[2] ?? "";
+  for (const job of jobs) {
+    const { messages } = job.data as { messages: { to: string }[] };
+    await job.updateData({ messages: messages.map((each) => (each.to === broken ? { ...each, to: "nobody" } : each)) });
+  }
+  await queue.resume();
+  expect(await finished(service, jobId)).toMatchObject({ counts: { sent: 3, failed: 1 } });
+  expect(callsOf(numbers)).toEqual([1, 1, 0, 1]);
+  const failed = await until(
+    async () => (await service.get("/api/queues/sms/failed")).body.jobs as { error: string }[],
+    (list) => JSON.stringify(list).includes("payload is not valid"),
+  );
+  expect(JSON.stringify(failed)).toContain("invalid_job");
 });
 
 test("one who fails for a moment → has as many tries as a message with a job of its own", async () => {

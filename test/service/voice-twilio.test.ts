@@ -336,14 +336,15 @@ describe("a machine has picked up", () => {
     expect(await settles(service, id, "failed")).toMatchObject({ code: "twilio_not_played" });
   });
 
-  test("what was found out during the call counts before its end, whichever is taken first", async () => {
+  test("that it could not be played counts before the call's end, whichever is taken first", async () => {
     const { id, call: made } = await call();
     await sent(id);
     const inbound = world.queue("inbound");
     const attemptId = attemptOf(made);
     // As if its worker had not got through to the ledger: it waits for its next try.
-    const events = [{ kind: "instructions", attemptId, step: "answered" }];
-    const late = await inbound.add("events", { events }, { jobId: `answered-${attemptId}`, delay: 3_600_000 });
+    const failed = { kind: "receipt", provider: "twilio-voice", providerMessageId: made.sid, status: "failed" };
+    const events = [{ ...failed, attempt: { messageId: id, attemptId }, code: "twilio_not_played", at: Date.now() }];
+    const late = await inbound.add("events", { events }, { jobId: `failed-${attemptId}`, delay: 3_600_000 });
     await twilio.pickUp(made, MACHINE);
     await ended(made);
     // The end has been looked at, and waits as well.
@@ -353,7 +354,41 @@ describe("a machine has picked up", () => {
     );
     expect((await messageOf(service, id)).status).toBe("sent");
     await late.promote();
-    await delivered(id);
+    expect(await settles(service, id, "failed")).toMatchObject({ code: "twilio_not_played" });
+    await until(hurried, (left) => left === 0);
+  });
+
+  test("that it was answered is still in the queue at the end → which waits only for what the ledger does not know", async () => {
+    const inbound = world.queue("inbound");
+    const late = async (made: FakeCall) => {
+      const attemptId = attemptOf(made);
+      const events = [{ kind: "instructions", attemptId, step: "answered" }];
+      return inbound.add("events", { events }, { jobId: `answered-${attemptId}`, delay: 3_600_000 });
+    };
+    const left = () => inbound.getJobCountByTypes("waiting", "active", "delayed", "prioritized");
+    const [answered, asked] = [await call(), await call()];
+    for (const { id } of [answered, asked]) await sent(id);
+
+    const told = await late(answered.call);
+    await twilio.pickUp(answered.call, MACHINE);
+    await ended(answered.call);
+    await until(
+      () => statusOf(world, answered.id),
+      (status) => status === "delivered",
+    );
+    await told.remove();
+
+    const untold = await late(asked.call);
+    const ask = "insert into voicemail_instructions (attempt_id, answered) values ($1, false)";
+    await world.sql.query(ask, [attemptOf(asked.call)]);
+    await ended(asked.call);
+    await until(left, (count) => count === 1);
+    expect((await messageOf(service, asked.id)).status).toBe("sent");
+    await untold.promote();
+    await until(
+      () => statusOf(world, asked.id),
+      (status) => status === "delivered",
+    );
   });
 
   test("and Redis is away → what was left is delivered at once; what was not cannot be told yet", async () => {

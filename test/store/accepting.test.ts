@@ -313,4 +313,42 @@ describe("hunts in one batch", () => {
       await sql("select 1 from hunt_submissions s join hunts h on h.id = s.hunt_id where account_id = $1", accountId),
     ).toHaveLength(100);
   });
+
+  test("two calls with the same keys, in opposite orders, for a hunt that is there → one waits for the other", async () => {
+    const accountId = await account();
+    const id = `hunt_${randomUUID()}`;
+    await submit({ accountId, id });
+    const template = randomUUID();
+    const archived = "insert into templates (id, account_id, name, archived_at) values ($1, $2, 'one', now())";
+    await sql(archived, template, accountId);
+    const [a, b] = [keyOf(randomUUID()), keyOf(randomUUID())];
+    const item = (idempotency: Idempotency, template_ids: string[] = []) => {
+      const chunks = [{ no: 0, contacts: [{ adId: "ad" }] }];
+      const hunt = { id, account_id: accountId, template_ids };
+      return { hunt, job_id: randomUUID(), contacts: 1, chunks, idempotency, response: {} };
+    };
+    const call = async (...items: object[]): Promise<string[]> => {
+      const [row] = await sql("select accept_hunts($1) as answers", JSON.stringify(items));
+      return (row.answers as { result: string }[]).map(({ result }) => result);
+    };
+    const waiting = (count: number) =>
+      until(
+        () => sql("select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"),
+        (found) => found.length === count,
+      );
+    // Between its keys the first call waits for what is being changed, and is accepted then.
+    const held = await database.sql.connect();
+    await held.query("begin");
+    await held.query("update templates set archived_at = null where id = $1", [template]);
+    const first = call(item(a), item(b, [template]));
+    await waiting(1);
+    const second = call(item(b), item(a));
+    await waiting(2);
+    await held.query("commit");
+    held.release();
+    expect(await Promise.all([first, second])).toEqual([
+      ["accepted", "accepted"],
+      ["replay", "replay"],
+    ]);
+  });
 });

@@ -99,6 +99,18 @@ describe("faults", () => {
     expect((error as ConfigError).faults).toHaveLength(1);
   });
 
+  test("a limit's sender that is no number of France → is named; a French one is kept in E.164", () => {
+    const limits = (sender: string): string => JSON.stringify([{ sender, perDay: 1 }]);
+    expect(faultsOf({ ...COMPLETE, SENDING_LIMITS: limits("(415) 555-0001") })).toEqual({
+      "SENDING_LIMITS.0.sender": "is not valid: is no number of FR; write it with + and its country code",
+    });
+    const kept = ["06 12 34 56 78", "+32470123456", "+999123456789", "*", "36111", "Agence"].map(
+      (sender) => read({ ...COMPLETE, SENDING_LIMITS: limits(sender) }).limits,
+    );
+    const senders = ["+33612345678", "+32470123456", "+999123456789", "*", "36111", "Agence"];
+    expect(kept).toEqual(senders.map((sender) => [{ sender, perDay: 1 }]));
+  });
+
   test("secrets → never stand in the message", () => {
     const secret = "hunter2-hunter2-hunter2";
     let message = "";

@@ -11,7 +11,7 @@ import { deliver } from "../../src/events/deliver.ts";
 import { exampleOf } from "../../src/events/examples.ts";
 import { masked } from "../../src/events/masked.ts";
 import { createSecrets } from "../../src/events/secrets.ts";
-import { EVENT_TYPES, EXAMPLE, type EventType } from "../../src/events/types.ts";
+import { EXAMPLE, WEBHOOK_TYPES, type WebhookType } from "../../src/events/types.ts";
 import type { BegunDelivery } from "../../src/store/events.ts";
 import { openReceiver, type Receiver } from "../helpers/webhook-receiver.ts";
 
@@ -153,7 +153,7 @@ test("secrets → are sealed with a key, and opened by it or its successor alone
   expect(createSecrets([one]).open(open.stored)).toBe(open.secret);
 });
 
-test.each(Object.keys(EVENT_TYPES) as EventType[])(
+test.each(Object.keys(WEBHOOK_TYPES) as WebhookType[])(
   "the example of %s → is such an event, with all of its fields",
   (type) => {
     const { data } = exampleOf(type);
