@@ -3,7 +3,7 @@ import { createLogger } from "./core/logger.ts";
 import { startService, type Overrides } from "./service.ts";
 
 /** From the deadline until the process ends even if something does not let go, milliseconds. */
-const LAST_RESORT_MS = 5000;
+export const LAST_RESORT_MS = 5000;
 
 /**
  * Runs the service as this process, until a signal ends both. A second signal is the deadline.

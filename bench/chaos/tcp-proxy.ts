@@ -75,8 +75,8 @@ export class TcpProxy implements AsyncDisposable {
 
   #reset(): void {
     for (const { client, upstream } of this.#links) {
-      client.resetAndDestroy();
-      upstream.resetAndDestroy();
+      reset(client);
+      reset(upstream);
     }
   }
 
@@ -96,7 +96,7 @@ export class TcpProxy implements AsyncDisposable {
       link.open = false;
       act(() => {
         if (this.#cut !== "lose-answers") return void client.write(chunk);
-        client.write(chunk.subarray(0, chunk.length >> 1), () => client.resetAndDestroy());
+        client.write(chunk.subarray(0, chunk.length >> 1), () => reset(client));
         upstream.destroy();
       });
     });
@@ -113,4 +113,13 @@ export class TcpProxy implements AsyncDisposable {
       });
     }
   }
+}
+
+/**
+ * A socket whose end is on its way cannot be reset: Node then neither closes it nor says that it is closed, and a process that
+ * has such a socket runs in circles when it is to end.
+ */
+function reset(socket: Socket): void {
+  if (socket.writableEnded && !socket.writableFinished) socket.destroy();
+  else socket.resetAndDestroy();
 }

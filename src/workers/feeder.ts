@@ -75,7 +75,7 @@ async function feedQueue(
   wakers: Map<string, () => void>,
 ): Promise<void> {
   const concurrency = concurrencyOf(name);
-  const loop = loops.watch(`feeder:${name}`);
+  const loop = loops.watch(`feeder:${name}`, IDLE_MS);
   /** Messages a second that this process has taken from the queue lately. */
   let pace = 0;
   let looked = { at: clock.monotonic(), taken: taken(name) };
@@ -123,8 +123,10 @@ async function feedQueue(
     pauseMs = next ?? Math.min(IDLE_MS, Math.max(BUSY_MS, pauseMs) * 2);
     const watched = next === undefined && clock.monotonic() - fedAt < WATCHED_MS;
     const signal = AbortSignal.any([stopping, woken.signal]);
-    for (let slept = 0; slept < pauseMs && !signal.aborted; slept += BUSY_MS) {
-      await delay(BUSY_MS, undefined, { signal }).catch(() => {});
+    // Looking in between is for what was fed alone: one that idles sleeps.
+    const stepMs = watched ? BUSY_MS : pauseMs;
+    for (let slept = 0; slept < pauseMs && !signal.aborted; slept += stepMs) {
+      await delay(stepMs, undefined, { signal }).catch(() => {});
       // Some of what was fed is under way: there may be room again.
       if (watched && taken(name) !== looked.taken) {
         pauseMs = BUSY_MS;

@@ -55,7 +55,7 @@ export function startOutbox({
   loops,
 }: OutboxOptions): Outbox {
   const stopping = new AbortController();
-  const loop = loops.watch("outbox");
+  const loop = loops.watch("outbox", IDLE_MS);
   let woken = new AbortController();
   let tidyAt = clock.monotonic();
   /** Not at once: while this version is put in place of another one, processes run that do not know a new key. */

@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { z } from "zod";
 import { envExample, withTable } from "../../dev/docs.ts";
 import { readConfig } from "../../src/config.ts";
+import { LAST_RESORT_MS } from "../../src/main.ts";
 import { CHANNELS, QUEUE_NAMES } from "../../src/modules.ts";
 
 const read = (name: string): string => readFileSync(new URL(`../../${name}`, import.meta.url), "utf8");
@@ -112,7 +113,14 @@ test("railway.json has only what Railway knows, and the platform waits longer th
     { API_SECRET: "x", REDIS_URL: "redis://x", SUPABASE_URL: "http://x", SUPABASE_SERVICE_KEY: "x", PORT: "8123" },
     CHANNELS,
   );
-  expect(deploy.drainingSeconds * 1000).toBeGreaterThan(shutdownTimeoutMs + 2000);
+  // Two seconds for the signal to arrive, and for a machine that is slow.
+  const longestMs = shutdownTimeoutMs + LAST_RESORT_MS + 2000;
+  const graces = [
+    ...read("GRACEFUL-SHUTDOWN.md").matchAll(/(?:terminationGracePeriodSeconds: |docker stop -t )(\d+)/g),
+    ...read("compose.yaml").matchAll(/stop_grace_period: (\d+)s/g),
+  ].map(([, seconds]) => Number(seconds));
+  expect(graces).toHaveLength(3);
+  for (const seconds of [deploy.drainingSeconds, ...graces]) expect(seconds * 1000).toBeGreaterThan(longestMs);
   expect(read("GRACEFUL-SHUTDOWN.md")).toContain(`default ${shutdownTimeoutMs / 1000} s`);
   for (const text of [read("GRACEFUL-SHUTDOWN.md"), read("docs/operations.md")]) {
     expect(text).toMatch(new RegExp(`\\b${deploy.drainingSeconds} s\\b`));
