@@ -29,17 +29,21 @@ export interface HuntWorkerDeps {
   zoneOf(e164: string): string | undefined;
 }
 
-/** Plans one chunk, submits a run of a recurrence, or, when all of a submission's chunks are planned, ends the submission. Safe to run again. */
+/**
+ * Plans one chunk, submits a run of a recurrence, or, when all of a submission's chunks are planned, ends the submission. Safe to run
+ * again.
+ */
 export async function runHuntJob(job: Job<unknown>, deps: HuntWorkerDeps): Promise<{ queued: number } | undefined> {
   if (job.name === "plan") return runPlan(parse(planJobSchema, job), deps);
   if (job.name === RECUR_JOB) return runRecurrence(job, parse(recurJobSchema, job), deps);
-  const { jobId } = parse(huntJobSchema, job);
+  const { jobId, chunks } = parse(huntJobSchema, job);
+  const planned = chunks === 1 ? await runPlan({ jobId, no: 0 }, deps) : undefined;
   await deps.store.finishSubmission(jobId);
-  return undefined;
+  return planned;
 }
 
 async function runPlan(
-  { jobId, no }: PlanJob,
+  { jobId, no }: Pick<PlanJob, "jobId" | "no">,
   { store, wake, channels, rules, zoneOf }: HuntWorkerDeps,
 ): Promise<{ queued: number }> {
   const chunk = await store.readChunk(jobId, no);

@@ -24,7 +24,7 @@ export interface Adding {
   addMessages(jobs: readonly NewMessageJob[]): Promise<void>;
   /** The same for messages that are to begin now and have no jobs, up to `size` in a job where that will do. */
   addBundles(jobs: readonly NewMessageJob[], size: number): Promise<void>;
-  /** The whole submission at once: one job a chunk, and one that is done when all of them are. */
+  /** The whole submission at once: one job a chunk, and one that is done when all of them are. What is one chunk is one job. */
   addHunt(hunt: HuntJob): Promise<void>;
   /** As `addHunt`, several submissions at once. */
   addHunts(hunts: readonly HuntJob[]): Promise<void>;
@@ -58,6 +58,8 @@ export interface AddingOptions {
  * fail for good only when their payload makes no sense.
  */
 const PLAN_ATTEMPTS = 1_000_000;
+/** Priority of a job, 1 for the first. The first chunk of a small hunt goes before the later ones of a big one. */
+const FIRST_CHUNK = 1;
 /** Not exponential: BullMQ's has no upper bound, and a hunt must go on soon after an outage of any length. */
 const PLAN_BACKOFF = { type: "fixed", delay: 2000 } as const;
 /** From a message's last report until its charge is asked for; doubled each time that it is not known: for an hour in all. */
@@ -79,22 +81,27 @@ export function createAdding(options: AddingOptions): Adding {
       backoff: PLAN_BACKOFF,
       stackTraceLimit: PLAN_STACK_TRACES,
     };
+    const [small, big] = [hunts.filter(({ chunks }) => chunks === 1), hunts.filter(({ chunks }) => chunks > 1)];
+    // What is planned by one job needs no flow, which costs Redis and us twice as much.
+    const jobs = small.map((hunt) => ({
+      name: "hunt",
+      data: hunt,
+      opts: { ...opts, jobId: hunt.jobId, priority: FIRST_CHUNK },
+    }));
+    const trees = big.map((hunt) => ({
+      name: "hunt",
+      queueName: HUNT_QUEUE,
+      data: hunt,
+      opts: { ...opts, jobId: hunt.jobId },
+      children: Array.from({ length: hunt.chunks }, (_, no) => ({
+        name: "plan",
+        queueName: HUNT_QUEUE,
+        data: { jobId: hunt.jobId, huntId: hunt.huntId, no } satisfies PlanJob,
+        opts: { ...opts, jobId: chunkJobId(hunt.jobId, no), priority: FIRST_CHUNK + no },
+      })),
+    }));
     await withRedis("adding hunts", () =>
-      flows.addBulk(
-        hunts.map((hunt) => ({
-          name: "hunt",
-          queueName: HUNT_QUEUE,
-          data: hunt,
-          opts: { ...opts, jobId: hunt.jobId },
-          children: Array.from({ length: hunt.chunks }, (_, no) => ({
-            name: "plan",
-            queueName: HUNT_QUEUE,
-            data: { jobId: hunt.jobId, huntId: hunt.huntId, no } satisfies PlanJob,
-            // The first chunk of a small hunt goes before the later ones of a big one.
-            opts: { ...opts, jobId: chunkJobId(hunt.jobId, no), priority: no + 1 },
-          })),
-        })),
-      ),
+      Promise.all([jobs.length > 0 && queueOf(HUNT_QUEUE).addBulk(jobs), trees.length > 0 && flows.addBulk(trees)]),
     );
   }
 

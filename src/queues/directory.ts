@@ -1,4 +1,4 @@
-import { Queue, type QueueOptions } from "bullmq";
+import { Queue, type BackendFactory, type QueueOptions, type RedisQueueBackend } from "bullmq";
 import type { LaneDirectory, LaneKey } from "../channels/lanes.ts";
 
 /** What tells where a message's job belongs. */
@@ -40,8 +40,9 @@ export function createDirectory(
   names: readonly string[],
   lanesOf: (queue: string) => LaneDirectory | undefined,
   queueOptions: QueueOptions,
+  backend: BackendFactory<RedisQueueBackend>,
 ): Directory {
-  const queues = new Map(names.map((name) => [name, new Queue(name, queueOptions)]));
+  const queues = new Map(names.map((name) => [name, new Queue(name, queueOptions, backend)]));
   for (const queue of queues.values()) queue.on("error", ignore);
 
   const lanes = new Map<string, Queue>();
@@ -49,7 +50,7 @@ export function createDirectory(
   const laneNamed = (name: string): Queue | undefined => {
     const known = lanes.get(name);
     if (known || !queues.has(queueOfLane(name))) return known;
-    const lane = new Queue(name, queueOptions);
+    const lane = new Queue(name, queueOptions, backend);
     lane.on("error", ignore);
     lanes.set(name, lane);
     return lane;

@@ -4,6 +4,7 @@ import type { LaneDirectory } from "../channels/lanes.ts";
 import { chunkJobId, HUNT_QUEUE } from "../hunt/hunt.jobs.ts";
 import { repeatStrategy } from "../hunt/recurring.ts";
 import { createAdding, type Adding } from "./adding.ts";
+import { backendOn } from "./backend.ts";
 import { createBundles, type Bundles } from "./bundles.ts";
 import { createDirectory, ignore, queueOfLane, type Directory } from "./directory.ts";
 import { removeLane, wakeLane } from "./lanes.ts";
@@ -62,7 +63,7 @@ export function createQueues(options: QueuesOptions): Queues {
   // A Redis that is away is the caller's to handle, so construction must not wait for it.
   const settings = { repeatStrategy };
   const queueOptions: QueueOptions = { connection: redis, prefix, defaultJobOptions, settings, ...telemetry };
-  const directory = createDirectory(names, lanesOf, queueOptions);
+  const directory = createDirectory(names, lanesOf, queueOptions, backendOn(redis));
   const { all, get, lanes, inLanes, withLanes, queueOf, forgetLane } = directory;
   const flows = new FlowProducer({ connection: redis, prefix, ...telemetry });
   flows.on("error", ignore);

@@ -105,10 +105,11 @@ export function createSingleSends({
           const { message, response } = planned;
           const answer = await batcher.add({
             row: toMessageRow(message),
-            response,
-            idempotency,
+            // For others with the same key; without one, nobody asks for it again.
+            ...(idempotency && { response, idempotency }),
             account_stamp: row?.account_stamp ?? "",
           });
+          if (answer.result === "accepted") return { result: "accepted", response, message };
           if (answer.result !== "stale") return { ...(answer as Acceptance<R>), message };
           row = remember(accountId!, answer.account ?? undefined);
           isFresh = true;

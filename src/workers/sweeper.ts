@@ -2,7 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
 import type { Clock } from "../core/clock.ts";
 import { UnavailableError } from "../core/errors.ts";
-import { chunkJobId, HUNT_QUEUE } from "../hunt/hunt.jobs.ts";
+import { HUNT_QUEUE, huntJobIds } from "../hunt/hunt.jobs.ts";
 import type { Queues } from "../queues/index.ts";
 import { removeJobs } from "../queues/removal.ts";
 import type { Store } from "../store/store.ts";
@@ -74,7 +74,7 @@ export function startSweeper({ store, queues, clock, log, intervalMs, loops }: S
     let requeued = 0;
     for (const { jobId, huntId, chunks, open } of await store.openSubmissions(SETTLED_MS)) {
       // The whole's job waits for those of its chunks: one that is gone would keep it waiting for ever.
-      const { missing, ended } = await queues.idle(HUNT_QUEUE, [jobId, ...open.map((no) => chunkJobId(jobId, no))]);
+      const { missing, ended } = await queues.idle(HUNT_QUEUE, huntJobIds({ jobId, chunks }, open));
       moved();
       if (missing.length + ended.length === 0) continue;
       await queues.removeHunt(jobId, chunks);

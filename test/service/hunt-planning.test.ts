@@ -115,7 +115,7 @@ test("a suppressed number → is skipped when the hunt is planned, without a job
   await world.queue("sms").pause();
   const { jobId, huntId: hunt } = await run(service, { accountId, contacts: [contact({ recipientPhone: phone(15) })] });
   expect(await outcomes(hunt)).toEqual(["skipped: suppressed"]);
-  expect((await service.get(`/api/jobs/hunt/${jobId}-0`)).body.result).toEqual({ queued: 0 });
+  await expect.poll(async () => (await service.get(`/api/jobs/hunt/${jobId}`)).body.result).toEqual({ queued: 0 });
   await world.queue("sms").resume();
 });
 

@@ -77,18 +77,17 @@ describe("GET /api/jobs/:queue/:jobId", () => {
     await world.queue("voice").resume();
   });
 
-  test("a hunt's job and its chunk → are found in the queue hunt", async () => {
-    const { jobId } = await run(service, {
-      accountId: await world.account(),
-      contacts: [contact({ recipientPhone: "none" })],
-    });
-    await expect
-      .poll(async () => (await service.get(`/api/jobs/hunt/${jobId}`)).body)
-      .toMatchObject({ state: "completed", name: "hunt" });
-    expect((await service.get(`/api/jobs/hunt/${jobId}-0`)).body).toMatchObject({
-      state: "completed",
-      result: { queued: 0 },
-    });
+  test("a hunt's job and those of its chunks → are found in the queue hunt; a single chunk has none of its own", async () => {
+    const accountId = await world.account();
+    const submit = (n: number): ReturnType<typeof run> =>
+      run(service, { accountId, contacts: Array.from({ length: n }, () => contact({ recipientPhone: "none" })) });
+    const [big, small] = [await submit(501), await submit(1)];
+    const jobOf = async (id: string) => (await service.get(`/api/jobs/hunt/${id}`)).body;
+    const planned = { state: "completed", result: { queued: 0 } };
+    await expect.poll(() => jobOf(small.jobId)).toMatchObject({ ...planned, name: "hunt" });
+    await expect.poll(() => jobOf(big.jobId)).toMatchObject({ state: "completed", name: "hunt", result: null });
+    for (const no of [0, 1]) expect(await jobOf(`${big.jobId}-${no}`)).toMatchObject({ ...planned, name: "plan" });
+    expect(await jobOf(`${small.jobId}-0`)).toMatchObject({ status: 404 });
   });
 });
 

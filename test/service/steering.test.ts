@@ -115,3 +115,21 @@ test("what cannot be: another state after a cancel, more contacts for it, a hunt
   expect(await steer(hunt.huntId, "cancel")).toMatchObject({ status: 200 });
   expect(await steer(huntId(), "pause")).toMatchObject({ status: 404, body: { code: "not_found" } });
 });
+
+test("hunts that wait for the planner, one of whose jobs is lost → that one is queued again, the other is left alone", async () => {
+  const queue = world.queue("hunt");
+  await queue.pause();
+  held = undefined;
+  const accountId = await world.account();
+  const add = () => submit(service, { accountId, contacts: [contact({ recipientPhone: phone(numbers++) })] });
+  const [kept, lost] = [await add(), await add()];
+  const job = await queue.getJob(kept.jobId);
+  await queue.remove(lost.jobId);
+  await world.sql.query(
+    "update hunt_submissions set accepted_at = accepted_at - interval '1 minute' where planned_at is null",
+  );
+  await expect.poll(async () => (await queue.getJob(lost.jobId))?.id).toBe(lost.jobId);
+  expect((await queue.getJob(kept.jobId))?.timestamp).toBe(job?.timestamp);
+  await queue.resume();
+  for (const { jobId } of [kept, lost]) await finished(service, jobId);
+});

@@ -156,6 +156,26 @@ describe("single sends in one batch", () => {
     ]);
   });
 
+  test("beside one that is to be skipped, or by itself → the same is written", async () => {
+    const [id, stopped] = [await account(), "+33612345679"];
+    await sql("insert into suppressions (account_id, phone, reason) values ($1, $2, 'manual')", id, stopped);
+    const fields = { category: "marketing", detail: "why", caps: [], expiresAt: "2099-01-01T00:00:00Z" } as const;
+    await send(id, fields);
+    await Promise.all([send(id, fields), send(id, { ...fields, recipient: stopped })]);
+    expect(batches).toEqual([1, 2]);
+    const written = await sql("select * from messages where account_id = $1 order by seq", id);
+    const [plain, beside, skipped] = written.map(({ id: _, seq: __, ...row }) => row);
+    const { created_at, updated_at } = plain;
+    expect({ ...beside, created_at, updated_at }).toEqual(plain);
+    expect(plain).toMatchObject({ category: "marketing", detail: "why", status: "queued" });
+    expect(skipped).toMatchObject({ status: "skipped", code: "suppressed" });
+    // Who has had enough is counted, alone in his call, too.
+    await send(id, { ...fields, caps: [{ max: 0, withinMs: 3_600_000, words: "enough" }] });
+    await send(id, { ...fields, skip: "too_late" });
+    const last = await sql("select code from messages where account_id = $1 order by seq desc limit 2", id);
+    expect(last).toEqual([{ code: "too_late" }, { code: "frequency_cap" }]);
+  });
+
   test("an account that is known → is not looked up again; when it changes, what is written holds for it as it is now", async () => {
     const id = await account();
     const seen: (Account | undefined)[] = [];
