@@ -1,13 +1,24 @@
 import { randomUUID } from "node:crypto";
-import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import type { PoolClient } from "pg";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, test } from "vitest";
 import { openTestDatabase, type TestDatabase } from "../../dev/stack/databases.ts";
 
 let database: TestDatabase;
+let client: PoolClient;
 
 beforeAll(async () => {
   database = await openTestDatabase(inject("stack"));
 });
 afterAll(() => database.drop());
+// Of one moment each: how long a test takes is in no pace.
+beforeEach(async () => {
+  client = await database.sql.connect();
+  await client.query("begin");
+});
+afterEach(async () => {
+  await client.query("rollback");
+  client.release();
+});
 
 interface Hunt {
   id: string;
@@ -19,15 +30,15 @@ interface Hunt {
 async function hunt(given: { account?: string; priority?: string; windows?: object } = {}): Promise<Hunt> {
   const { account = randomUUID(), priority = "normal", windows } = given;
   const [id, jobId] = [randomUUID(), randomUUID()];
-  await database.sql.query("insert into accounts (id) values ($1) on conflict do nothing", [account]);
-  await database.sql.query(
+  await client.query("insert into accounts (id) values ($1) on conflict do nothing", [account]);
+  await client.query(
     `insert into hunts (id, account_id, priority, windows, created_at) values ($1, $2, $3, $4, now() - interval '1 hour')`,
     [id, account, priority, windows === undefined ? null : JSON.stringify(windows)],
   );
-  await database.sql.query(
-    "insert into hunt_submissions (job_id, hunt_id, contacts, planned_at) values ($1, $2, 1, now())",
-    [jobId, id],
-  );
+  await client.query("insert into hunt_submissions (job_id, hunt_id, contacts, planned_at) values ($1, $2, 1, now())", [
+    jobId,
+    id,
+  ]);
   return { id, jobId, account };
 }
 
@@ -49,7 +60,7 @@ async function batch(
   { sender = "", queue = "sms", ago, left, done, together = 1, sendAt }: Batch,
 ) {
   const { count, every, from, took = 0.01 } = done ?? { count: 0, every: 1, from: 0 };
-  await database.sql.query(
+  await client.query(
     `insert into messages (id, account_id, hunt_id, ad_id, channel, queue, recipient, sender, content, created_at, attempts,
        attempt_started_at, status, settled_at, send_at)
      select gen_random_uuid(), $12, $1, gen_random_uuid(), $2, $2, '+336' || floor(random() * 1e8), nullif($3, ''), '{}',
@@ -61,7 +72,7 @@ async function batch(
      ) x`,
     [id, queue, sender, ago, left, count, from, every, took, sendAt ?? null, together, account],
   );
-  await database.sql.query(
+  await client.query(
     `insert into flows (hunt_id, queue, sender, weight, tag, fed_seq, last_seq)
      select $1, $2, $3, priority_weight(h.priority), 0, min(m.seq) - 1, max(m.seq)
      from messages m join hunts h on h.id = m.hunt_id
@@ -71,14 +82,22 @@ async function batch(
   );
 }
 
+/** No hunt that there is, is in the way of the next. */
+const leaveAlone = () => client.query("delete from flows");
+/** As feed finds senders that have no room for all that there is for them. */
+const holdUp = (...senders: string[]) =>
+  client.query(
+    "insert into feed_senders (queue, account_id, sender, allowed, tag) select 'sms', '', unnest($1::text[]), 10, 0",
+    [senders],
+  );
 const limit = ({ account }: Hunt, limits: object[]) =>
-  database.sql.query("update accounts set limits = $2 where id = $1", [account, JSON.stringify(limits)]);
+  client.query("update accounts set limits = $2 where id = $1", [account, JSON.stringify(limits)]);
 const steadySince = ({ id }: Hunt, seconds: number) =>
-  database.sql.query("update hunts set steady_since = now() - make_interval(secs => $2) where id = $1", [id, seconds]);
+  client.query("update hunts set steady_since = now() - make_interval(secs => $2) where id = $1", [id, seconds]);
 
 /** In how many seconds it ends, as its status says. */
 async function endsIn({ jobId }: Hunt): Promise<number | null> {
-  const { rows } = await database.sql.query("select hunt_status($1) as status", [jobId]);
+  const { rows } = await client.query("select hunt_status($1) as status", [jobId]);
   const { endsAt, now } = rows[0].status;
   return endsAt === null ? null : (Date.parse(endsAt) - Date.parse(now)) / 1000;
 }
@@ -95,6 +114,7 @@ test("a hunt of several flows → ends with the one that takes longest, each by 
   expect(await off(channels, 22)).toBeLessThan(0.1);
 
   const senders = await hunt();
+  await holdUp("+33700000001", "+33700000002");
   await batch(senders, { sender: "+33700000001", ago: 6, left: 240, done: { count: 60, every: 0.1, from: 6 } });
   await batch(senders, { sender: "+33700000002", ago: 6, left: 1, done: { count: 59, every: 0.1, from: 6 } });
   expect(await off(senders, 24)).toBeLessThan(0.1);
@@ -106,16 +126,18 @@ test("what came after a rest, or goes on after a pause → the rest is no part o
   await batch(appended, { ago: 3.4, left: 270, done: { count: 30, every: 0.1, from: 3 } });
   expect(await off(appended, 27)).toBeLessThan(0.1);
 
+  await leaveAlone();
   const soon = await hunt();
   await batch(soon, { ago: 50, left: 0, done: { count: 20, every: 0.5, from: 45 } });
   await batch(soon, { ago: 6.4, left: 100, done: { count: 12, every: 0.5, from: 6 } });
   expect(await off(soon, 50)).toBeLessThan(0.1);
 
+  await leaveAlone();
   const paused = await hunt();
   await batch(paused, { ago: 60, left: 0, done: { count: 100, every: 0.1, from: 55 } });
   await batch(paused, { ago: 60, left: 370, done: { count: 30, every: 0.1, from: 3 } });
-  await database.sql.query("update hunts set paused_at = now() - interval '42 seconds' where id = $1", [paused.id]);
-  await database.sql.query("update hunts set paused_at = null where id = $1", [paused.id]);
+  await client.query("update hunts set paused_at = now() - interval '42 seconds' where id = $1", [paused.id]);
+  await client.query("update hunts set paused_at = null where id = $1", [paused.id]);
   // Since this very moment nothing has gone.
   expect(await endsIn(paused)).toBeNull();
   await steadySince(paused, 3.4);
@@ -132,7 +154,7 @@ test("calls that take long, many at once → what is half done counts; a slow on
     done: { count: 5, every: 20, from: 30, took: 20 },
     together: 5,
   });
-  await database.sql.query(
+  await client.query(
     `update messages set status = 'sending', attempts = 1, attempt_id = gen_random_uuid(), attempt_started_at = now() - interval '10 seconds'
      where id in (select id from messages where hunt_id = $1 and status = 'queued' limit 5)`,
     [calls.id],
@@ -200,6 +222,88 @@ test("hunts of one account that share a sender → each has its part, as long as
   expect(await off(urgent, 60)).toBeLessThan(0.1);
   expect(await off(big, 80)).toBeLessThan(0.1);
   // One that is paused is in nobody's way.
-  await database.sql.query("update hunts set paused_at = now() where id = $1", [urgent.id]);
+  await client.query("update hunts set paused_at = now() where id = $1", [urgent.id]);
   expect(await off(big, 40)).toBeLessThan(0.1);
+});
+
+test("hunts of several accounts that share a sender → each account has its part, within it each hunt by weight", async () => {
+  await holdUp("+33700000001");
+  const sender = "+33700000001";
+  const [first, other] = [await hunt(), await hunt()];
+  const second = await hunt({ account: first.account });
+  // Of twenty a second ten go to the other account.
+  await batch(first, { sender, ago: 12, left: 100, done: { count: 60, every: 0.2, from: 12 } });
+  await batch(second, { sender, ago: 12, left: 400, done: { count: 60, every: 0.2, from: 12 } });
+  await batch(other, { sender, ago: 12, left: 700, done: { count: 120, every: 0.1, from: 12 } });
+  expect(await off(first, 20)).toBeLessThan(0.1);
+  // Its account's other hunt leaves its part to it, and not to the others.
+  expect(await off(second, 50)).toBeLessThan(0.1);
+  expect(await off(other, 60)).toBeLessThan(0.1);
+  // Which come just now, and what another sender has, and what waits for its time.
+  const late = await hunt({ priority: "high" });
+  await batch(late, { sender: "+33700000002", ago: 12, left: 5000, done: { count: 600, every: 0.02, from: 12 } });
+  const tomorrow = await hunt();
+  await batch(tomorrow, { sender, ago: 12, left: 5000 });
+  await client.query("update flows set due_at = now() + interval '1 day' where hunt_id = $1", [tomorrow.id]);
+  expect(await off(other, 60)).toBeLessThan(0.1);
+  await batch(await hunt({ priority: "high" }), { sender, ago: 0.2, left: 300 });
+  expect(await off(other, 75)).toBeLessThan(0.1);
+});
+
+test("flows that share no more than their queue → the others leave their part when they are done", async () => {
+  const [big, small] = [await hunt(), await hunt()];
+  await batch(big, { sender: "+33700000001", ago: 12, left: 300, done: { count: 60, every: 0.2, from: 12 } });
+  await batch(small, { sender: "+33700000002", ago: 12, left: 100, done: { count: 60, every: 0.2, from: 12 } });
+  expect(await off(small, 20)).toBeLessThan(0.1);
+  expect(await off(big, 40)).toBeLessThan(0.1);
+  // Of one hunt it is the same.
+  await batch(big, { sender: "+33700000003", ago: 12, left: 100, done: { count: 60, every: 0.2, from: 12 } });
+  expect(await off(big, 100 / 5 + 200 / 15)).toBeLessThan(0.1);
+  // Who is slow by a sender of its own, or by a limit, takes no more than that.
+  await leaveAlone();
+  const [quick, slow, limited] = [await hunt(), await hunt(), await hunt()];
+  await holdUp("+33700000009");
+  await limit(limited, [{ perSecond: 1 }]);
+  await batch(quick, { sender: "+33700000001", ago: 12, left: 900, done: { count: 120, every: 0.1, from: 12 } });
+  await batch(slow, { sender: "+33700000009", ago: 12, left: 20, done: { count: 12, every: 1, from: 12 } });
+  await batch(limited, { sender: "+33700000002", ago: 12, left: 20, done: { count: 12, every: 1, from: 12 } });
+  expect(await off(quick, 85)).toBeLessThan(0.05);
+});
+
+test("once the others are done → no faster than the account's limit", async () => {
+  const [big, small] = [await hunt(), await hunt()];
+  await batch(big, { ago: 12, left: 1000, done: { count: 60, every: 0.2, from: 12 } });
+  await batch(small, { ago: 12, left: 10, done: { count: 60, every: 0.2, from: 12 } });
+  expect(await off(big, 101)).toBeLessThan(0.1);
+  await limit(big, [{ perSecond: 7 }]);
+  expect(await off(big, 143)).toBeLessThan(0.1);
+});
+
+test("one that was done just now → has part in what went while it was there", async () => {
+  const [big, small] = [await hunt(), await hunt()];
+  await batch(big, { ago: 20, left: 700, done: { count: 48, every: 0.2, from: 9.6 } });
+  await batch(small, { ago: 20, left: 0, done: { count: 48, every: 0.2, from: 9.6 } });
+  await client.query(
+    `insert into flows (hunt_id, queue, sender, weight, tag, fed_seq, last_seq, moved_at)
+     values ($1, 'sms', '', 1, 0, 5, 5, now() - interval '1.5 seconds')`,
+    [small.id],
+  );
+  expect(await off(big, 75)).toBeLessThan(0.1);
+  // What it was before says nothing once very many went since.
+  await batch(big, { ago: 20, left: 0, done: { count: 290, every: 0.01, from: 2.9 } });
+  await client.query("update flows set moved_at = now() - interval '5 seconds' where hunt_id = $1", [small.id]);
+  expect(await off(big, 7)).toBeLessThan(0.15);
+});
+
+test("hunts that were planned side by side → how much another has is not taken from the numbers it lies between", async () => {
+  const [big, small] = [await hunt(), await hunt()];
+  for (let i = 0; i < 8; i++) {
+    await batch(small, { ago: 12, left: 500 });
+    await batch(big, { ago: 12, left: 2500 });
+  }
+  await batch(big, { ago: 12, left: 0, done: { count: 6000, every: 0.002, from: 12 } });
+  await batch(small, { ago: 12, left: 0, done: { count: 6000, every: 0.002, from: 12 } });
+  // 4,000 between 24,000 numbers.
+  expect(await off(big, 24)).toBeLessThan(0.15);
+  expect(await off(small, 8)).toBeLessThan(0.1);
 });
