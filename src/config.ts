@@ -12,8 +12,6 @@ import type { Fault } from "./core/problem.ts";
 import { tracingConfig, type TracingConfig } from "./core/telemetry-settings.ts";
 import { eventsConfig, type EventsConfig } from "./events/settings.ts";
 
-export { ConfigError } from "./config/faults.ts";
-
 export interface Config {
   production: boolean;
   role: "all" | "api" | "worker";

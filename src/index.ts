@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
-import { ConfigError, readConfig } from "./config.ts";
+import { ConfigError } from "./config/faults.ts";
+import { readConfig } from "./config.ts";
 import { messageOf } from "./core/errors.ts";
 import { runService } from "./main.ts";
 import { CHANNELS } from "./modules.ts";

@@ -1,4 +1,4 @@
-/** What goes in and out of the service's API, by room. test/unit/client-shapes.test.ts keeps these the server's own shapes. */
+/** What goes in and out of the service's API, by room. test/unit/client/shapes.test.ts keeps these the server's own shapes. */
 
 export type * from "./shapes/calls.ts";
 export type * from "./shapes/messages.ts";

@@ -11,8 +11,6 @@ import {
   type Hop,
 } from "./guarded-request.ts";
 
-export { GuardedFetchError, type FetchTimeouts };
-
 export interface GuardedFetchOptions {
   /** The most that the body may have. */
   maxBytes: number;

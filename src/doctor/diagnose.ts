@@ -1,6 +1,7 @@
 import type { Channel } from "../channels/channel.ts";
 import { readRedisUrl } from "../core/redis-url.ts";
-import { ConfigError, readConfig, type Config } from "../config.ts";
+import { ConfigError } from "../config/faults.ts";
+import { readConfig, type Config } from "../config.ts";
 import { SERVICE_KEY } from "../config/env.ts";
 import { connectRedis } from "../queues/redis.ts";
 import { checkAlerts } from "./alerts.ts";

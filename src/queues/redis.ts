@@ -1,4 +1,5 @@
 import { Cluster, Redis } from "ioredis";
+import { within } from "../core/deadline.ts";
 import { readRedisUrl } from "../core/redis-url.ts";
 import { UnavailableError } from "../core/errors.ts";
 
@@ -52,13 +53,9 @@ export function connectRedis(url: string, kind: "api" | "worker"): Redis {
  * first connection BullMQ waits for Redis without an end, whatever the connection's own time-outs say.
  */
 export async function withRedis<T>(operation: string, run: () => Promise<T>): Promise<T> {
-  const { promise: overdue, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(() => reject(new Error("Redis did not answer in time.")), COMMAND_TIMEOUT_MS);
   try {
-    return await Promise.race([run(), overdue]);
+    return await within(COMMAND_TIMEOUT_MS, run(), () => new Error("Redis did not answer in time."));
   } catch (error) {
     throw new UnavailableError("redis", `Redis cannot serve ${operation} now.`, error);
-  } finally {
-    clearTimeout(timer);
   }
 }

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import type { Clock } from "../core/clock.ts";
+import { within } from "../core/deadline.ts";
 import { messageOf } from "../core/errors.ts";
 import type { Metrics } from "../core/metrics.ts";
 import { route, type Route } from "../core/route.ts";
@@ -151,16 +152,10 @@ async function runChecks({
 }
 
 async function attempt(what: string, check: () => Promise<unknown>): Promise<Check> {
-  let timer: NodeJS.Timeout | undefined;
-  const overdue = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${CHECK_TIMEOUT_MS / 1000} s`)), CHECK_TIMEOUT_MS);
-  });
   try {
-    await Promise.race([check(), overdue]);
+    await within(CHECK_TIMEOUT_MS, check(), () => new Error(`no answer within ${CHECK_TIMEOUT_MS / 1000} s`));
     return { ok: true };
   } catch (error) {
     return { ok: false, detail: `${what} does not answer: ${messageOf(error)}` };
-  } finally {
-    clearTimeout(timer);
   }
 }

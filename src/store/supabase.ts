@@ -1,3 +1,4 @@
+import { aborted } from "../core/deadline.ts";
 import type { Idempotency } from "../core/route.ts";
 import type { ResolveAnswer, RetryAnswer } from "./answers.ts";
 import { createAttempts } from "./attempts.ts";
@@ -163,10 +164,3 @@ const toAccount = ({ status, default_country, policy, consent_declared }: Accoun
   policy,
   consentDeclared: consent_declared,
 });
-
-function aborted(signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal?.aborted) resolve();
-    signal?.addEventListener("abort", () => resolve(), { once: true });
-  });
-}

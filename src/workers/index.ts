@@ -4,6 +4,7 @@ import type { Logger } from "pino";
 import type { LaneHost } from "../channels/lanes.ts";
 import { INBOUND_QUEUE } from "../channels/inbound-job.ts";
 import type { Clock } from "../core/clock.ts";
+import { aborted } from "../core/deadline.ts";
 import { messageOf } from "../core/errors.ts";
 import { WEBHOOKS_QUEUE } from "../events/events.jobs.ts";
 import { runHuntJob, type HuntWorkerDeps } from "../hunt/hunt.worker.ts";
@@ -222,7 +223,7 @@ export function startWorkers(options: WorkersOptions): Workers {
       leaving.abort(reason);
       for (const each of slots.values()) each.close(reason);
       const closed = Promise.all([...workers].map((worker) => worker.close())).then(() => true);
-      const drained = await Promise.race([closed, aborted(deadline)]);
+      const drained = await Promise.race([closed, aborted(deadline).then(() => false)]);
       if (drained) return true;
       handBack.abort(new Error("The service is stopping."));
       const timeout = AbortSignal.timeout(HAND_BACK_TIMEOUT_MS);
@@ -241,11 +242,4 @@ function roomOf(queue: string): string {
 function statusOf(result: unknown): string {
   const status = (result as { status?: unknown } | null)?.status;
   return typeof status === "string" ? status : "done";
-}
-
-function aborted(signal: AbortSignal): Promise<false> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve(false);
-    else signal.addEventListener("abort", () => resolve(false), { once: true });
-  });
 }

@@ -1,12 +1,11 @@
-import { type FakeTwilioVoice, startFakeTwilioVoice } from "../fakes/twilio-voice/fake-twilio-voice.ts";
+import { startFakeTwilioVoice } from "../fakes/twilio-voice/fake-twilio-voice.ts";
 import type { TwilioAnswer } from "../fakes/twilio/fake-twilio.ts";
 import { type ProviderUnderTest, type Situation, describeProvider } from "./provider-contract.ts";
+import { scriptedVendor, TO } from "./scripted-vendor.ts";
 import { SHORT_TIMEOUT_MS } from "./twilio-under-test.ts";
 import { TWILIO_VOICE_VALUES, twilioVoiceAt } from "./voice-under-test.ts";
 
-const TO = "+33612348899";
-
-const ANSWERS = {
+const VENDOR = scriptedVendor<TwilioAnswer>({
   accepts: { kind: "accept" },
   refuses_for_good: {
     kind: "error",
@@ -19,21 +18,17 @@ const ANSWERS = {
   times_out_unresolvably: { kind: "hang" },
   breaks_off_after_accepting: { kind: "reset", accept: true },
   times_out_after_accepting: { kind: "hang", accept: true },
-} satisfies Partial<Record<Situation, TwilioAnswer>>;
-
-async function arrange(fake: FakeTwilioVoice, situation: Situation): Promise<string> {
-  if (situation === "is_unreachable") await fake[Symbol.asyncDispose]();
-  else fake.script(TO, ANSWERS[situation as keyof typeof ANSWERS]);
-  return TO;
-}
+});
 
 async function startTwilioVoice(situation: Situation): Promise<ProviderUnderTest> {
   const fake = await startFakeTwilioVoice();
-  const hangs = situation in ANSWERS && ANSWERS[situation as keyof typeof ANSWERS].kind === "hang";
-  const provider = await twilioVoiceAt(fake.url, hangs ? { TWILIO_TIMEOUT_MS: SHORT_TIMEOUT_MS } : {});
+  const provider = await twilioVoiceAt(
+    fake.url,
+    VENDOR.hangs(situation) ? { TWILIO_TIMEOUT_MS: SHORT_TIMEOUT_MS } : {},
+  );
   return {
     provider,
-    recipientFor: (situation) => arrange(fake, situation),
+    recipientFor: (situation) => VENDOR.arrange(fake, situation),
     acceptedFor: (to) => fake.callsTo(to).length,
     secrets: [
       fake.authToken,
@@ -47,6 +42,6 @@ async function startTwilioVoice(situation: Situation): Promise<ProviderUnderTest
   };
 }
 
-describeProvider("Twilio voice", ["is_unreachable", ...(Object.keys(ANSWERS) as Situation[])], startTwilioVoice, {
+describeProvider("Twilio voice", VENDOR.situations, startTwilioVoice, {
   never: { fails_before_accepting: "Twilio accepts, refuses or limits a call; a fault of its own leaves it in doubt" },
 });

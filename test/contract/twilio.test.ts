@@ -1,10 +1,9 @@
-import { type FakeTwilio, type TwilioAnswer, startFakeTwilio } from "../fakes/twilio/fake-twilio.ts";
+import { type TwilioAnswer, startFakeTwilio } from "../fakes/twilio/fake-twilio.ts";
 import { type ProviderUnderTest, type Situation, describeProvider } from "./provider-contract.ts";
+import { scriptedVendor, TO } from "./scripted-vendor.ts";
 import { SHORT_TIMEOUT_MS, TWILIO_VALUES, twilioAt } from "./twilio-under-test.ts";
 
-const TO = "+33612348899";
-
-const ANSWERS = {
+const VENDOR = scriptedVendor<TwilioAnswer>({
   accepts: { kind: "accept" },
   refuses_for_good: {
     kind: "error",
@@ -18,21 +17,14 @@ const ANSWERS = {
   times_out_unresolvably: { kind: "hang" },
   breaks_off_after_accepting: { kind: "reset", accept: true },
   times_out_after_accepting: { kind: "hang", accept: true },
-} satisfies Partial<Record<Situation, TwilioAnswer>>;
-
-async function arrange(fake: FakeTwilio, situation: Situation): Promise<string> {
-  if (situation === "is_unreachable") await fake[Symbol.asyncDispose]();
-  else fake.script(TO, ANSWERS[situation]);
-  return TO;
-}
+});
 
 async function startTwilio(situation: Situation): Promise<ProviderUnderTest> {
   const fake = await startFakeTwilio();
-  const hangs = situation in ANSWERS && ANSWERS[situation as keyof typeof ANSWERS].kind === "hang";
-  const provider = await twilioAt(fake.url, hangs ? { TWILIO_TIMEOUT_MS: SHORT_TIMEOUT_MS } : {});
+  const provider = await twilioAt(fake.url, VENDOR.hangs(situation) ? { TWILIO_TIMEOUT_MS: SHORT_TIMEOUT_MS } : {});
   return {
     provider,
-    recipientFor: (situation) => arrange(fake, situation),
+    recipientFor: (situation) => VENDOR.arrange(fake, situation),
     acceptedFor: (to) => fake.acceptedFor(to).length,
     secrets: [
       fake.authToken,
@@ -46,4 +38,4 @@ async function startTwilio(situation: Situation): Promise<ProviderUnderTest> {
   };
 }
 
-describeProvider("Twilio", ["is_unreachable", ...(Object.keys(ANSWERS) as Situation[])], startTwilio);
+describeProvider("Twilio", VENDOR.situations, startTwilio);

@@ -1,12 +1,11 @@
 import { FakeVonage, type VonageAnswer, startFakeVonage } from "../fakes/vonage/fake-vonage.ts";
 import { APPLICATION_KEY } from "../fakes/vonage/application-key.ts";
 import { type ProviderUnderTest, type Situation, describeProvider } from "./provider-contract.ts";
+import { scriptedVendor, TO } from "./scripted-vendor.ts";
 import { SHORT_TIMEOUT_MS } from "./twilio-under-test.ts";
 import { VONAGE_VALUES, vonageAt } from "./vonage-under-test.ts";
 
-const TO = "+33612348899";
-
-const ANSWERS = {
+const VENDOR = scriptedVendor<VonageAnswer>({
   accepts: { kind: "accept" },
   refuses_for_good: { kind: "error", status: 422, code: 1170, detail: `The number ${TO} is not valid.` },
   limits_rate: { kind: "error", status: 429, code: 1000 },
@@ -15,13 +14,7 @@ const ANSWERS = {
   times_out_unresolvably: { kind: "hang" },
   breaks_off_after_accepting: { kind: "reset", accept: true },
   times_out_after_accepting: { kind: "hang", accept: true },
-} satisfies Partial<Record<Situation, VonageAnswer>>;
-
-async function arrange(fake: FakeVonage, situation: Situation): Promise<string> {
-  if (situation === "is_unreachable") await fake[Symbol.asyncDispose]();
-  else fake.script(TO, ANSWERS[situation]);
-  return TO;
-}
+});
 
 const APPLICATION = {
   VONAGE_APPLICATION_ID: FakeVonage.APPLICATION_ID,
@@ -32,11 +25,13 @@ const start =
   (values: object) =>
   async (situation: Situation): Promise<ProviderUnderTest> => {
     const fake = await startFakeVonage();
-    const hangs = situation in ANSWERS && ANSWERS[situation as keyof typeof ANSWERS].kind === "hang";
-    const provider = await vonageAt(fake.url, { ...values, ...(hangs ? { VONAGE_TIMEOUT_MS: SHORT_TIMEOUT_MS } : {}) });
+    const provider = await vonageAt(fake.url, {
+      ...values,
+      ...(VENDOR.hangs(situation) ? { VONAGE_TIMEOUT_MS: SHORT_TIMEOUT_MS } : {}),
+    });
     return {
       provider,
-      recipientFor: (situation) => arrange(fake, situation),
+      recipientFor: (situation) => VENDOR.arrange(fake, situation),
       acceptedFor: (to) => fake.acceptedFor(to).length,
       secrets: [
         FakeVonage.API_SECRET,
@@ -51,7 +46,5 @@ const start =
     };
   };
 
-const SITUATIONS: Situation[] = ["is_unreachable", ...(Object.keys(ANSWERS) as Situation[])];
-
-describeProvider("Vonage, by key and secret,", SITUATIONS, start({}));
-describeProvider("Vonage, by an application's token,", SITUATIONS, start(APPLICATION));
+describeProvider("Vonage, by key and secret,", VENDOR.situations, start({}));
+describeProvider("Vonage, by an application's token,", VENDOR.situations, start(APPLICATION));

@@ -6,7 +6,8 @@ import { type AddressInfo, createServer as createTcpServer, isIP, type Server, t
 import { buffer } from "node:stream/consumers";
 import { expect } from "vitest";
 import type { FetchPolicy } from "../../src/core/addresses.ts";
-import { guardedFetch, GuardedFetchError, type GuardedFetchOptions } from "../../src/core/guarded-fetch.ts";
+import { guardedFetch, type GuardedFetchOptions } from "../../src/core/guarded-fetch.ts";
+import { GuardedFetchError } from "../../src/core/guarded-request.ts";
 
 /** Of `media.test`, signed by itself, valid from 2020 to 2126. It guards nothing. */
 export const CERTIFICATE = new X509Certificate(

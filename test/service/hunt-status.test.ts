@@ -24,6 +24,32 @@ function expectConsistent(status: Answer["body"], total: number): void {
   }
 }
 
+test("a hunt over all channels ends with every contact in a visible state", async () => {
+  const accountId = await world.account();
+  const contacts = [
+    contact({ adId: "a", recipientPhone: "+33612340100" }),
+    contact({ adId: "b", recipientPhone: "06 12 34 01 01", channel: "whatsapp_text" }),
+    contact({ adId: "c", recipientPhone: "+33612340102", channel: "ringless_voice" }),
+    contact({ adId: "d", recipientPhone: "not a number" }),
+    contact({ adId: "e", recipientPhone: "+33612340001" }),
+  ];
+  const { jobId, accepted } = await submit(service, { huntId: "all-channels", accountId, contacts });
+  expect(accepted).toBe(5);
+  await finished(service, jobId);
+
+  await expect.poll(async () => (await service.get(`/api/hunt/status/${jobId}`)).body.counts.delivered).toBe(3);
+  const { body } = await service.get(`/api/hunt/status/${jobId}`);
+  expect(body).toMatchObject({ total: 5, counts: { delivered: 3, failed: 1, skipped: 1, queued: 0 }, etaSeconds: 0 });
+  const found = await messagesOf(service, "all-channels");
+  expect(found.map(({ adId, status, reason, code }) => [adId, status, reason, code])).toEqual([
+    ["a", "delivered", null, null],
+    ["b", "delivered", null, null],
+    ["c", "delivered", null, null],
+    ["d", "skipped", "invalid_number", null],
+    ["e", "failed", null, "sandbox_refused"],
+  ]);
+});
+
 test("1,500 contacts in three chunks → the counts sum to the total from the first moment to the last", async () => {
   const contacts = Array.from({ length: 1500 }, (_, i) =>
     contact({ adId: `ad_${i}`, recipientPhone: i % 10 ? phone(i) : "none", channel: CHANNELS[i % 3] }),

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { ConfigError, readConfig, type Config } from "../../src/config.ts";
+import { ConfigError } from "../../src/config/faults.ts";
+import { readConfig, type Config } from "../../src/config.ts";
 import { CHANNELS } from "../../src/modules.ts";
 
 const COMPLETE = {

@@ -1,6 +1,6 @@
 import { startTwilioVoice } from "./twilio-voice.ts";
 import { startTwilio } from "./twilio.ts";
-import type { StartVendor } from "./vendor.ts";
+import type { StartVendor } from "./postman.ts";
 import { startVoicePartner } from "./voicepartner.ts";
 import { startVonage } from "./vonage.ts";
 

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Random } from "../random.ts";
-import type { Accepted, Replied, Reported } from "./vendor.ts";
+import type { Accepted, Replied, Reported, Vendor } from "./vendor.ts";
 
 /** Where the vendors believe the service to be, whichever of its processes answers. */
 export const PUBLIC_URL = "https://worker.chaos.example";
@@ -17,6 +17,9 @@ const LATE_MS = 8000;
 /** Vendors call again, for hours; here until everything has been back for long. */
 const AGAIN_MS = 400;
 const GIVE_UP_MS = 60_000;
+
+/** Starts a vendor; what it has to report goes through the postman. */
+export type StartVendor = (postman: Postman) => Promise<Vendor>;
 
 /** Brings what vendors report: soon, late, twice, in the wrong order or never, and again until it is taken. */
 export class Postman {

@@ -3,7 +3,8 @@ import { startFakeTwilioVoice, UNREACHED } from "../../../test/fakes/twilio-voic
 import type { Performance } from "../../../test/fakes/twilio-voice/fake-twilio-voice.ts";
 import { twilioError } from "./twilio.ts";
 import { attemptOf } from "./ticket.ts";
-import type { Accepted, StartVendor } from "./vendor.ts";
+import type { StartVendor } from "./postman.ts";
+import type { Accepted } from "./vendor.ts";
 
 /** From taking a call until a voicemail picks up, at most. */
 const RINGS_MS = 1500;

@@ -1,6 +1,6 @@
 import { startFakeTwilio } from "../../../test/fakes/twilio/fake-twilio.ts";
-import { PUBLIC_URL } from "./postman.ts";
-import type { Accepted, StartVendor } from "./vendor.ts";
+import { PUBLIC_URL, type StartVendor } from "./postman.ts";
+import type { Accepted } from "./vendor.ts";
 
 const STATUS = { sent: "sent", delivered: "delivered", failed: "undelivered" } as const;
 const INBOUND = `${PUBLIC_URL}/webhooks/twilio/inbound`;

@@ -1,5 +1,4 @@
 import type { TwilioAnswer } from "../../../test/fakes/twilio/fake-twilio.ts";
-import type { Postman } from "./postman.ts";
 
 /** How a double answers what is sent through it from now on, whichever vendor it stands for. */
 export type Answer = Exclude<TwilioAnswer, { kind: "error" }> | { kind: "error"; status: number; retryAfterS?: number };
@@ -41,6 +40,3 @@ export interface Vendor extends AsyncDisposable {
   behave(answer: Answer): void;
   accepted(): Accepted[];
 }
-
-/** Starts one; what it has to report goes through the postman. */
-export type StartVendor = (postman: Postman) => Promise<Vendor>;

@@ -1,6 +1,7 @@
 import { type DropAnswer, startFakeVoicePartner } from "../../../test/fakes/voicepartner/fake-voicepartner.ts";
 import { attemptOf } from "./ticket.ts";
-import type { Accepted, Answer, StartVendor } from "./vendor.ts";
+import type { StartVendor } from "./postman.ts";
+import type { Accepted, Answer } from "./vendor.ts";
 
 /** Drops through VoicePartner, which reports each once by an unsigned address. */
 export const startVoicePartner: StartVendor = async (postman) => {

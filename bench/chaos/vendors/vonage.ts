@@ -1,6 +1,6 @@
 import { startFakeVonage } from "../../../test/fakes/vonage/fake-vonage.ts";
-import { PUBLIC_URL } from "./postman.ts";
-import type { Accepted, StartVendor } from "./vendor.ts";
+import { PUBLIC_URL, type StartVendor } from "./postman.ts";
+import type { Accepted } from "./vendor.ts";
 
 const STATUS = { sent: "submitted", delivered: "delivered", failed: "undeliverable" } as const;
 const INBOUND = `${PUBLIC_URL}/webhooks/vonage/inbound`;

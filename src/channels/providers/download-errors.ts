@@ -1,5 +1,5 @@
 import { assertNever, PermanentError, type ProviderError, TransientError } from "../../core/errors.ts";
-import type { GuardedFetchError } from "../../core/guarded-fetch.ts";
+import type { GuardedFetchError } from "../../core/guarded-request.ts";
 
 export interface Download {
   /** What the codes begin with: `audio_gone`, `media_gone`. */

@@ -2,7 +2,8 @@ import type twilio from "twilio";
 import type { Clock } from "../../core/clock.ts";
 import { ProviderError, TransientError } from "../../core/errors.ts";
 import { type Failure, redacted, retryAfterOf, type Vendor, vendorError } from "../providers/vendor-errors.ts";
-import { type Exchange, Transport, TransportError } from "./transport.ts";
+import { type Exchange, Transport } from "./transport.ts";
+import { TransportError } from "../providers/http-call.ts";
 
 export type Sdk = typeof twilio;
 

@@ -3,8 +3,6 @@ import { stringify } from "node:querystring";
 import type twilio from "twilio";
 import { HttpCaller } from "../providers/http-call.ts";
 
-export { TransportError } from "../providers/http-call.ts";
-
 /** What one call learned beside the SDK's own answer, which drops the headers of an error. */
 export interface Exchange {
   status?: number;

@@ -1,7 +1,8 @@
 import type { FetchPolicy } from "../../core/addresses.ts";
 import type { Clock } from "../../core/clock.ts";
 import { PermanentError, ProviderError, TransientError } from "../../core/errors.ts";
-import { guardedFetch, GuardedFetchError, type FetchTimeouts } from "../../core/guarded-fetch.ts";
+import { guardedFetch } from "../../core/guarded-fetch.ts";
+import { GuardedFetchError, type FetchTimeouts } from "../../core/guarded-request.ts";
 import { HEAD_BYTES, MAX_MEDIA_BYTES } from "../media.ts";
 import { downloadError } from "../providers/download-errors.ts";
 

@@ -1,7 +1,8 @@
 import { Readable } from "node:stream";
 import type { FetchPolicy } from "../../core/addresses.ts";
 import { PermanentError, ProviderError, TransientError } from "../../core/errors.ts";
-import { guardedFetch, GuardedFetchError, type FetchTimeouts } from "../../core/guarded-fetch.ts";
+import { guardedFetch } from "../../core/guarded-fetch.ts";
+import { GuardedFetchError, type FetchTimeouts } from "../../core/guarded-request.ts";
 import type { MediaStore } from "../../store/sessions.ts";
 import { HEAD_BYTES, MAX_MEDIA_BYTES, mayBe, typeOfBytes, typesOf, type MediaKind } from "../media.ts";
 import { downloadError } from "../providers/download-errors.ts";

@@ -1,4 +1,4 @@
-import { setTimeout as delay } from "node:timers/promises";
+import { within } from "../../../../core/deadline.ts";
 import { UnavailableError } from "../../../../core/errors.ts";
 import { callJobId, type Receipt } from "../../../../core/inbound.ts";
 import type { WebhookDeps } from "../../../webhooks.ts";
@@ -64,7 +64,7 @@ export function instructions(spokenIn: SpokenIn, { clock, take, takeAfterwards, 
 
   async function contentFor({ messageId, issuedAt }: Question["ticket"]): Promise<unknown> {
     try {
-      return await Promise.race([contentOf(messageId), overdue()]);
+      return await within(LEDGER_PATIENCE_MS, contentOf(messageId), overdue);
     } catch (error) {
       if (!(error instanceof UnavailableError) || clock.now() - issuedAt > JOB_COUNTS_MS) throw error;
       const kept = await jobContentOf(VOICE_QUEUE, messageId);
@@ -74,7 +74,4 @@ export function instructions(spokenIn: SpokenIn, { clock, take, takeAfterwards, 
   }
 }
 
-async function overdue(): Promise<never> {
-  await delay(LEDGER_PATIENCE_MS, undefined, { ref: false });
-  throw new UnavailableError("database", "The database did not answer in time.");
-}
+const overdue = (): Error => new UnavailableError("database", "The database did not answer in time.");

@@ -1,5 +1,6 @@
 import type { BinaryNode, WASocket } from "@whiskeysockets/baileys";
 import type { Logger } from "pino";
+import { within } from "../../../../core/deadline.ts";
 import { messageOf, ProviderError, TransientError } from "../../../../core/errors.ts";
 import type { SendResult } from "../../../provider.ts";
 import { RESTRICTED, refusalOf } from "./acks.ts";
@@ -73,7 +74,7 @@ export function createRelay({ ackTimeoutMs, contacted, log }: RelayPorts) {
       const refusal = ack.tag === "ack" ? refusalOf(ack) : undefined;
       if (!refusal) {
         // A crash from now on is to find the keys as this message has left them; it is accepted whatever becomes of them.
-        await inTime(session.keysWritten(), KEYS_WAIT_MS).catch(() => {});
+        await within(KEYS_WAIT_MS, session.keysWritten(), () => new Error("not written in time")).catch(() => {});
         return { providerMessageId: prepared.id };
       }
       if (ack.attrs["error"] === RESTRICTED) await restricted(session, sock, prepared.phone);
@@ -85,11 +86,4 @@ export function createRelay({ ackTimeoutMs, contacted, log }: RelayPorts) {
       throw new TransientError(words, { code: NOT_CONFIRMED, provider: NAME, delivery: "unknown", cause: error });
     }
   };
-}
-
-/** Settles as `work` does, or resolves after that time. */
-async function inTime(work: Promise<void>, ms: number): Promise<void> {
-  const { promise: overdue, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, ms);
-  await Promise.race([work, overdue]).finally(() => clearTimeout(timer));
 }
