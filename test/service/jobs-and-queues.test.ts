@@ -90,6 +90,16 @@ describe("GET /api/jobs/:queue/:jobId", () => {
       result: { queued: 0 },
     });
   });
+
+  test("a hunt's message that never had a job of its own → 404, which says where to look", async () => {
+    const contacts = [phone(901), phone(902)].map((recipientPhone) => contact({ recipientPhone }));
+    const { huntId } = await run(service, { accountId: await world.account(), contacts });
+    const [message] = await messagesOf(service, huntId);
+    const { status, body } = await service.get(`/api/jobs/sms/${message.messageId}`);
+    expect(status).toBe(404);
+    const [, path = ""] = /GET (\S+)\.$/.exec(body.detail) ?? [];
+    expect((await service.get(path)).body).toMatchObject({ messageId: message.messageId, status: "sent" });
+  });
 });
 
 describe("POST …/retry", () => {
