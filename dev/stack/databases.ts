@@ -56,8 +56,6 @@ export interface TestDatabaseOptions {
 export async function createTemplate(stack: Stack, migrationsDir?: string): Promise<TestStack> {
   await query(stack.databaseUrl, `create database ${TEMPLATE}`);
   await migrate({ databaseUrl: onDatabase(stack.databaseUrl, TEMPLATE), migrationsDir });
-  // Most of a small test's time in Postgres is planning, five times for each statement of each function and connection.
-  await query(stack.databaseUrl, "alter role authenticator set plan_cache_mode = force_generic_plan");
   // A template with a session on it cannot be copied.
   await query(stack.databaseUrl, `alter database ${TEMPLATE} with is_template true allow_connections false`);
   return {

@@ -82,7 +82,7 @@ export const BASE_ENV = {
     .refine((url) => !/[?#]/.test(url), "an address without a query")
     .optional()
     .describe(
-      "Where the internet reaches this service, e.g. `https://worker.example.com`: vendors are told to report there. Without it there are no webhooks, and no receipts or replies by SMS",
+      "Where the internet reaches this service, e.g. `https://worker.example.com`: vendors are told to report there. Without it none of them reports: there are no receipts and no replies, but over WhatsApp",
     ),
   STOP_WORDS: z
     .string()
@@ -113,7 +113,9 @@ export const BASE_ENV = {
     .describe("Where a channel has several providers: from one failing until a message probes it"),
   JOB_ATTEMPTS: wholeNumber(1, 20).default(3).describe("Tries of a message, the first one included"),
   JOB_BACKOFF_MS: wholeNumber(10, 3_600_000).default(2000).describe("Before the second try; doubled each time"),
-  WORKER_CONCURRENCY: wholeNumber(1, 1000).default(200).describe("Messages under way at once, each channel queue"),
+  WORKER_CONCURRENCY: wholeNumber(1, 1000)
+    .default(200)
+    .describe("Messages under way at once, of each process in each channel queue"),
   WORKER_CONCURRENCY_WHATSAPP: queueConcurrency("whatsapp"),
   WORKER_CONCURRENCY_SMS: queueConcurrency("sms"),
   WORKER_CONCURRENCY_VOICE: queueConcurrency("voice"),
@@ -121,7 +123,9 @@ export const BASE_ENV = {
   FLOW_WINDOW: wholeNumber(1, 1_000_000)
     .default(2000)
     .describe("Messages of one hunt, queue and sender that may be in Redis at once; the others wait in the database"),
-  HUNT_CONCURRENCY: wholeNumber(1, 50).default(2).describe("Chunks of hunts planned at once"),
+  HUNT_CONCURRENCY: wholeNumber(1, 50)
+    .default(2)
+    .describe("Chunks of hunts (500 contacts each) planned at once, each process"),
   LOCK_MS: wholeNumber(1000, 600_000)
     .default(10_000)
     .describe("For how long a job of a worker that died stays locked; running jobs renew it"),

@@ -47,12 +47,12 @@ export function invalidRequest(errors: Fault[]): ProblemError {
   });
 }
 
-/** 404 for a thing that was looked up by its id. */
-export function notFound(what: string, id: string): ProblemError {
+/** 404 for a thing that was looked up by its id. `hint`: a sentence on where else to look. */
+export function notFound(what: string, id: string, hint?: string): ProblemError {
   return new ProblemError({
     status: 404,
     code: "not_found",
     title: "Not found",
-    detail: `There is no ${what} "${id.slice(0, 100)}".`,
+    detail: [`There is no ${what} "${id.slice(0, 100)}".`, hint].filter(Boolean).join(" "),
   });
 }

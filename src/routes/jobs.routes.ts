@@ -111,7 +111,7 @@ export function jobRoutes({ queues, store }: { queues: Queues; store: Store }): 
       params: inJob,
       responses: {
         200: { description: "The job now.", schema: jobSchema, example: JOB_EXAMPLE },
-        404: { description: "There is no such queue or job." },
+        404: { description: "There is no such queue or job; a message may be there all the same, see above." },
       },
       async handle({ params }) {
         const job = await jobOf(queues, params.queue, params.jobId);

@@ -1,6 +1,7 @@
 import type { Job } from "bullmq";
 import { z } from "zod";
 import { notFound, ProblemError } from "../core/problem.ts";
+import { HUNT_QUEUE } from "../hunt/hunt.jobs.ts";
 import { refusalOf } from "../core/refusals.ts";
 import type { Idempotency } from "../core/route.ts";
 import type { Queues } from "../queues/index.ts";
@@ -55,8 +56,16 @@ export async function jobOf(queues: Queues, queueName: string, jobId: string): P
   // BullMQ keeps keys of the queue ("meta", "events") beside those of its jobs; only a job is in a state.
   const state = await withRedis("a job's state", () => queue.getJobState(jobId));
   const job = state === "unknown" ? undefined : await withRedis("a job", () => queue.getJob(jobId));
-  if (!job) throw notFound(`job in queue ${queueName}`, jobId);
+  if (!job) throw notFound(`job in queue ${queueName}`, jobId, whereElse(queueName, jobId));
   return job;
+}
+
+/** Where what has no job (any more) is told of, by an id that may be its. */
+function whereElse(queue: string, jobId: string): string | undefined {
+  if (!z.uuid().safeParse(jobId).success) return undefined;
+  return queue === HUNT_QUEUE
+    ? `Ended jobs are kept for a while only: what became of a submission is told by GET /api/hunt/status/${jobId}.`
+    : `Messages of hunts share jobs to begin with, and ended jobs are kept for a while only: what became of a message is told by GET /api/messages/${jobId}.`;
 }
 
 /**

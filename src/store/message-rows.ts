@@ -97,8 +97,8 @@ export async function pageOfMessages(
   if (accountId) query = query.eq("account_id", accountId);
   if (status) query = query.eq("status", status);
   if (code) query = query.eq("code", code);
-  // Across hunts there is an index of these only.
-  if (!huntId) query = query.is("needs_attention", true);
+  // Across hunts there is an index of these only; `is true` would not use it.
+  if (!huntId) query = query.eq("needs_attention", true);
   if (cursor) query = query.gt("seq", Number(cursor));
   // One more than asked for tells whether there is a next page.
   const ordered = query

@@ -89,6 +89,16 @@ describe("GET /api/jobs/:queue/:jobId", () => {
     for (const no of [0, 1]) expect(await jobOf(`${big.jobId}-${no}`)).toMatchObject({ ...planned, name: "plan" });
     expect(await jobOf(`${small.jobId}-0`)).toMatchObject({ status: 404 });
   });
+
+  test("a hunt's message that never had a job of its own → 404, which says where to look", async () => {
+    const contacts = [phone(901), phone(902)].map((recipientPhone) => contact({ recipientPhone }));
+    const { huntId } = await run(service, { accountId: await world.account(), contacts });
+    const [message] = await messagesOf(service, huntId);
+    const { status, body } = await service.get(`/api/jobs/sms/${message.messageId}`);
+    expect(status).toBe(404);
+    const [, path = ""] = /GET (\S+)\.$/.exec(body.detail) ?? [];
+    expect((await service.get(path)).body).toMatchObject({ messageId: message.messageId, status: "sent" });
+  });
 });
 
 describe("POST …/retry", () => {

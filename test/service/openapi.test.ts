@@ -11,6 +11,7 @@ import { WEBHOOKS } from "../helpers/sms-vendors.ts";
 import { ENCRYPTION_KEY } from "../helpers/whatsapp.ts";
 
 const SOURCE = new URL("../../src/", import.meta.url);
+const DOCS = new URL("../../docs/", import.meta.url);
 /** The document does not describe the pages that describe it. */
 const OWN_PAGES = ["/docs", "/openapi.json"];
 
@@ -228,6 +229,18 @@ test("each answer of an operation that has a body → has an example, and so has
       .map(() => `${method} ${path}`);
   });
   expect(missing.filter((each) => !each.includes("/webhooks/"))).toEqual([]);
+});
+
+test("each route that a guide names → is there", () => {
+  const anyName = (route: string): string => route.replaceAll(/\{\w+\}/g, "{}");
+  const known = new Set(operationsOf(document).map(({ method, path }) => anyName(`${method} ${path}`)));
+  const guides = readdirSync(DOCS).map((file) => new URL(file, DOCS));
+  const named = [...guides, new URL("../README.md", DOCS), new URL("../ARCHITECTURE.md", DOCS)].flatMap((file) => {
+    const routes = readFileSync(file, "utf8").matchAll(/\b(?:GET|POST|PUT|PATCH|DELETE) \/[\w{}/.-]*[\w}]/g);
+    return [...routes].map(([route]) => route);
+  });
+  expect(named.length).toBeGreaterThan(20);
+  expect(named.filter((route) => !known.has(anyName(route)))).toEqual([]);
 });
 
 test("each body that is an object → takes no field that it does not name", () => {
