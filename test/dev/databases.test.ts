@@ -94,7 +94,7 @@ describe("openTestDatabase", () => {
 
 describe("migrate", () => {
   it("applies a file once, and records it as the Supabase CLI does", async () => {
-    await using database = await openTestDatabase(tests);
+    await using database = await openTestDatabase(tests, { listens: true });
     const { databaseUrl } = database;
     writeFileSync(join(migrationsDir, "20260102000000_more_notes.sql"), "alter table notes add column at timestamptz;");
     const [one, two] = await Promise.all([
