@@ -35,7 +35,7 @@ async function contentOf(prefix: string): Promise<Record<string, unknown>> {
     string: (key) => redis.get(key),
     hash: (key) => redis.hgetall(key),
     list: (key) => redis.lrange(key, 0, -1),
-    zset: (key) => redis.zrange(key, 0, -1, "WITHSCORES"),
+    zset: (key) => redis.zrange(key, "0", "-1", "WITHSCORES"),
     stream: async (key) => (await redis.xrange(key, "-", "+")).map(([, fields]) => fields),
   };
   const keys = (await redis.keys(`${prefix}*`)).toSorted();
