@@ -24,7 +24,9 @@ export interface SweeperOptions {
 const PAGE = 1000;
 /** Pages a round: a backlog of any length costs the same small share of a second; it is gone through in turns. */
 const PAGES_A_ROUND = 10;
-/** Hunts a round that are looked at for whether they are over, to keep their counts. */
+/** What nobody waits for, as forgetting what is old, comes once in so many rounds. */
+const ROUNDS_TO_TIDY = 4;
+/** Hunts at a time that are looked at for whether they are over, to keep their counts. */
 const TALLIES = 200;
 /** A message that was touched more recently is still on its way into its queue, milliseconds. */
 const SETTLED_MS = 5000;
@@ -45,6 +47,7 @@ export interface Sweeper {
 export function startSweeper({ store, queues, clock, log, intervalMs, loops }: SweeperOptions): Sweeper {
   const stopping = new AbortController();
   const loop = loops.watch("sweeper", intervalMs);
+  let roundsToTidy = 0;
   let after = 0;
   let hurried = true;
 
@@ -118,8 +121,12 @@ export function startSweeper({ store, queues, clock, log, intervalMs, loops }: S
     await step("fallbacks", sweepFallbacks);
     await step("erasures", sweepErasures);
     await step("recurrences", () => sweepRecurrences(store.recurrences, queues.recurrences, clock.now()));
-    await step("tallies", () => store.hunts.keepTallies(TALLIES));
-    await step("tidy", () => store.tidy());
+    if (--roundsToTidy <= 0) {
+      const tallied = await step("tallies", () => store.hunts.keepTallies(TALLIES));
+      const tidied = await step("tidy", () => store.tidy().then(() => true));
+      // What has failed, or has not come to its end, goes on with the next round.
+      if (tallied !== undefined && tallied < TALLIES && tidied) roundsToTidy = ROUNDS_TO_TIDY;
+    }
     if (messages + submissions > 0) log.warn({ messages, submissions }, "work without a job was queued again");
   }
 
