@@ -41,11 +41,16 @@ export interface ChaosResult {
   crashes: string[];
   /** From the last fault's end until nothing was open; undefined when that was not within the limit. */
   quietMs: number | undefined;
+  /** And until each kind of thing was last seen open; of jobs only those that outlived everything else. */
+  openMs: Record<string, number>;
 }
 
 const PREFIX = "{chaos}";
 const SERVICES = 2;
 const QUIET_TIMEOUT_MS = 150_000;
+/** How much may be open at once: in a run of ten minutes, and so many seconds of what is submitted in any. */
+const MAX_OPEN = 2500;
+const LEAST_OPEN_SECONDS = 8;
 const POLL_MS = 250;
 
 /** One run: load, trouble, quiet, count. */
@@ -93,6 +98,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const endpoints = undo.use(await Endpoints.open(random.fork("endpoints")));
   for (const accountId of Object.keys(ACCOUNTS)) await endpoints.register(urls[0] ?? "", SECRET, accountId);
 
+  const scale = Math.min(1, minutes / 10);
   const enough = AbortSignal.any([stopping, AbortSignal.timeout(minutes * 60_000)]);
   const { promised, finished } = startSubmitter({
     urls,
@@ -100,13 +106,14 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     random: random.fork("submitter"),
     rate: options.rate,
     open: () => watch.open,
+    maxOpen: Math.max(MAX_OPEN * scale, LEAST_OPEN_SECONDS * options.rate),
     enough,
     stopping,
   });
   const trouble = { servers, slots, doubles, whatsapp, random, watch, say, signal: enough };
   const damage = await makeTrouble({
     ...trouble,
-    scale: Math.min(1, minutes / 10),
+    scale,
     holdMs: HOLD_MS,
     shutdownTimeoutMs: SHUTDOWN_TIMEOUT_MS,
   });
@@ -118,7 +125,9 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   endpoints.isWell = true;
   const lanes = senders.map(({ sessionId }) => `whatsapp.${sessionId}`);
   await using jobs = openJobs(`redis://127.0.0.1:${servers.ports.redis}`, PREFIX, lanes);
-  const isQuiet = await untilQuiet({ sql: watch.sql, jobs, doubles, finished, stopping });
+  const openMs: Record<string, number> = {};
+  const seen = (what: string): void => void (openMs[what] = performance.now() - since);
+  const isQuiet = await untilQuiet({ sql: watch.sql, jobs, doubles, finished, stopping, seen });
   const quietMs = isQuiet ? performance.now() - since : undefined;
   const accounts = await accountsOf(doubles);
   const result = await audit({
@@ -138,7 +147,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   damage.complaints.push(...(await whatsapp.faults()).map((fault) => `the fake WhatsApp: ${fault}`));
   const { hunts: _, singles: __, ...requests } = promised;
   const crashes = slots.flatMap((slot) => slot.crashes);
-  return { minutes, seed, audit: result, damage, requests, crashes, quietMs };
+  return { minutes, seed, audit: result, damage, requests, crashes, quietMs, openMs };
 }
 
 function environment(servers: Servers, compileCache: string, logLevel: string): Record<string, string> {
@@ -180,28 +189,36 @@ async function untilQuiet({
   doubles,
   finished,
   stopping,
+  seen,
 }: {
   sql: Watch["sql"];
   jobs: Jobs;
   doubles: Doubles;
   finished: Promise<void>;
   stopping: AbortSignal;
+  /** Told what is open at each look. */
+  seen(what: string): void;
 }): Promise<boolean> {
   const deadline = performance.now() + QUIET_TIMEOUT_MS;
   const answered = await Promise.race([
     finished.then(() => true),
     delay(QUIET_TIMEOUT_MS, false, { ref: false, signal: stopping }).catch(() => false),
   ]);
-  const open = `select (select count(*) from messages where status in ('queued', 'sending'))
-    + (select count(*) from hunt_submissions where planned_at is null)
-    + (select count(*) from events where pos is null)
-    + (select count(*) from webhook_deliveries where state = 'pending') as n`;
   if (!answered) return false;
+  seen("requests");
+  const open = `select (select count(*) from messages where status in ('queued', 'sending'))::int as messages,
+    (select count(*) from hunt_submissions where planned_at is null)::int as submissions,
+    (select count(*) from events where pos is null)::int as events,
+    (select count(*) from webhook_deliveries where state = 'pending')::int as deliveries`;
   while (performance.now() < deadline && !stopping.aborted) {
-    const { rows } = await sql.query<{ n: string }>(open);
-    // A job may outlive its message by an attempt's hold: it waits for a worker that has come back meanwhile.
+    const { rows } = await sql.query<Record<string, number>>(open);
     const pending = await Promise.all(Object.values(doubles).map((double) => double.pending()));
-    if (rows[0]?.n === "0" && pending.every((n) => n === 0) && (await jobs.unfinished()) === 0) return true;
+    const counts = { ...rows[0], reports: pending.reduce((sum, n) => sum + n, 0) };
+    const left = Object.entries(counts).flatMap(([what, n]) => (n > 0 ? [what] : []));
+    // A job may outlive its message by an attempt's hold: it waits for a worker that has come back meanwhile.
+    if (left.length === 0 && (await jobs.unfinished()) > 0) left.push("jobs");
+    if (left.length === 0) return true;
+    left.forEach(seen);
     await delay(POLL_MS);
   }
   return false;

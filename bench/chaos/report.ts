@@ -37,7 +37,7 @@ export function verdict({ audit, requests, crashes, damage, quietMs }: ChaosResu
 export const sendsOf = ({ sends }: ChaosResult["audit"]): number => Object.values(sends).reduce((sum, n) => sum + n, 0);
 
 export function tableOf(result: ChaosResult): string {
-  const { audit, damage, requests, quietMs } = result;
+  const { audit, damage, requests, quietMs, openMs } = result;
   const { telling, voicemails } = audit;
   const faults = Object.values(damage.faults).reduce((sum, n) => sum + n, 0);
   const rows: [string, string][] = [
@@ -73,7 +73,10 @@ export function tableOf(result: ChaosResult): string {
       "voicemails",
       `${voicemails.misheard.length} with something else, ${voicemails.silent} with nothing (${voicemails.unreached} of them reached nobody), ${voicemails.untrue.length} told otherwise; ${voicemails.undecided} undecided (${voicemails.killedAfterMs.length} of them left, and who had answered killed after ms: ${voicemails.killedAfterMs.join(", ") || "none"}), left but lost with Redis: ${voicemails.lostWithRedis}`,
     ],
-    ["quiet after", quietMs === undefined ? "not in time" : `${(quietMs / 1000).toFixed(1)} s`],
+    [
+      "quiet after",
+      `${quietMs === undefined ? "not in time" : inSeconds(quietMs)}; last seen open: ${lastOpen(openMs)}`,
+    ],
   ];
   const width = Math.max(...rows.map(([name]) => name.length));
   const recoveries = Object.entries(damage.recoveries)
@@ -91,6 +94,14 @@ export function tableOf(result: ChaosResult): string {
     ),
   ].join("\n");
 }
+
+const inSeconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
+
+const lastOpen = (openMs: ChaosResult["openMs"]): string =>
+  Object.entries(openMs)
+    .toSorted(([, a], [, b]) => a - b)
+    .map(([what, ms]) => `${what} ${inSeconds(ms)}`)
+    .join(", ");
 
 /** Appends a run to the file of results. */
 export function writeResult(file: string, result: ChaosResult, broken: readonly string[]): void {

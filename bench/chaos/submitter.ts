@@ -28,8 +28,9 @@ export interface SubmitterOptions {
   audioUrl: string;
   /** Contacts a second. */
   rate: number;
-  /** Messages that are not settled yet; above a limit the submitter rests, so that the backlog stays the machine's own. */
+  /** Messages that are not settled yet; above `maxOpen` the submitter rests, so that the backlog stays the machine's own. */
   open(): number;
+  maxOpen: number;
   /** No new requests; those that are not answered yet go on. */
   enough: AbortSignal;
   /** Leaves the rest unanswered. */
@@ -38,14 +39,13 @@ export interface SubmitterOptions {
 
 const TIMEOUT_MS = 4000;
 const RETRY_MS = 300;
-const MAX_OPEN = 2500;
 const MAX_UNANSWERED = 40;
 const SHARE_OF_SINGLES = 0.35;
 const SHARE_OF_REPEATS = 0.15;
 
 /** Submits until `enough` aborts; `finished` resolves when every request has been answered. */
 export function startSubmitter(options: SubmitterOptions): { promised: Promised; finished: Promise<void> } {
-  const { urls, random, rate, open, enough, stopping } = options;
+  const { urls, random, rate, open, maxOpen, enough, stopping } = options;
   const promised: Promised = {
     hunts: new Map(),
     singles: new Map(),
@@ -132,7 +132,7 @@ export function startSubmitter(options: SubmitterOptions): { promised: Promised;
       const rest = Math.max(0, dueAt - performance.now());
       await delay(rest, undefined, { signal: enough }).catch(() => {});
       if (enough.aborted) break;
-      if (open() > MAX_OPEN || unanswered.size > MAX_UNANSWERED) {
+      if (open() > maxOpen || unanswered.size > MAX_UNANSWERED) {
         dueAt = performance.now() + RETRY_MS;
         continue;
       }

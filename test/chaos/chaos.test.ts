@@ -26,7 +26,7 @@ test(
     );
     const logs = join(inject("output"), "chaos");
     const compileCache = inject("compiled");
-    const run = { minutes: MINUTES, seed: SEED, rate: 30, stopping, say: () => {}, compileCache, logs };
+    const run = { minutes: MINUTES, seed: SEED, rate: 50, stopping, say: () => {}, compileCache, logs };
     const result = await runChaos(run);
     await annotate(tableOf(result));
     expect(verdict(result)).toEqual([]);
