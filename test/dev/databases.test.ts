@@ -1,8 +1,10 @@
 import { once } from "node:events";
 import { createServer } from "node:http";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { createClient } from "@supabase/supabase-js";
 import { Client } from "pg";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -94,7 +96,7 @@ describe("openTestDatabase", () => {
 
 describe("migrate", () => {
   it("applies a file once, and records it as the Supabase CLI does", async () => {
-    await using database = await openTestDatabase(tests);
+    await using database = await openTestDatabase(tests, { listens: true });
     const { databaseUrl } = database;
     writeFileSync(join(migrationsDir, "20260102000000_more_notes.sql"), "alter table notes add column at timestamptz;");
     const [one, two] = await Promise.all([
@@ -152,6 +154,48 @@ describe("the /rest/v1 proxy", () => {
     await proxy.stop();
     echo.closeAllConnections();
     echo.close();
+  });
+
+  it("passes requests that arrive byte by byte, a body in chunks, and one right after another", async () => {
+    const echo = createServer((request, response) => {
+      response.setHeader("x-path", request.url ?? "");
+      request.pipe(response);
+    }).listen(0, "127.0.0.1");
+    await once(echo, "listening");
+    const paths: string[] = [];
+    const onRequest = (path: string): void => void paths.push(path);
+    const proxy = await startRestProxy({ upstreamPort: portOf(echo), port: 0, onRequest });
+    const client = connect(proxy.port, "127.0.0.1").setNoDelay();
+    const chunks = "5;extra=1\r\nhello\r\n7\r\n, world\r\n0\r\nx-trailer: 1\r\n\r\n";
+    const requests =
+      `POST /rest/v1/a HTTP/1.1\r\nhost: x\r\nTransfer-Encoding: chunked\r\n\r\n${chunks}` +
+      "POST /rest/v1?b HTTP/1.1\r\nhost: x\r\nContent-Length: 3\r\n\r\nsec" +
+      "GET /rest/v1/c HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    for (const byte of requests) client.write(byte);
+    const answers = await text(client);
+    expect(answers.match(/^x-path: .*$/gm)).toEqual(["x-path: /a", "x-path: /?b", "x-path: /c"]);
+    expect(answers.replaceAll(/^[0-9a-f]+\r\n|\r\n/gm, "")).toMatch(/hello, world.*sec/s);
+    expect(paths).toEqual(["/a", "?b", "/c"]);
+    await proxy.stop();
+    echo.closeAllConnections();
+    echo.close();
+  });
+
+  it("answers 503 when PostgREST leaves before it has answered, and serves the next who asks", async () => {
+    let leaves = true;
+    const upstream = createServer((request, response) => {
+      if (leaves) request.socket.destroy();
+      else response.end("well");
+    }).listen(0, "127.0.0.1");
+    await once(upstream, "listening");
+    const proxy = await startRestProxy({ upstreamPort: portOf(upstream), port: 0 });
+    const url = `http://127.0.0.1:${proxy.port}/rest/v1/notes`;
+    expect((await fetch(url)).status).toBe(503);
+    leaves = false;
+    expect(await (await fetch(url)).text()).toBe("well");
+    await proxy.stop();
+    upstream.closeAllConnections();
+    upstream.close();
   });
 
   it("says of a port that another program has taken meanwhile that it is worth another try", async () => {
