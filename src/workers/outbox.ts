@@ -34,8 +34,11 @@ const BUSY_MS = 250;
 const LEAST_MS = 50;
 /** Where nobody does. Whoever begins to listen through this process wakes it. */
 const IDLE_MS = 2000;
-/** For how long a delivery belongs to its job in the queue, milliseconds. A job that Redis loses is made again after that. */
-const QUEUED_MS = 10_000;
+/**
+ * For how long a delivery belongs to its job in the queue, milliseconds. One that Redis loses, or that never came there because its
+ * process died, is made again after that; one that only waits there is not made twice, by its id.
+ */
+const QUEUED_MS = 3000;
 const TIDY_MS = 60_000;
 /** What is under way is not waited for longer: all that it may still do is safe to do. */
 const STOP_TIMEOUT_MS = 1000;
