@@ -54,7 +54,7 @@ export class Requests {
     }
     const end = at + mark.length;
     this.#begun = Buffer.alloc(0);
-    if (this.#state === "head") this.#onHead(all.latin1Slice(0, end));
+    if (this.#state === "head") this.#onHead(all.toString("latin1", 0, end));
     else this.#onLine(all.subarray(0, end));
     return all.subarray(end);
   }
@@ -72,7 +72,7 @@ export class Requests {
       if (line.length === END_OF_LINE.length) this.#state = "head";
       return;
     }
-    const size = Number.parseInt(line.latin1Slice(), 16);
+    const size = Number.parseInt(line.toString("latin1"), 16);
     if (Number.isNaN(size)) throw new Error("A chunk of a request has no size.");
     if (size === 0) this.#state = "trailer";
     else {

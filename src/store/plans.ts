@@ -29,7 +29,7 @@ export interface PlanStore {
 }
 
 export function createPlanStore(
-  { rpc }: Pick<Database, "rpc">,
+  { rpc, rpcRaw }: Pick<Database, "rpc" | "rpcRaw">,
   toMessageRow: (message: PlannedMessage) => object,
 ): PlanStore {
   return {
@@ -38,7 +38,8 @@ export function createPlanStore(
     },
     async planChunk(jobId, no, huntId, messages) {
       const rows = messages.map(toMessageRow);
-      return new Set(await rpc<string[]>("plan_chunk", { p_job_id: jobId, p_no: no, p_hunt_id: huntId, p_rows: rows }));
+      const args = { p_job_id: jobId, p_no: no, p_hunt_id: huntId, p_rows: rows };
+      return new Set(await rpcRaw<string[]>("plan_chunk", args));
     },
     finishSubmission: (jobId) => rpc("finish_submission", { p_job_id: jobId }),
     openSubmissions: (olderThanMs) => rpc("open_submissions", { p_older_than_ms: olderThanMs }),

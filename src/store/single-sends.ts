@@ -66,7 +66,7 @@ export function createSingleSends({
   batches,
 }: SingleSendsDeps): SingleSends {
   const batcher = new Batcher<object, Answer>({
-    flush: (items) => database.rpc("accept_messages", { p_items: items }),
+    flush: (items) => database.rpcRaw("accept_messages", { p_items: items }),
     ...batches,
   });
   const known = new Map<string, AccountRow>();

@@ -75,12 +75,12 @@ export function createSubmissions(
   callers: { maxConcurrent: number; maxWaitMs: number; waitForDatabase: boolean; onFlush?(items: number): void },
 ): Submissions {
   const batcher = new Batcher<object, Acceptance<never>>({
-    flush: (items) => database.rpc("accept_hunts", { p_items: items }),
+    flush: (items) => database.rpcRaw("accept_hunts", { p_items: items }),
     ...callers,
     maxSize: 20,
   });
   const stage = (jobId: string, chunks: Staged): Promise<void> =>
-    database.rpc("stage_chunks", { p_job_id: jobId, p_chunks: chunks });
+    database.rpcRaw("stage_chunks", { p_job_id: jobId, p_chunks: chunks });
   const accept = <R>(
     hunt: NewHunt,
     jobId: string,

@@ -46,6 +46,7 @@ export interface SupabaseStoreOptions extends DatabaseOptions, BatchListeners {
 export function createSupabaseStore(options: SupabaseStoreOptions): Store {
   const database = new Database(options);
   const rpc = database.rpc.bind(database);
+  const rpcRaw = database.rpcRaw.bind(database);
   const toMessageRow = messageRows(options.salt);
   const batches = createBatches(options);
 
@@ -93,7 +94,7 @@ export function createSupabaseStore(options: SupabaseStoreOptions): Store {
 
     ...singleSends.store,
     ...submissions.store,
-    ...createPlanStore({ rpc }, toMessageRow),
+    ...createPlanStore({ rpc, rpcRaw }, toMessageRow),
     ...attempts.store,
     ...inbound.store,
 

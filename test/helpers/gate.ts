@@ -31,7 +31,7 @@ export async function openGate(supabaseUrl: string): Promise<Gate> {
     const chunks: Buffer[] = [];
     for await (const chunk of incoming) chunks.push(chunk as Buffer);
     if (frozen) return;
-    const hold = holds.get(/\/rpc\/(\w+)/.exec(incoming.url ?? "")?.[1] ?? "");
+    const hold = holds.get(/\/rpc\/(\w+?)(?:_raw)?\b/.exec(incoming.url ?? "")?.[1] ?? "");
     const wait = async (when: Hold["when"]): Promise<void> => {
       if (hold?.when !== when) return;
       hold.reached.resolve();

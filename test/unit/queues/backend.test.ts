@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { Queue, type JobsOptions } from "bullmq";
 import { Redis } from "ioredis";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
-import { backendOn } from "../../src/queues/backend.ts";
+import { backendOn } from "../../../src/queues/backend.ts";
 
 const prefixes = { theirs: `{test-${randomUUID()}}`, ours: `{test-${randomUUID()}}` };
 let redis: Redis;
@@ -35,7 +35,7 @@ async function contentOf(prefix: string): Promise<Record<string, unknown>> {
     string: (key) => redis.get(key),
     hash: (key) => redis.hgetall(key),
     list: (key) => redis.lrange(key, 0, -1),
-    zset: (key) => redis.zrange(key, 0, -1, "WITHSCORES"),
+    zset: (key) => redis.zrange(key, "0", "-1", "WITHSCORES"),
     stream: async (key) => (await redis.xrange(key, "-", "+")).map(([, fields]) => fields),
   };
   const keys = (await redis.keys(`${prefix}*`)).toSorted();
