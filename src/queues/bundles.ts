@@ -58,6 +58,8 @@ export interface Bundles {
   enter(queue: string, bundle: string, messageIds: readonly string[]): Promise<void>;
   /** What messages of a bundle came to, where it must not be forgotten: in the bundle they are over. */
   keep(queue: string, bundle: string, outcomes: readonly KeptOutcome[]): Promise<void>;
+  /** They are no longer in this one, nor their words: it has the others from now on. One that is gone stays so. */
+  drop(queue: string, bundle: string, messageIds: readonly string[], others: readonly MessageJob[]): Promise<void>;
   /** They are no longer in a bundle. */
   leave(queue: string, messageIds: readonly string[]): Promise<void>;
   /** Of these, those of which Redis knows: they are in a bundle, have left one lately, or have a job, ended or not. */
@@ -91,6 +93,12 @@ if redis.call("exists", KEYS[3]) == 1 then
   end
   redis.call("hset", KEYS[3], unpack(over))
 end
+`;
+
+/** KEYS: the bundle, which message is in which. ARGV: its data as they are to be, then ids. */
+const DROP = `
+if redis.call("exists", KEYS[1]) == 1 then redis.call("hset", KEYS[1], "data", ARGV[1]) end
+redis.call("hdel", KEYS[2], unpack(ARGV, 2))
 `;
 
 /**
@@ -158,6 +166,13 @@ export function createBundles(
       const bounds = [retention.count, KEPT_SECONDS, retention.age];
       const keys = [key(queue, "ended"), key(queue, "ended:before"), key(queue, bundle)];
       await withRedis("keeping outcomes", () => redis.eval(KEEP, keys.length, ...keys, ...bounds, ...words));
+    },
+
+    async drop(queue, bundle, ids, others) {
+      if (ids.length === 0) return;
+      const data = JSON.stringify({ messages: [...others] } satisfies BundleJob);
+      const keys = [key(queue, bundle), key(queue, "bundled")];
+      await withRedis("leaving a bundle", () => redis.eval(DROP, keys.length, ...keys, data, ...ids));
     },
 
     leave,

@@ -123,8 +123,8 @@ async function feedQueue(
     pauseMs = next ?? Math.min(IDLE_MS, Math.max(BUSY_MS, pauseMs) * 2);
     const watched = next === undefined && clock.monotonic() - fedAt < WATCHED_MS;
     const signal = AbortSignal.any([stopping, woken.signal]);
-    // Looking in between is for what was fed alone: one that idles sleeps.
-    const stepMs = watched ? BUSY_MS : pauseMs;
+    // Looking in between is for what was fed alone: one that idles sleeps. In less time a pace cannot be measured.
+    const stepMs = watched ? BUSY_MS : Math.max(BUSY_MS, pauseMs);
     for (let slept = 0; slept < pauseMs && !signal.aborted; slept += stepMs) {
       await delay(stepMs, undefined, { signal }).catch(() => {});
       // Some of what was fed is under way: there may be room again.

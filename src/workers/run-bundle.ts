@@ -3,7 +3,7 @@ import { UnrecoverableError, type Job } from "bullmq";
 import type { MessageJob } from "../channels/message-job.ts";
 import { UnavailableError } from "../core/errors.ts";
 import type { BundleProgress } from "../queues/bundle-progress.ts";
-import { isKept, messagesOf, type BundleJob, type Bundles } from "../queues/bundles.ts";
+import { isKept, messagesOf, type Bundles } from "../queues/bundles.ts";
 import type { NewMessageJob } from "../queues/index.ts";
 import type { JobResult } from "./run-job.ts";
 import type { Task } from "./task.ts";
@@ -13,7 +13,7 @@ export interface RunBundleDeps {
   run(task: Task, begins: () => void): Promise<JobResult>;
   /** Adding a message that has a job already changes nothing. Rejects with `UnavailableError`. */
   enqueue(jobs: readonly NewMessageJob[]): Promise<void>;
-  register: Pick<Bundles, "keep" | "leave">;
+  register: Pick<Bundles, "keep" | "drop" | "leave">;
   progressOf(bundle: string): BundleProgress;
   /** Of each message that came to its end here. */
   onEnd(result: JobResult): void;
@@ -44,12 +44,9 @@ export async function runBundle(job: Job<unknown>, deps: RunBundleDeps): Promise
     moved = new Map();
     return progress.keep(messages);
   });
-  /** An erasure does not look for them here any more: their words go first. */
   const drop = async (ids: readonly string[]): Promise<void> => {
-    if (ids.length === 0) return;
     for (const id of ids) open.delete(id);
-    await job.updateData({ messages: [...open.values()] } satisfies BundleJob);
-    await deps.register.leave(queue, ids);
+    await deps.register.drop(queue, bundle, ids, [...open.values()]);
   };
   /** What was sent, or may have been, is entered for as long as the job has the words of it. */
   const over: string[] = [];

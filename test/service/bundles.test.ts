@@ -214,6 +214,40 @@ test("a bundle whose worker has died → each that is not over has a job of its 
   await connection.quit();
 });
 
+test("a bundle that another worker has finished meanwhile → whoever comes late leaves nothing in the queues but what must go on", async () => {
+  const messages = people(3).numbers.map((to) => ({ messageId: randomUUID(), channel: "sms", to, content: {} }));
+  const [skipped, later] = messages.map(({ messageId }) => messageId);
+  const elsewhere = new Queue("elsewhere", { connection: world.redis, prefix: world.prefix });
+  const connection = world.redis.duplicate({ maxRetriesPerRequest: null });
+  const worker = new Worker("elsewhere", null, { connection, prefix: world.prefix, autorun: false });
+  const given: NewMessageJob[] = [];
+  const ends: string[] = [];
+  await elsewhere.add("bundle", { messages }, { jobId: "bundle-3-late" });
+  const job = await worker.getNextJob(randomUUID());
+  if (!job) throw new Error("There is no job.");
+  const run = async (task: Task, begins: () => void): Promise<JobResult> => {
+    begins();
+    await world.redis.del(elsewhere.toKey("bundle-3-late"));
+    if (task.id === later) return task.later(10);
+    return { status: task.id === skipped ? "skipped" : "sent" };
+  };
+  await runBundle(job, {
+    run,
+    enqueue: async (jobs) => void given.push(...jobs),
+    register: createBundles(world.redis, () => elsewhere, { age: 60, count: 10 }),
+    progressOf: (bundle) => bundleProgress(world.redis, elsewhere.toKey(bundle)),
+    onEnd: ({ status }) => void ends.push(status),
+    attempts: 3,
+    backoffMs: 10,
+  });
+  expect(given.map(({ data }) => data.messageId)).toEqual([later]);
+  expect(ends.toSorted()).toEqual(["sent", "skipped"]);
+  expect(await world.redis.exists(elsewhere.toKey("bundle-3-late"))).toBe(0);
+  await worker.close();
+  await elsewhere.close();
+  await connection.quit();
+});
+
 test("one whose entry makes no sense among others → fails at once and alone, and is shown", async () => {
   await queue.pause();
   const { numbers, contacts } = people(4);
