@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { Worker, type Job, type Telemetry, type WorkerOptions } from "bullmq";
 import type { Redis } from "ioredis";
 import type { Logger } from "pino";
@@ -85,6 +86,12 @@ const REDIS_RETRY_MS = 1000;
  * out, so it bounds how long an idle service may take to stop.
  */
 const WAIT_SECONDS = 1;
+/**
+ * How long BullMQ may take to let go of its connections once nothing runs any more, milliseconds. Of a cluster that has lost a node
+ * meanwhile it may never: its client then forgets to say that it has ended.
+ */
+const LET_GO_MS = 3000;
+const LET_GO_POLL_MS = 50;
 /** How long handed-back jobs may take to find their way into Redis, milliseconds. */
 const HAND_BACK_TIMEOUT_MS = 2000;
 
@@ -109,6 +116,8 @@ export function startWorkers(options: WorkersOptions): Workers {
   const workers = new Set<Worker>();
   const progress: Progress[] = [];
   const taken = new Map<string, number>();
+  /** Jobs under way. */
+  let running = 0;
   const slots = new Map<string, Slots>();
   const start = (
     queue: string,
@@ -116,7 +125,15 @@ export function startWorkers(options: WorkersOptions): Workers {
     run: (job: Job<unknown>, token?: string) => Promise<unknown>,
   ): Worker => {
     const log = logOf(queue);
-    const worker = new Worker(queue, run, { ...shared, concurrency, autorun: false });
+    const counted = async (job: Job<unknown>, token?: string): Promise<unknown> => {
+      running += 1;
+      try {
+        return await run(job, token);
+      } finally {
+        running -= 1;
+      }
+    };
+    const worker = new Worker(queue, counted, { ...shared, concurrency, autorun: false });
     const base = queueOfLane(queue);
     worker.on("completed", ({ name }, result) => {
       if (name !== BUNDLE) ended(base, statusOf(result));
@@ -197,6 +214,17 @@ export function startWorkers(options: WorkersOptions): Workers {
     if (!draining) workers.forEach(run);
   });
 
+  /** True once nothing has run for so long that what was done is recorded. */
+  const nothingRuns = async (over: AbortSignal): Promise<boolean> => {
+    let since = clock.monotonic();
+    while (!over.aborted && clock.monotonic() - since < LET_GO_MS) {
+      await delay(LET_GO_POLL_MS, undefined, { ref: false });
+      if (running > 0) since = clock.monotonic();
+    }
+    if (!over.aborted) options.log.warn("nothing runs any more, and Redis has not let go of every worker");
+    return !over.aborted;
+  };
+
   const lanes: Workers["lanes"] = {
     open(lane, concurrency) {
       if (draining) return { setConcurrency: () => {}, close: async () => {} };
@@ -223,7 +251,9 @@ export function startWorkers(options: WorkersOptions): Workers {
       leaving.abort(reason);
       for (const each of slots.values()) each.close(reason);
       const closed = Promise.all([...workers].map((worker) => worker.close())).then(() => true);
-      const drained = await Promise.race([closed, aborted(deadline).then(() => false)]);
+      const over = new AbortController();
+      const drained = await Promise.race([closed, nothingRuns(over.signal), aborted(deadline).then(() => false)]);
+      over.abort();
       if (drained) return true;
       handBack.abort(new Error("The service is stopping."));
       const timeout = AbortSignal.timeout(HAND_BACK_TIMEOUT_MS);

@@ -52,8 +52,8 @@ function directoryFor(resources: AsyncDisposableStack): string {
   );
 }
 
-/** Three masters with a third of the slots each. */
-export async function openCluster(): Promise<RedisGroup> {
+/** Three masters with a third of the slots each. `freeze`: those that hold keys live, and do nothing, until its answer is called. */
+export async function openCluster(): Promise<RedisGroup & { freeze(): Promise<() => void> }> {
   await using undo = new AsyncDisposableStack();
   const directory = directoryFor(undo);
   const ports = [await freePort(), await freePort(), await freePort()];
@@ -76,8 +76,17 @@ export async function openCluster(): Promise<RedisGroup> {
       (info) => /state:ok/.test(info) && /known_nodes:3/.test(info),
     );
   }
+  const holders = async (): Promise<number[]> => {
+    const info = await Promise.all(nodes.map((node) => node.info()));
+    return info.filter((text) => /^db0:/m.test(text)).map((text) => Number(/process_id:(\d+)/.exec(text)?.[1]));
+  };
   const resources = undo.move();
   return {
+    async freeze() {
+      const pids = await holders();
+      for (const pid of pids) process.kill(pid, "SIGSTOP");
+      return () => pids.forEach((pid) => process.kill(pid, "SIGCONT"));
+    },
     url: `redis+cluster://${ports.map((port) => `127.0.0.1:${port}`).join(",")}`,
     keys: () => Promise.all(nodes.map((node) => node.keys("*"))),
     [Symbol.asyncDispose]: () => resources.disposeAsync(),

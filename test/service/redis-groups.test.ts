@@ -35,6 +35,19 @@ test.each([
   expect(await service.stop()).toBe(true);
 });
 
+test("a node of a cluster that was frozen, and a service that is stopped when it goes on → drained, long before the deadline", async () => {
+  await using group = await openCluster();
+  await using world = await openWorld();
+  const service = await world.start({ REDIS_URL: group.url });
+  await expect.poll(async () => (await service.get("/ready")).status).toBe(200);
+  const thaw = await group.freeze();
+  await expect
+    .poll(async () => (await service.get("/ready")).status)
+    .toBe(503)
+    .finally(thaw);
+  expect(await service.stop()).toBe(true);
+});
+
 test("a hunt on a server that wants TLS, a user and a password", async () => {
   await using redis = await openTls();
   await using world = await openWorld();
