@@ -2,8 +2,9 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
 import type { Clock } from "../core/clock.ts";
 import { UnavailableError } from "../core/errors.ts";
-import { HUNT_QUEUE, huntJobIds } from "../hunt/hunt.jobs.ts";
+import { chunkJobId, HUNT_QUEUE, huntJobIds } from "../hunt/hunt.jobs.ts";
 import type { Queues } from "../queues/index.ts";
+import { withRedis } from "../queues/redis.ts";
 import { removeJobs } from "../queues/removal.ts";
 import type { Store } from "../store/store.ts";
 import type { Loops } from "./loops.ts";
@@ -73,11 +74,19 @@ export function startSweeper({ store, queues, clock, log, intervalMs, loops }: S
     return requeued;
   }
 
+  /** That of a single chunk does where a version before has added it. */
+  async function waitsForChunks(jobId: string): Promise<boolean> {
+    const state = await withRedis("a job's state", async () => queues.get(HUNT_QUEUE)?.getJobState(jobId));
+    return state === "waiting-children";
+  }
+
   async function sweepSubmissions(moved: () => void): Promise<number> {
     let requeued = 0;
     for (const { jobId, huntId, chunks, open } of await store.openSubmissions(SETTLED_MS)) {
       // The whole's job waits for those of its chunks: one that is gone would keep it waiting for ever.
-      const { missing, ended } = await queues.idle(HUNT_QUEUE, huntJobIds({ jobId, chunks }, open));
+      const ids = huntJobIds({ jobId, chunks }, open);
+      if (chunks === 1 && (await waitsForChunks(jobId))) ids.push(chunkJobId(jobId, 0));
+      const { missing, ended } = await queues.idle(HUNT_QUEUE, ids);
       moved();
       if (missing.length + ended.length === 0) continue;
       await queues.removeHunt(jobId, chunks);

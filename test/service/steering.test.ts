@@ -1,3 +1,4 @@
+import { FlowProducer } from "bullmq";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { finished, huntId, messagesOf, phone, statusOf, submit } from "../helpers/hunts.ts";
 import { accept, scriptedProvider, type ScriptedProvider } from "../helpers/scripted.ts";
@@ -122,14 +123,23 @@ test("hunts that wait for the planner, one of whose jobs is lost → that one is
   held = undefined;
   const accountId = await world.account();
   const add = () => submit(service, { accountId, contacts: [contact({ recipientPhone: phone(numbers++) })] });
-  const [kept, lost] = [await add(), await add()];
+  const [kept, lost, before] = [await add(), await add(), await add()];
   const job = await queue.getJob(kept.jobId);
   await queue.remove(lost.jobId);
+  // As a version before added it, and its chunk's job is lost.
+  const { jobId } = before;
+  await queue.remove(jobId);
+  const flows = new FlowProducer({ connection: world.redis, prefix: world.prefix });
+  const children = [{ name: "plan", queueName: "hunt", data: { ...before, no: 0 }, opts: { jobId: `${jobId}-0` } }];
+  const whole = { name: "hunt", queueName: "hunt", data: { ...before, chunks: 1 }, opts: { jobId }, children };
+  await flows.add(whole);
+  await flows.close();
+  await world.redis.del(queue.toKey(`${jobId}-0`));
   await world.sql.query(
     "update hunt_submissions set accepted_at = accepted_at - interval '1 minute' where planned_at is null",
   );
   await expect.poll(async () => (await queue.getJob(lost.jobId))?.id).toBe(lost.jobId);
   expect((await queue.getJob(kept.jobId))?.timestamp).toBe(job?.timestamp);
   await queue.resume();
-  for (const { jobId } of [kept, lost]) await finished(service, jobId);
+  for (const each of [kept, lost, before]) await finished(service, each.jobId);
 });

@@ -79,6 +79,14 @@ test("a queue that is paused, and goes on → the same", async () => {
   expect(await contentOf(prefixes.ours)).toEqual(await contentOf(prefixes.theirs));
 });
 
+test("a Redis that has restarted and knows no scripts → is told them again, nothing is lost", async () => {
+  for (const queue of [theirs, ours]) {
+    await redis.script("FLUSH");
+    await queue.addBulk([job(3000), job(3001)]);
+  }
+  expect(await contentOf(prefixes.ours)).toEqual(await contentOf(prefixes.theirs));
+});
+
 test("a hundred jobs that are to begin at once → one call", async () => {
   await ours.waitUntilReady();
   sent.length = 0;
