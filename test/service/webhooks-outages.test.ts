@@ -80,10 +80,12 @@ test.concurrent.for(VENDORS)(
   },
 );
 
-test.concurrent.for(VENDORS)(
+// By itself: a ledger that is slow to answer, as while nine others start, takes the queue's help.
+test.for(VENDORS)(
   "a STOP that %s has brought counts from its answer on, whatever Redis forgets",
   async ([, start], context) => {
     const stage = await open(context, start);
+    expect((await stage.vendor.reply(TO, "Oui")).status).toBe(204);
     await stage.world.queue("inbound").pause();
     expect((await stage.vendor.reply(TO, "STOP")).status).toBe(204);
     expect((await stage.world.sql.query("select 1 from suppressions")).rowCount).toBe(1);
