@@ -44,16 +44,19 @@ export function parsePhone(raw: string, defaultCountry: CountryCode): ParsedPhon
 const SHORT_CODE = /^\d{1,6}$/;
 
 /**
- * One spelling of a sender, so that one number is not several: E.164 where it is a number as `parsePhone` takes it, another
- * one without what sets its digits apart; names and short codes (up to six digits) as they are.
+ * One spelling of a sender, so that one number is not several: E.164 where it is a number as `parsePhone` takes it, or is with a `+`, as
+ * Vonage leaves it out; another one without what sets its digits apart; names and short codes (up to six digits) as they are.
  */
 export function senderOf(raw: string, defaultCountry: CountryCode): string {
   const text = raw.trim();
   if (/\p{L}/u.test(text)) return text;
   const digits = text.replace(/[\s().-]/g, "");
   if (SHORT_CODE.test(digits)) return digits;
-  const phone = parsePhone(text, defaultCountry);
-  return phone.ok ? phone.e164 : digits || text;
+  for (const number of [text, `+${digits}`]) {
+    const phone = parsePhone(number, defaultCountry);
+    if (phone.ok) return phone.e164;
+  }
+  return digits || text;
 }
 
 /**

@@ -181,21 +181,22 @@ as $$
     select r.*, r.account_id = p_hunt.account_id and r.sender = p_sender as beside,
       least(1, greatest(0, extract(epoch from
         coalesce(r.until, now()) - greatest(r.since, now() - make_interval(secs => p_seconds))
-      ) / p_seconds)) as there
+      ) / nullif(p_seconds, 0))) as there
     from unnest(p_rivals) r cross join own o
     where r.queue = p_queue and r.shares = o.shares and not (r.hunt_id = p_hunt.id and r.sender = p_sender)
   ),
   -- Flows of its account and sender: what all go at while it goes at its pace, and have sent when it has.
   within as (
     select p_pace + coalesce(sum(x.pace * r.there), 0) as pace,
-      p_left + coalesce(sum(least(r.waiting, x.pace * p_left / p_pace)), 0) as left,
+      p_left + coalesce(sum(least(r.waiting, x.pace * p_left / nullif(p_pace, 0))), 0) as left,
       greatest(o.heaviest, max(r.weight) filter (where r.waiting > 0)) as weight
     from own o
     left join rivals r on r.beside
     cross join lateral (select least(r.most, p_pace * r.weight / o.weight) as pace) x
     group by o.weight, o.heaviest
   )
-  select (w.left + coalesce(sum(least(u.waiting, x.pace * w.left / w.pace)), 0)) / (w.pace + coalesce(sum(x.pace * u.there), 0))
+  select (w.left + coalesce(sum(least(u.waiting, x.pace * w.left / nullif(w.pace, 0))), 0))
+    / nullif(w.pace + coalesce(sum(x.pace * u.there), 0), 0)
   from within w
   left join (
     select coalesce(max(r.weight) filter (where r.waiting > 0), max(r.weight)) as weight, sum(r.waiting) as waiting,

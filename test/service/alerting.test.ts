@@ -165,14 +165,13 @@ test("work that waits and moves not → is told, and that it is over when it mov
 });
 
 test("without the database → nothing that it knows is over; the address is in no log", async () => {
-  await world.sql.query(
-    "insert into whatsapp_sessions (account_id, phone, method, state, paired_at) values ($1, '+33639980115', 'qr', 'banned', now())",
+  const { rows } = await world.sql.query<{ id: string }>(
+    "insert into whatsapp_sessions (account_id, phone, method, state, paired_at) values ($1, '+33639980115', 'qr', 'banned', now()) returning id",
     [accountId],
   );
   await expect.poll(() => told).toHaveLength(1);
   await world.sql.query("revoke execute on function figures(bigint) from service_role");
-  const [id = ""] = await world.redis.zrange(`${world.prefix}:alerts:seen`, "0", "-1");
-  await seenAgain(id);
+  await seenAgain(`session:${rows[0]?.id}`);
   expect(told).toHaveLength(1);
   await world.sql.query("grant execute on function figures(bigint) to service_role");
   await world.sql.query("delete from whatsapp_sessions");
