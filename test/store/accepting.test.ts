@@ -78,7 +78,8 @@ describe("single sends in one batch", () => {
     const { message: _, ...answer } = await store.acceptMessage(accountId, plan, idempotency);
     return answer;
   }
-  const messagesOf = (accountId: string) => sql("select sender, status from messages where account_id = $1", accountId);
+  const messagesOf = (accountId: string) =>
+    sql("select sender, status from messages where account_id = $1 order by seq", accountId);
 
   test("each is answered for itself: accepted, replayed, in conflict, refused", async () => {
     const [active, suspended] = [await account(), await account({ status: "suspended" })];
