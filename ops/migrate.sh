@@ -11,6 +11,15 @@ run() { psql --no-psqlrc --quiet --tuples-only --no-align --set ON_ERROR_STOP=1 
   echo "commit;"
 } | run --set "password=$PGPASSWORD"
 
+# The files have been arranged anew since. What has all of those of before is up to date; what has only some cannot be told apart.
+halfway=$(echo "select 1 from supabase_migrations.schema_migrations
+  having bool_or(version = '20261121000001') and not bool_or(version = '20261122000120')" | run)
+if [ "$halfway" = 1 ]; then
+  echo "This database was made by an older release and lacks some of its migrations, which have been arranged anew since:" \
+    "run the release before this one on it first." >&2
+  exit 1
+fi
+
 for file in "${MIGRATIONS:-/migrations}"/*.sql; do
   name=$(basename "$file" .sql)
   version=${name%%_*}

@@ -8,6 +8,9 @@ import { StackError, wordsOf } from "./stack-error.ts";
 /** Any number, so that two migrations of one database wait for each other. */
 const LOCK = 7_220_111;
 
+/** The first of the files that were once arranged anew, and the last, which has kept its version. */
+const BEFORE = { first: "20261121000001", last: "20261122000120" };
+
 /** The repository's own migrations. */
 const MIGRATIONS_DIR = fileURLToPath(new URL("../../supabase/migrations/", import.meta.url));
 
@@ -23,7 +26,8 @@ export interface MigrateOptions {
  * not in `supabase_migrations.schema_migrations`, by name, each in a transaction, and has PostgREST read the schema again.
  *
  * @returns the file names that were applied now
- * @throws {StackError} naming the file and the line of the statement that failed; the files before it stay applied
+ * @throws {StackError} naming the file and the line of the statement that failed; the files before it stay applied. Or a
+ *   database that has some of the files of before their arrangement, and not all
  */
 export async function migrate(options: MigrateOptions): Promise<string[]> {
   const directory = options.migrationsDir ?? MIGRATIONS_DIR;
@@ -35,6 +39,12 @@ export async function migrate(options: MigrateOptions): Promise<string[]> {
     await prepareDatabase(client, decodeURIComponent(new URL(options.databaseUrl).password));
     const done = await client.query<{ version: string }>("select version from supabase_migrations.schema_migrations");
     const versions = new Set(done.rows.map((row) => row.version));
+    if (versions.has(BEFORE.first) && !versions.has(BEFORE.last)) {
+      throw new StackError(
+        "this database was made by an older release and lacks some of its migrations, which have been arranged anew since: " +
+          "bring it up to date with the release before this one, or remove it if nothing in it matters",
+      );
+    }
     const pending = files.toSorted().filter((file) => !versions.has(partsOf(file).version));
     for (const file of pending) await apply(client, file, readFileSync(join(directory, file), "utf8"));
     if (pending.length > 0) await client.query(`notify pgrst, 'reload schema'`);

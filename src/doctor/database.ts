@@ -17,6 +17,10 @@ interface SchemaState {
 
 const APPLY = "Apply supabase/migrations with `supabase db push`, before the new version of the service starts.";
 const CHECK = "database";
+/** Up to this version the files were once arranged anew. A database from before has recorded others too, which are no fault. */
+const ARRANGED = "20261122000120";
+const BRING_UP =
+  "Bring the database up to date with the release before this one: docs/operations.md says so under Upgrades.";
 
 /** Reachability, rights, migrations and clocks. Never rejects. */
 export async function checkDatabase({ url, serviceKey, timeoutMs, expected }: DatabaseToCheck): Promise<Finding[]> {
@@ -68,7 +72,8 @@ function refused(status: number, body: unknown): Finding {
 
 function migrationFinding(versions: string[] | null, expected: readonly string[]): Finding {
   const check = "database schema";
-  if (expected.length === 0) {
+  const [first] = expected;
+  if (first === undefined) {
     return warning(
       check,
       "cannot be compared: supabase/migrations is not beside the service",
@@ -80,7 +85,10 @@ function migrationFinding(versions: string[] | null, expected: readonly string[]
     return warning(check, says, "Compare by hand, and use `supabase db push` from now on.");
   }
   const missing = expected.filter((version) => !versions.includes(version));
-  if (missing.length > 0) return fault(check, `lacks migrations: ${missing.join(", ")}`, APPLY);
+  if (missing.length > 0) {
+    const halfway = missing.some((version) => version <= ARRANGED) && versions.some((version) => version < first);
+    return fault(check, `lacks migrations: ${missing.join(", ")}`, halfway ? BRING_UP : APPLY);
+  }
   const newer = versions.filter((version) => version > (expected.at(-1) ?? ""));
   if (newer.length === 0) return ok(check, `has all ${expected.length} migrations`);
   return warning(

@@ -12,8 +12,8 @@ create table hunts (
   cancelled_at timestamptz,
   -- Of a cancelled hunt some messages may still say queued.
   cancelling boolean not null default false,
-  -- {"days": [1 to 7], "from": "09:00", "to": "18:00", "timeZone"?: the recipient's, "spread"?: true, "until"?: of the spreading;
-  -- the end of the window}.
+  -- {"days": [1 to 7], "from": "09:00", "to": "18:00", "timeZone"?: the recipient's, "spread"?: true, "until"?: of the spreading,
+  -- else the end of the window}.
   windows jsonb,
   -- Since when it goes as it goes now: how fast it was before says nothing. null: since its beginning.
   steady_since timestamptz,

@@ -13,7 +13,7 @@ exception when invalid_parameter_value then
 end
 $$;
 
--- The windows that end after p_at, the next nine days' at least, by a zone's own calendar: windows->"timeZone", else p_zone, else UTC.
+-- The windows that end after p_at, the next nine days' at least, by the calendar of their own "timeZone", else of p_zone, else of UTC.
 create function windows_of(p_windows jsonb, p_zone text, p_at timestamptz, p_days integer default 16)
 returns table (opens timestamptz, closes timestamptz)
 language sql stable

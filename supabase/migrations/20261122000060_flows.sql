@@ -2,6 +2,7 @@
 -- time, in turns, so that a small hunt waits neither for a big one, nor behind many others of one account, nor behind what has been
 -- given to a slow sender; and a backlog of any length costs Redis nothing. What is not due costs its flow one look when it is.
 
+-- By how much more often a hunt of that priority has its turn.
 create function priority_weight(p_priority text) returns double precision
 language sql immutable parallel safe
 return case p_priority when 'high' then 4 when 'low' then 0.25 else 1 end;

@@ -11,6 +11,7 @@ as $$
   on conflict do nothing
 $$;
 
+-- See accept_messages_raw.
 create function stage_chunks_raw(jsonb) returns void
 language sql
 return stage_chunks(($1 ->> 'p_job_id')::uuid, $1 -> 'p_chunks');
@@ -250,6 +251,7 @@ begin
 end
 $$;
 
+-- See accept_messages_raw.
 create function accept_hunts_raw(jsonb) returns jsonb
 language sql
 return accept_hunts($1 -> 'p_items');
@@ -344,6 +346,7 @@ begin
 end
 $$;
 
+-- See accept_messages_raw.
 create function plan_chunk_raw(jsonb) returns setof uuid
 language sql
 begin atomic

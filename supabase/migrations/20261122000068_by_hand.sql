@@ -1,4 +1,4 @@
--- What nobody can tell by itself: messages of unknown fate, a database that was set back, and failed messages that a person tries again.
+-- What a machine cannot decide: messages of unknown fate, a database that was set back, and failed messages that a person tries again.
 
 -- Counts up while the service runs, and is copied to Redis each time: a copy that is greater than the original tells that
 -- this database was restored from a backup.

@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { createServer } from "node:http";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -113,6 +113,23 @@ describe("migrate", () => {
     // PostgREST hears of it without a restart.
     const client = createClient(database.supabaseUrl, database.supabaseServiceKey);
     await expect.poll(async () => (await client.from("notes").select("at")).error).toBeNull();
+  });
+
+  it("leaves a database alone that had every file of before their arrangement, and refuses one that had only some", async () => {
+    await using database = await openTestDatabase(tests);
+    const { databaseUrl, sql } = database;
+    const record = (versions: string[]) =>
+      sql.query("insert into supabase_migrations.schema_migrations (version) select unnest($1::text[])", [versions]);
+    const known = async () => (await sql.query("select version from supabase_migrations.schema_migrations")).rowCount;
+    const files = readdirSync(new URL("../../supabase/migrations", import.meta.url));
+    const versions = files.map((file) => file.split("_", 1)[0] ?? file);
+    await record(["20261121000001", ...versions.filter((version) => version < "20261122000120")]);
+    const before = await known();
+    await expect(migrate({ databaseUrl })).rejects.toThrow("bring it up to date with the release before this one");
+    expect(await known()).toBe(before);
+    await record(versions.filter((version) => version >= "20261122000120"));
+    expect(await migrate({ databaseUrl })).toEqual([]);
+    expect((await sql.query("select to_regclass('messages') as messages")).rows).toEqual([{ messages: null }]);
   });
 
   it.each([
