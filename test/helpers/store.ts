@@ -47,6 +47,8 @@ export interface PlannedHunt {
   jobId: string;
   /** In the order of planning. */
   messages: string[];
+  /** Those that the ledger answered are to be sent. */
+  queued: Set<string>;
 }
 
 let recipients = 0;
@@ -75,7 +77,7 @@ export async function planMessages(
     detail: undefined,
     ...each(i),
   }));
-  await store.planChunk(jobId, 0, id, rows);
+  const queued = await store.planChunk(jobId, 0, id, rows);
   await store.finishSubmission(jobId);
-  return { id, jobId, messages: rows.map((row) => row.id) };
+  return { id, jobId, messages: rows.map((row) => row.id), queued };
 }

@@ -418,3 +418,63 @@ test("the database cancels a statement that takes too long → the outcome is wr
     holder.release();
   }
 });
+
+describe("somebody else has the message in hand when it is asked for", () => {
+  /** What `ask` comes to: it waits for the row of message `id`, whose holder meanwhile does `changes`, then commits. */
+  async function meanwhile<T>(id: string, changes: string, ask: () => Promise<T>): Promise<T> {
+    const holder = await database.sql.connect();
+    const waits = `select from pg_stat_activity
+      where datname = current_database() and usename = 'authenticator' and wait_event_type = 'Lock'`;
+    try {
+      await holder.query("begin");
+      await holder.query("select from messages where id = $1 for update", [id]);
+      const asked = ask();
+      await expect.poll(async () => (await database.sql.query(waits)).rowCount, { interval: 10 }).toBe(1);
+      await holder.query(changes);
+      await holder.query("commit");
+      return await asked;
+    } finally {
+      await holder.query("rollback");
+      holder.release();
+    }
+  }
+
+  test.each([
+    [
+      "an account that is suspended",
+      "suspended_account",
+      "update accounts set status = 'suspended' where id = 'other'",
+    ],
+    [
+      "a person who says stop",
+      "suppressed",
+      "insert into suppressions (account_id, phone) values ('other', '+33600000001')",
+    ],
+  ])("%s meanwhile → skipped", async (_, code, changes) => {
+    await database.sql.query(
+      "insert into accounts (id) values ('other') on conflict (id) do update set status = 'active'",
+    );
+    await database.sql.query("delete from suppressions where account_id = 'other'");
+    const id = await message({ account_id: "other", recipient: "+33600000001" });
+    expect(await meanwhile(id, changes, () => begin(id))).toEqual({ verdict: "skipped", code });
+    expect(await rowOf(id)).toMatchObject({ status: "skipped", code, attempts: 0 });
+  });
+
+  test("another attempt that begins meanwhile → wait, and it keeps the message", async () => {
+    const id = await message();
+    const theirs = randomUUID();
+    const changes = `update messages set status = 'sending', attempts = 1, attempt_id = '${theirs}',
+      attempt_started_at = now(), held_until = now() + interval '1 minute' where id = '${id}'`;
+    expect(await meanwhile(id, changes, () => begin(id))).toMatchObject({ verdict: "wait" });
+    expect(await rowOf(id)).toMatchObject({ status: "sending", attempt_id: theirs, attempts: 1 });
+  });
+
+  test("an outcome of an attempt that is taken over meanwhile → is not believed", async () => {
+    const id = await message();
+    const attemptId = await go(id);
+    const claim = randomUUID();
+    const changes = `update messages set claim = '${claim}' where id = '${id}'`;
+    expect(await meanwhile(id, changes, () => record(id, attemptId, { result: "failed" }))).toBe(false);
+    expect(await rowOf(id)).toMatchObject({ status: "sending", claim });
+  });
+});

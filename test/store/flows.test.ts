@@ -64,6 +64,19 @@ const statuses = async ({ id }: PlannedHunt): Promise<Record<string, number>> =>
   return Object.fromEntries(rows.map(({ status, n }) => [status, n]));
 };
 
+test("a chunk is planned, and once more → both answers have what is to be sent, and it is written once", async () => {
+  const [id, ids] = [randomUUID(), Array.from({ length: 3 }, () => randomUUID())];
+  const jobId = await acceptHunt(store, { id });
+  const again = (): Promise<PlannedHunt> =>
+    planMessages(store, { id, jobId }, 3, (i) => ({ id: ids[i]!, skip: i === 2 ? "invalid_number" : undefined }));
+  expect((await again()).queued).toEqual(new Set(ids.slice(0, 2)));
+  await begin(ids[0]!);
+  await settle([ids[1]!]);
+  const planned = await again();
+  expect(planned.queued).toEqual(new Set(ids.slice(0, 1)));
+  expect(await statuses(planned)).toEqual({ sending: 1, failed: 1, skipped: 1 });
+});
+
 test("what was planned is fed once, in its order, with what its job needs", async () => {
   const hunt = await plan(5, { sender: "+33699999999", category: "marketing" });
   const [first] = await store.flows.feed("sms", 1, ANY);
