@@ -10,15 +10,18 @@ create type begun as (
   held_until timestamptz, claim uuid
 );
 
--- May these messages be sent now? [{"id", "attempt_id", "provider", "hold_ms", "opens_in_ms", "why", "put_off", "caps"}] → a verdict
--- for each that the ledger knows:
+-- May these messages be sent now? [{"id", "attempt_id", "provider", "hold_ms", "opens_in_ms", "why", "put_off", "caps"}] → a verdict for
+-- each that the ledger knows:
 --   go         the attempt is in the ledger and is the caller's for hold_ms: call the provider
---   wait       another worker's attempt is under way, or it is not to begin before opens_in_ms or the hours of its re-scheduled hunt:
---              ask again in retry_in_ms
---   paused     its hunt is paused, or was given a later time: it is fed again
+--   wait       another worker's attempt is under way, or it may not be sent yet: ask again in retry_in_ms
+--   paused     its hunt is paused, or has been given a time that has not come: it is fed again
 --   reconcile  an attempt of unknown fate (attempt_id, started_at) is the caller's to clear up, for hold_ms
 --   skipped    just now, for the reason in code: suppressed, expired, suspended_account, frequency_cap
---   settled    it has come to its end already (status says to which), or its hunt was cancelled
+--   settled    it has come to its end already (status says to which), or just now, by a cancel of its hunt
+-- opens_in_ms, why: the caller has found that it may not be sent before that; put_off: it waits for something else than its sender's
+-- turn, so that others of its flow may go meanwhile. caps: as full_cap takes them, counted in the very transaction that begins the
+-- attempt. Of a hunt that was re-scheduled nothing begins before its time, outside its windows or after its end, whatever the message's
+-- job says.
 -- A worker that was taken over gets no further go: its attempt carries a claim by then.
 -- p_epoch is the greatest that the caller has seen: a database that is behind it was restored from a backup, and does
 -- not know what was sent since. Nothing begins before adopt_epoch has dealt with that. One step less is a failover that
@@ -194,10 +197,12 @@ create type reported as (
   ad_id text, recipient text, goes_on boolean
 );
 
--- What calls of providers came to, or why there was none: [{"id", "attempt_id", "claim", "result", "code", "detail", "provider",
--- "provider_message_id", "suppress", "hold_ms", "refused"}]. Answers the ids of those that this has changed: an outcome that comes
--- again, or late, changes nothing. Credits, the contact's stage and receipts that were faster go with it; whoever was refused by the
--- provider for good (refused) is tried over the next channel, as who was skipped.
+-- What attempts came to: [{"id", "attempt_id", "claim", "result", "code", "detail", "provider", "provider_message_id", "suppress",
+-- "hold_ms", "refused"}], result: sent, failed, unknown, not_sent (proven; the message goes back to queued) or ambiguous (stays in
+-- sending and is held for hold_ms, then it is to be reconciled). Without an attempt_id only a message that is still queued can end:
+-- failed, or skipped for the reason in code. Messages, events, leads, credits and suppressions change in one transaction. Whoever was
+-- refused by the provider for good (refused) is tried over the next channel, as who was skipped.
+-- Answers the ids that changed; a result that was recorded before changes nothing.
 create or replace function record_outcomes(p_items jsonb) returns setof uuid
 language plpgsql
 set search_path = public
@@ -371,11 +376,14 @@ alter index messages_hunt set (deduplicate_items = off);
 alter index messages_recipient set (deduplicate_items = off);
 
 drop function insert_messages(jsonb);
--- Writes ledger rows, their leads and the reservation of their credits. Decides what is skipped for a reason that only
--- the database knows: suppressed, duplicate, frequency_cap, no_credit. Rows whose id exists already are left alone; of
--- somebody who was erased neither number nor text is written. Whether a person has had enough is counted only for whom there are
--- caps and messages at all, and whether a hunt has a number is never looked up through all of the hunt. Answers the ids of those
--- that it has written and that wait to be sent.
+-- Writes ledger rows, their leads, their flows where they are a hunt's, and the reservation of their credits. Decides what is skipped
+-- for a reason that only the database knows: suppressed, duplicate, frequency_cap, no_credit; of a hunt that was cancelled they are
+-- cancelled. Rows whose id exists already are left alone; of somebody who was erased neither number nor text is written.
+--
+-- p_rows: the columns of messages by their names, of which "id", "channel", "queue", "recipient" and "content" are always given, and
+-- "skip": a reason that was found before; "caps": as full_cap takes them; "siblings": ids of the contact's messages on all of its
+-- channels, of which it gets one.
+-- Answers the ids of those that it has written and that wait to be sent.
 create function insert_messages(p_rows jsonb) returns uuid[]
 language plpgsql
 set search_path = public
@@ -525,8 +533,10 @@ begin
 end
 $$;
 
--- Writes the messages of a chunk, of whoever has several channels one way through them, unless that is done already. Answers the ids of
--- those that are to be sent.
+-- Writes a chunk's messages, rows as insert_messages and one_way take them, and answers the ids that are to be queued. Chunks of one
+-- hunt go one after another, so that a number given in two of them is seen; the erasures' lock comes first, see lock_moves. A job that
+-- comes again writes nothing more: an account that has declared consent in between, or a provider that is back, would have it choose
+-- another channel for somebody who has one already.
 create or replace function plan_chunk(p_job_id uuid, p_no integer, p_hunt_id text, p_rows jsonb) returns setof uuid
 language plpgsql
 set search_path = public
