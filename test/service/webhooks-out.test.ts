@@ -353,6 +353,7 @@ test("replies, stops and sessions → are told with what they say, and no more o
   const all = await receiver.until(path, (seen) => seen.length === 5);
   const dataOf = (type: string) => all.find(({ body }) => body.type === type)?.body.data;
   expect(dataOf("message.reply")).toMatchObject({ messageId, accountId, text: "STOP", wish: "stop", phone: person });
+  expect(dataOf("message.reply")?.["repliedAt"]).toMatch(/T.*\.\d{3}Z$/);
   expect(dataOf("suppression.added")).toMatchObject({ accountId, source: "reply", phone: person });
   const sessions = all.filter(({ body }) => body.type.startsWith("session."));
   expect(sessions.map(({ body }) => [body.type, body.data["sessionId"]])).toEqual(
