@@ -130,7 +130,7 @@ test("an endpoint that answers 500 → is tried again under the same id; later e
     if (tries === 1)
       return { status: 500, text: "no, call +33 6 12 34 56 78 with token sk_live_0123456789abcdef01234567" };
     await late.promise;
-    return { status: tries < 3 ? 503 : 200 };
+    return tries < 3 ? { status: 503 } : { status: 200, text: `${"x ".repeat(99)}x🛑` };
   });
   const held = await text(accountId, phone(20));
   failing.resolve(held);
@@ -163,7 +163,7 @@ test("an endpoint that answers 500 → is tried again under the same id; later e
   expect(delivery?.log.map(({ status, answer }) => [status, answer])).toEqual([
     [500, "no, call [number] with token [secret]"],
     [503, null],
-    [200, null],
+    [200, `${"x ".repeat(99)}x`],
   ]);
 });
 
