@@ -16,7 +16,8 @@ export function progressWords({ counts, total, state, etaSeconds, scheduledAt, s
   }
   if (state === "cancelled")
     return finishedAt ? `Ended after ${count(total - counts.cancelled)} of ${count(total)}` : "Ending…";
-  if (state === "scheduled" && scheduledAt) return `${count(done)} of ${count(total)}, goes on ${ago(scheduledAt)}`;
+  if (state === "scheduled" && scheduledAt)
+    return `${count(done)} of ${count(total)}, ${startedAt ? "goes on" : "begins"} ${ago(scheduledAt)}`;
   const left = state === "running" && etaSeconds !== null ? `, ${duration(etaSeconds)} left` : "";
   return `${count(done)} of ${count(total)}${left}`;
 }

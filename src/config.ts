@@ -99,7 +99,8 @@ export function readConfig(
   if (production && metricsTokens.some((token) => token.length < 16)) {
     faults.push({ pointer: "METRICS_TOKEN", detail: "is too short for production: 16 characters or more, each" });
   }
-  if (production && parsed.data?.WEBHOOK_ALLOW_LOOPBACK) {
+  // By itself: beside other faults nothing is read of the rest.
+  if (production && BASE_ENV.WEBHOOK_ALLOW_LOOPBACK.safeParse(given["WEBHOOK_ALLOW_LOOPBACK"]).data) {
     faults.push({
       pointer: "WEBHOOK_ALLOW_LOOPBACK",
       detail:

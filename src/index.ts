@@ -5,7 +5,7 @@ import { messageOf } from "./core/errors.ts";
 import { runService } from "./main.ts";
 import { CHANNELS } from "./modules.ts";
 
-/** Exit codes: those of `runService`, and 2 when the environment is not complete. */
+/** Exit codes: those of `runService`, and 2 when the environment is not right. */
 async function main(): Promise<void> {
   const config = readConfig(process.env, CHANNELS);
   const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as {

@@ -3,6 +3,7 @@ import { UnavailableError } from "../core/errors.ts";
 import type { Inbound } from "../core/inbound.ts";
 import type { Store } from "../store/store.ts";
 import { isStart } from "./stop-words.ts";
+import { storable } from "./webhooks.ts";
 
 /** Takes what providers deliver later into the ledger. The store waits for the database by itself. */
 export function createInbound(
@@ -20,7 +21,9 @@ export function createInbound(
         return !(error instanceof UnavailableError);
       }
     },
-    async reply(reply) {
+    async reply({ providerMessageId, ...rest }) {
+      const quotes = providerMessageId === undefined ? {} : { providerMessageId: storable(providerMessageId) };
+      const reply = { ...rest, ...quotes, text: storable(rest.text) };
       try {
         const stop = reply.stop === true || isStop(reply.text);
         return { firstStop: await store.recordReply({ ...reply, stop, start: isStart(reply.text) }) };

@@ -12,7 +12,7 @@ export class ConfigError extends Error {
 
   constructor(faults: Fault[]) {
     const lines = faults.map(({ pointer, detail }) => `  ${pointer}: ${detail}`);
-    super(`The environment is not complete; .env.example describes each variable.\n${lines.join("\n")}`);
+    super(`The environment is not right; .env.example describes each variable.\n${lines.join("\n")}`);
     this.faults = faults;
   }
 }

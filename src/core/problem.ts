@@ -42,7 +42,7 @@ export function invalidRequest(errors: Fault[]): ProblemError {
     status: 400,
     code: "invalid_request",
     title: "The request is not valid",
-    detail: `${errors.length === 1 ? "1 fault was" : `${errors.length} faults were`} found; nothing was enqueued. Mend what "errors" lists and send it again.`,
+    detail: `${errors.length === 1 ? "1 fault was" : `${errors.length} faults were`} found; nothing was done. Mend what "errors" lists and send it again.`,
     errors,
   });
 }

@@ -7,6 +7,10 @@ export function unstorable(value: string): boolean {
 
 export const UNSTORABLE = "holds a NUL character or half of a surrogate pair; send well-formed Unicode";
 
+/** What a well-formed text begins with: at most so many UTF-16 units, and no half of a surrogate pair at the end. */
+export const beginningOf = (text: string, maxLength: number): string =>
+  text.slice(0, maxLength).replace(/[\uD800-\uDBFF]$/, "");
+
 /** A short text of the caller's that goes into the ledger: an id, a number as it was written. */
 export function shortText(maxLength: number) {
   return z

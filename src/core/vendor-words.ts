@@ -1,3 +1,5 @@
+import { beginningOf } from "./text.ts";
+
 /** Characters of a vendor's words that are kept. */
 const MAX_LENGTH = 500;
 /** Eight digits or more, however they are written: a person's number, or part of an account's. */
@@ -9,11 +11,11 @@ const CREDENTIALS = /\/\/[^/\s@]+@/g;
  * and whole pages. One line, of what Postgres can store, without numbers and credentials.
  */
 export function vendorWords(text: string): string {
-  return text
+  const words = text
     .slice(0, 4 * MAX_LENGTH)
     .toWellFormed()
     .replaceAll(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, " ")
     .replaceAll(CREDENTIALS, "//…@")
-    .replaceAll(NUMBER, (number) => `…${number.slice(-2)}`)
-    .slice(0, MAX_LENGTH);
+    .replaceAll(NUMBER, (number) => `…${number.slice(-2)}`);
+  return beginningOf(words, MAX_LENGTH);
 }

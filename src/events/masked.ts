@@ -1,3 +1,5 @@
+import { beginningOf } from "../core/text.ts";
+
 const MAX_LENGTH = 200;
 
 /**
@@ -5,14 +7,13 @@ const MAX_LENGTH = 200;
  * address, a phone number or a secret.
  */
 export function masked(text: string): string {
-  return text
+  const shown = text
     .slice(0, 4 * MAX_LENGTH)
     .toWellFormed()
     .replaceAll(/[\p{Cc}\p{Cf}\s]+/gu, " ")
     .replaceAll(/[^\s@"'<>]+@[^\s@"'<>]+/g, "[address]")
     .replaceAll(/[\w+/=~-]{24,}/g, "[secret]")
     .replaceAll(/\+?\d(?:[ ().-]{0,2}\d){6,}/g, "[number]")
-    .trim()
-    .slice(0, MAX_LENGTH)
-    .trimEnd();
+    .trim();
+  return beginningOf(shown, MAX_LENGTH).trimEnd();
 }

@@ -44,7 +44,8 @@ export function docsPage(document: OpenApiDocument): Page {
     .flatMap(({ own }) => own)
     .map(
       ({ method, path, operation }) =>
-        `<li><a href="#${e(operation.operationId)}"><code>${method} ${e(path)}</code></a></li>`,
+        // Where a long path may go on in another line: at its slashes.
+        `<li><a href="#${e(operation.operationId)}"><code>${method} ${e(path).replaceAll("/", "/<wbr>")}</code></a></li>`,
     );
   const events = Object.entries(document.webhooks);
   if (events.length > 0) index.push('<li><a href="#events">Events</a></li>');

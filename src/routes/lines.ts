@@ -9,6 +9,8 @@ import { httpProblem } from "./problems.ts";
 
 /** Longer than any contact; what a caller may make us hold. */
 const MAX_LINE_BYTES = 262_144;
+/** Of all empty lines together: packed, millions of them are a few kilobytes, and each takes its time to read. */
+const MAX_EMPTY_BYTES = 1_048_576;
 const NEWLINE = 0x0a;
 /** What some programs write before UTF-8. */
 const BYTE_ORDER_MARK = Buffer.from("\u{feff}");
@@ -20,7 +22,7 @@ export interface Lines extends AsyncIterable<Line> {
 }
 
 /**
- * Throws, while it is read, 413 for a line that is too long, 415 and 400 as `readBody`, and `RequestAborted`. Whoever stops
+ * Throws, while it is read, 413 for a line that is too long and for too many empty ones, 415 and 400 as `readBody`, and `RequestAborted`. Whoever stops
  * reading in the middle can still answer.
  */
 export function readLines(request: IncomingMessage): Lines {
@@ -31,12 +33,16 @@ export function readLines(request: IncomingMessage): Lines {
   async function* lines(): AsyncGenerator<Line> {
     let rest: Buffer = Buffer.alloc(0);
     let no = 0;
+    let emptyBytes = 0;
     const lineOf = (whole: Buffer): Line[] => {
       no += 1;
       if (whole.length > MAX_LINE_BYTES) throw tooLong(no);
       const marked = no === 1 && whole.subarray(0, BYTE_ORDER_MARK.length).equals(BYTE_ORDER_MARK);
       const bytes = marked ? whole.subarray(BYTE_ORDER_MARK.length) : whole;
-      return bytes.every((byte) => byte <= 0x20) ? [] : [{ no, ...valueOf(bytes) }];
+      if (bytes.some((byte) => byte > 0x20)) return [{ no, ...valueOf(bytes) }];
+      emptyBytes += whole.length + 1;
+      if (emptyBytes > MAX_EMPTY_BYTES) throw tooEmpty(no);
+      return [];
     };
     for await (const chunk of bytesOf(request, inflate)) {
       hash.update(chunk);
@@ -57,6 +63,12 @@ export function readLines(request: IncomingMessage): Lines {
 
 const tooLong = (no: number): ProblemError =>
   httpProblem("body_too_large", `Line ${no} is longer than the limit of ${MAX_LINE_BYTES} bytes.`);
+
+const tooEmpty = (no: number): ProblemError =>
+  httpProblem(
+    "body_too_large",
+    `The empty lines down to line ${no} are longer than the limit of ${MAX_EMPTY_BYTES} bytes. Send the contacts without them.`,
+  );
 
 async function* bytesOf(request: IncomingMessage, inflate: ReturnType<typeof decompressor>): AsyncGenerator<Buffer> {
   // Of a connection that breaks off, what decompresses its bytes would never hear.

@@ -13,7 +13,7 @@ export const HTTP_PROBLEMS = {
   invalid_request: {
     status: 400,
     title: "The request is not valid",
-    meaning: "`errors` lists every fault with a JSON pointer. Nothing was enqueued: mend them all and send it again.",
+    meaning: "`errors` lists every fault with a JSON pointer. Nothing was done: mend them all and send it again.",
   },
   malformed_json: {
     status: 400,
@@ -82,7 +82,7 @@ export const HTTP_PROBLEMS = {
   stopping: {
     status: 503,
     title: "The service is stopping",
-    meaning: "Nothing was enqueued. Send it again after `Retry-After` seconds: another process answers then.",
+    meaning: "Nothing was done. Send it again after `Retry-After` seconds: another process answers then.",
   },
   database_unavailable: {
     status: 503,

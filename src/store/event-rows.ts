@@ -1,5 +1,5 @@
 import type { StoredEvent } from "./events.ts";
-import { utc } from "./times.ts";
+import { utc, withUtc } from "./times.ts";
 
 /** An event as the database's functions answer it. */
 export interface EventRow {
@@ -12,4 +12,11 @@ export interface EventRow {
   data: Record<string, unknown>;
 }
 
-export const toEvent = ({ at, ...rest }: EventRow): StoredEvent => ({ ...rest, timestamp: utc(at) });
+/** The times in events' data: what triggers write there is Postgres' own spelling. */
+const TIMES = ["pausedAt", "cancelledAt", "repliedAt"];
+
+export const toEvent = ({ at, data, ...rest }: EventRow): StoredEvent => ({
+  ...rest,
+  timestamp: utc(at),
+  data: withUtc(data, TIMES),
+});

@@ -7,7 +7,7 @@ import {
   type Template as Parsed,
 } from "liquidjs";
 import { z } from "zod";
-import { UNSTORABLE, unstorable } from "../core/text.ts";
+import { beginningOf, UNSTORABLE, unstorable } from "../core/text.ts";
 import { makeStrict } from "./strict.ts";
 
 /** What a contact brings for templates: flat values by their names. */
@@ -92,7 +92,7 @@ function nameFault(parsed: Parsed[]): string | undefined {
     const name = String(first?.segments[0]);
     if (first === undefined || isVariableName(name)) continue;
     const { row, col } = first.location;
-    return `"${name.slice(0, MAX_QUOTED)}" (line ${row}, column ${col}) ${NO_VARIABLE_NAME}`;
+    return `"${beginningOf(name, MAX_QUOTED)}" (line ${row}, column ${col}) ${NO_VARIABLE_NAME}`;
   }
   return undefined;
 }
@@ -105,9 +105,8 @@ function render(run: () => string): Rendered {
     return { text };
   } catch (error) {
     if (error instanceof UndefinedVariableError) {
-      return {
-        missing: (/undefined variable: (.*?)(?:, line:|$)/s.exec(error.message)?.[1] ?? "").slice(0, MAX_QUOTED),
-      };
+      const name = /undefined variable: (.*?)(?:, line:|$)/s.exec(error.message)?.[1] ?? "";
+      return { missing: beginningOf(name, MAX_QUOTED) };
     }
     return { failed: `The template cannot be rendered${placeOf(error)}.` };
   }
@@ -116,7 +115,9 @@ function render(run: () => string): Rendered {
 /** Such as `tag "fro" not found (line 1, column 9)`. */
 function wordsOf(error: unknown): string {
   const known = error instanceof ParseError || error instanceof TokenizationError;
-  const words = known ? error.message.replace(/, line:\d+, col:\d+$/, "").slice(0, MAX_QUOTED) : "it cannot be read";
+  const words = known
+    ? beginningOf(error.message.replace(/, line:\d+, col:\d+$/, ""), MAX_QUOTED)
+    : "it cannot be read";
   return words + placeOf(error);
 }
 

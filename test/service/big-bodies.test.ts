@@ -64,6 +64,17 @@ test("40 MB packed into a few kilobytes → 413", async () => {
   expect((await execute(body, { "content-encoding": "gzip" })).status).toBe(413);
 });
 
+test("a stream of empty lines, millions of which are packed into a few kilobytes → 413, and not read to its end", async () => {
+  const head = Buffer.from(`${JSON.stringify({ huntId: huntId(), accountId: await world.account() })}\n`);
+  const headers = { "content-type": "application/x-ndjson", "content-encoding": "gzip" };
+  const answer = await execute(gzipSync(Buffer.concat([head, Buffer.alloc(2 * MEBIBYTE, "\n")])), headers);
+  expect(answer.status).toBe(413);
+  expect(await answer.json()).toMatchObject({ code: "body_too_large", detail: expect.stringContaining("empty lines") });
+  const blank = Buffer.concat(Array(12).fill(Buffer.from(`${" ".repeat(100_000)}\n`)));
+  expect((await execute(gzipSync(Buffer.concat([head, blank])), headers)).status).toBe(413);
+  await expectNothingTaken();
+});
+
 test("100,000 contacts with a wrong field each → 400 with all 100,000 pointers, and others are served meanwhile", async () => {
   const wrong = [
     { adId: "" },

@@ -154,6 +154,7 @@ describe("in a browser", () => {
     await page.goto(`${service.url}/admin#/hunts/${huntId}`);
     const patches: unknown[] = [];
     page.on("request", (request) => void (request.method() === "PATCH" && patches.push(request.postDataJSON())));
+    await page.getByText("0 of 1, begins in 2 h").waitFor();
     const opens = page.getByRole("button", { name: "Times…" });
     await opens.press("Enter");
     const dialog = page.getByRole("dialog");

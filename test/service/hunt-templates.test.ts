@@ -66,6 +66,18 @@ test("a template → says to each contact what its variables make of it; who lac
   expect(JSON.stringify(service.logs)).not.toMatch(/Zoé|Lyon/);
 });
 
+test("a name that is quoted only up to within an emoji → its contact alone is skipped, and the others are planned", async () => {
+  const { huntId: hunt } = await run(service, {
+    accountId,
+    template: `{{ name["${"x".repeat(194)}🛑"] }}`,
+    contacts: [one(40, { variables: { name: "Zoé" } }), one(41, { message: "Bonjour" })],
+  });
+  expect(await textsOf(hunt)).toEqual([
+    ["ad 40", "missing_variable", `name.${"x".repeat(194)}`, null],
+    ["ad 41", "Bonjour", null],
+  ]);
+});
+
 test("a stream of contacts → is spoken for by its first line, whose faults are told by its number", async () => {
   const stream = (head: object, ...contacts: object[]): Promise<Answer> => {
     const lines = [{ huntId: huntId(), accountId, ...head }, ...contacts].map((line) => `${JSON.stringify(line)}\n`);

@@ -152,7 +152,8 @@ test("a hunt's reader → gets the events of that hunt alone, from its start to 
   const reader = follow(other, { huntId: hunt });
   await reader.open();
   await sms(accountId, 5);
-  expect((await one.post(`/api/hunt/${hunt}/pause`, undefined)).status).toBe(200);
+  const paused = await one.post(`/api/hunt/${hunt}/pause`, undefined);
+  expect(paused.status).toBe(200);
   await submit(one, {
     huntId: hunt,
     accountId,
@@ -168,7 +169,9 @@ test("a hunt's reader → gets the events of that hunt alone, from its start to 
   expect(new Set(events.map(({ data }) => data["huntId"]))).toEqual(new Set([hunt]));
   const steps = events.map(({ type }) => type).filter((type) => /^hunt\.(?!progress)/.test(type));
   expect(steps).toEqual(["hunt.paused", "hunt.started", "hunt.resumed", "hunt.completed"]);
-  expect(events.find(isSkipTold)?.data).toMatchObject({ accountId, huntId: hunt, pausedAt: expect.any(String) });
+  const { pausedAt } = paused.body;
+  expect(events.find(({ type }) => type === "hunt.paused")?.data).toMatchObject({ accountId, huntId: hunt, pausedAt });
+  expect(events.find(isSkipTold)?.data).toMatchObject({ accountId, huntId: hunt, pausedAt });
 
   expect((await one.get("/api/events?huntId=no_such_hunt")).status).toBe(404);
   expect((await one.get(`/api/events?huntId=${hunt}&accountId=acc_other`)).status).toBe(404);

@@ -130,7 +130,7 @@ test("an endpoint that answers 500 → is tried again under the same id; later e
     if (tries === 1)
       return { status: 500, text: "no, call +33 6 12 34 56 78 with token sk_live_0123456789abcdef01234567" };
     await late.promise;
-    return { status: tries < 3 ? 503 : 200 };
+    return tries < 3 ? { status: 503 } : { status: 200, text: `${"x ".repeat(99)}x🛑` };
   });
   const held = await text(accountId, phone(20));
   failing.resolve(held);
@@ -163,7 +163,7 @@ test("an endpoint that answers 500 → is tried again under the same id; later e
   expect(delivery?.log.map(({ status, answer }) => [status, answer])).toEqual([
     [500, "no, call [number] with token [secret]"],
     [503, null],
-    [200, null],
+    [200, `${"x ".repeat(99)}x`],
   ]);
 });
 
@@ -353,6 +353,7 @@ test("replies, stops and sessions → are told with what they say, and no more o
   const all = await receiver.until(path, (seen) => seen.length === 5);
   const dataOf = (type: string) => all.find(({ body }) => body.type === type)?.body.data;
   expect(dataOf("message.reply")).toMatchObject({ messageId, accountId, text: "STOP", wish: "stop", phone: person });
+  expect(dataOf("message.reply")?.["repliedAt"]).toMatch(/T.*\.\d{3}Z$/);
   expect(dataOf("suppression.added")).toMatchObject({ accountId, source: "reply", phone: person });
   const sessions = all.filter(({ body }) => body.type.startsWith("session."));
   expect(sessions.map(({ body }) => [body.type, body.data["sessionId"]])).toEqual(

@@ -175,27 +175,28 @@ test("WhatsApp knows a number under other digits (Brazil) → the reply and its 
   expect(await settles(service, again, "skipped")).toMatchObject({ reason: "suppressed" });
 });
 
-test.for(["STOP", "stop.", "Arrêtez !", "désinscrire", "Unsubscribe", "Basta", "lachez moi"].map((word) => ({ word })))(
-  "$word → no more over any channel of the account, confirmed once",
-  async ({ word }) => {
-    const to = person();
-    await delivered(to);
-    await fake.reply(to, sender, word.replace("lachez moi", "Lâchez-moi"));
-    await expect.poll(() => textsTo(to)).toEqual(["Bonjour", CONFIRMATION]);
-    expect(await stopsOf(to)).toEqual([{ account_id: accountId, reason: "stop" }]);
-    const whatsapp = await sendText(service, accountId, to, "encore");
-    expect(await settles(service, whatsapp, "skipped")).toMatchObject({ reason: "suppressed" });
-    const sms = await service.post("/api/phone/sms", { accountId, recipientPhone: to, message: "encore" });
-    expect(await settles(service, sms.body.messageId, "skipped")).toMatchObject({ reason: "suppressed" });
-    await fake.reply(to, sender, word);
-    await expect.poll(async () => (await repliesFrom(to)).length).toBe(2);
-    // The answer to somebody else's first stop comes after whatever the second would have had.
-    const next = person();
-    await fake.reply(next, sender, "stop");
-    await expect.poll(() => textsTo(next)).toEqual([CONFIRMATION]);
-    expect(textsTo(to)).toEqual(["Bonjour", CONFIRMATION]);
-  },
-);
+test.for(
+  ["STOP", "stop.", "Arrêtez !", "désinscrire", "Unsubscribe", "Basta", "lachez moi", "STOP\0"].map((word) => ({
+    word,
+  })),
+)("%j → no more over any channel of the account, confirmed once", async ({ word }) => {
+  const to = person();
+  await delivered(to);
+  await fake.reply(to, sender, word.replace("lachez moi", "Lâchez-moi"));
+  await expect.poll(() => textsTo(to)).toEqual(["Bonjour", CONFIRMATION]);
+  expect(await stopsOf(to)).toEqual([{ account_id: accountId, reason: "stop" }]);
+  const whatsapp = await sendText(service, accountId, to, "encore");
+  expect(await settles(service, whatsapp, "skipped")).toMatchObject({ reason: "suppressed" });
+  const sms = await service.post("/api/phone/sms", { accountId, recipientPhone: to, message: "encore" });
+  expect(await settles(service, sms.body.messageId, "skipped")).toMatchObject({ reason: "suppressed" });
+  await fake.reply(to, sender, word);
+  await expect.poll(async () => (await repliesFrom(to)).length).toBe(2);
+  // The answer to somebody else's first stop comes after whatever the second would have had.
+  const next = person();
+  await fake.reply(next, sender, "stop");
+  await expect.poll(() => textsTo(next)).toEqual([CONFIRMATION]);
+  expect(textsTo(to)).toEqual(["Bonjour", CONFIRMATION]);
+});
 
 test("a sentence with the word in it is no STOP", async () => {
   const to = person();

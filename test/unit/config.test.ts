@@ -267,6 +267,10 @@ describe("production", () => {
     expect(faultsOf({ ...open, ...production })).toEqual({
       WEBHOOK_ALLOW_LOOPBACK: expect.stringContaining("developer's machine"),
     });
+    expect(faultsOf({ ...open, ...production, PORT: "none" })).toEqual({
+      PORT: expect.any(String),
+      WEBHOOK_ALLOW_LOOPBACK: expect.stringContaining("developer's machine"),
+    });
     expect(faultsOf(open)).toEqual({});
   });
 

@@ -137,6 +137,8 @@ test.each([
   ["Bearer whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "Bearer [secret]"],
   ["for jean.dupont@example.fr", "for [address]"],
   ["x ".repeat(500), "x ".repeat(100).trim()],
+  // Postgres takes no half of a surrogate pair, and nothing of what was delivered would be recorded.
+  [`${"x ".repeat(99)}x🛑`, `${"x ".repeat(99)}x`],
 ])("%j of an answer is kept as %j", (text, kept) => {
   expect(masked(text)).toBe(kept);
 });

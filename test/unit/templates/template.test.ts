@@ -17,6 +17,8 @@ describe("a template", () => {
   test("names the first variable that is missing, and nothing of the others", () => {
     expect(rendered("Bonjour {{ name }}\n{{ city | upcase }}", { name: "Zoé" })).toEqual({ missing: "city" });
     expect(rendered("{{ name.first_name }}", { name: "Zoé" })).toEqual({ missing: "name.first_name" });
+    const long = `name.${"x".repeat(194)}`;
+    expect(rendered(`{{ name["${long.slice(5)}🛑"] }}`, { name: "Zoé" })).toEqual({ missing: long });
   });
 
   test("does without a variable where it says how", () => {
