@@ -1,4 +1,3 @@
-import { createServer } from "node:http";
 import type { Telemetry } from "bullmq";
 import type { Logger } from "pino";
 import { startAlerting } from "./alerts/alerting.ts";
@@ -20,7 +19,7 @@ import { connectRedis } from "./queues/redis.ts";
 import { createThrottle } from "./queues/throttle.ts";
 import { createApp } from "./routes/index.ts";
 import { mayBundle, openChannels, planChannelsOf, providersOf, warnOfClosedCountries } from "./service/channels.ts";
-import { closeServer, listen, urlOf } from "./service/http-server.ts";
+import { listen } from "./service/http-server.ts";
 import type { Parts } from "./service/parts.ts";
 import { createRoutes } from "./service/routes.ts";
 import { startWork } from "./service/work.ts";
@@ -183,8 +182,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     isStopping,
     info: { title: "Auto-Prospect worker", version },
   });
-  const server = createServer(app);
-  await listen(server, config.http);
+  const server = await listen(app, config.http);
   const running = providersOf(channels);
   if (config.role !== "api") for (const provider of running) provider.start?.();
 
@@ -201,7 +199,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       alerting.stop(),
     ]);
     // Before the store: a request whose body is still arriving is to be accepted, not refused.
-    const closed = await closeServer(server, deadline);
+    const closed = await server.close(deadline);
     await afterwards.settled(deadline);
     for (const provider of running) await provider.close?.();
     await store.close(deadline);
@@ -213,7 +211,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   };
 
   return {
-    url: urlOf(server, config.http.host),
+    url: server.url,
     stop: (deadline = new AbortController().signal) => (stopping ??= stop(deadline)),
   };
 }

@@ -1,5 +1,6 @@
 import { Agent, get, request } from "node:http";
 import { once } from "node:events";
+import { connect } from "node:net";
 import { describe, expect, test, type TestContext } from "vitest";
 import { startFakeTwilio } from "../fakes/twilio/fake-twilio.ts";
 import { openGate } from "../helpers/gate.ts";
@@ -231,7 +232,7 @@ describe("while it drains", () => {
     expect(await countsOf(world)).toEqual({ sent: 1 });
   });
 
-  test("idle keep-alive connections are closed at its end", async (context) => {
+  test("idle connections are closed at its end: one that has asked, and one that never has", async (context) => {
     const { expect } = context;
     const { service, release } = await draining(context);
     const agent = new Agent({ keepAlive: true });
@@ -240,7 +241,12 @@ describe("while it drains", () => {
     response.resume();
     await once(agent, "free");
     const [socket] = Object.values(agent.freeSockets).flat();
-    const closed = once(socket!, "close");
+    const silent = connect(Number(new URL(service.url).port), "127.0.0.1");
+    context.onTestFinished(() => void silent.destroy());
+    await once(silent, "connect");
+    const closed = Promise.all([once(socket!, "close"), once(silent, "close")]);
+    // The server has taken the connection when it answers on a later one.
+    expect((await service.get("/health")).status).toBe(200);
     const stopped = service.stop();
     release();
     expect(await stopped).toBe(true);
