@@ -253,6 +253,14 @@ describe("while it drains", () => {
     await closed;
   });
 
+  test("a provider that cannot give back what it has is not waited for after the deadline", async (context) => {
+    const { expect } = context;
+    await using world = await openWorld();
+    const sms = { ...scriptedProvider(accept), close: () => new Promise<void>(() => {}) };
+    const service = await world.start({}, { providers: { sms } });
+    expect(await service.stop(AbortSignal.timeout(100))).toBe(false);
+  });
+
   test("a request that had begun is answered, and its message is in the ledger", async (context) => {
     const { expect } = context;
     const { world, service, release } = await draining(context);
