@@ -36,7 +36,7 @@ test.each([
   expect(await service.stop()).toBe(true);
 });
 
-test("a node of a cluster that was frozen, and goes on → a WhatsApp session can be forgotten, a service that is stopped is drained, long before the deadline", async () => {
+test("a node of a cluster that was frozen, and goes on → a WhatsApp session can be forgotten, a service that is stopped is drained, long before the deadline", { timeout: 60_000 }, async () => {
   await using whatsapp = new AsyncDisposableStack();
   const fake = whatsapp.adopt(await openFakeWhatsApp(), (server) => server.stop());
   await using group = await openCluster();
