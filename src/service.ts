@@ -1,4 +1,4 @@
-import { createServer } from "node:http";
+import { setTimeout as delay } from "node:timers/promises";
 import type { Telemetry } from "bullmq";
 import type { Logger } from "pino";
 import { startAlerting } from "./alerts/alerting.ts";
@@ -9,6 +9,7 @@ import { createRules, createStopNoticeOf } from "./compliance/rules.ts";
 import type { Config } from "./config.ts";
 import type { FetchPolicy } from "./core/addresses.ts";
 import { systemClock, type Clock } from "./core/clock.ts";
+import { aborted } from "./core/deadline.ts";
 import { createLogger, roomLogger } from "./core/logger.ts";
 import { createMetrics } from "./core/metrics.ts";
 import { NO_TRACING, type Tracing } from "./core/tracing.ts";
@@ -20,7 +21,7 @@ import { connectRedis } from "./queues/redis.ts";
 import { createThrottle } from "./queues/throttle.ts";
 import { createApp } from "./routes/index.ts";
 import { mayBundle, openChannels, planChannelsOf, providersOf, warnOfClosedCountries } from "./service/channels.ts";
-import { closeServer, listen, urlOf } from "./service/http-server.ts";
+import { listen } from "./service/http-server.ts";
 import type { Parts } from "./service/parts.ts";
 import { createRoutes } from "./service/routes.ts";
 import { startWork } from "./service/work.ts";
@@ -50,6 +51,9 @@ export interface Service {
    */
   stop(deadline?: AbortSignal): Promise<boolean>;
 }
+
+/** For so long after the deadline providers may give back what they have, milliseconds: what is not given back runs out by itself. */
+const GIVE_BACK_MS = 1000;
 
 /** Puts the service together and starts it. Resolves when it listens; Redis and the database may come later. */
 export async function startService(config: Config, overrides: Overrides = {}): Promise<Service> {
@@ -183,8 +187,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     isStopping,
     info: { title: "Auto-Prospect worker", version },
   });
-  const server = createServer(app);
-  await listen(server, config.http);
+  const server = await listen(app, config.http);
   const running = providersOf(channels);
   if (config.role !== "api") for (const provider of running) provider.start?.();
 
@@ -201,21 +204,28 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       alerting.stop(),
     ]);
     // Before the store: a request whose body is still arriving is to be accepted, not refused.
-    const closed = await closeServer(server, deadline);
+    const closed = await server.close(deadline);
     await afterwards.settled(deadline);
-    for (const provider of running) await provider.close?.();
+    const left = await Promise.race([
+      closeAll(running).then(() => true),
+      aborted(deadline).then(() => delay(GIVE_BACK_MS, false)),
+    ]);
     await store.close(deadline);
     await queues.close().catch((error: unknown) => queuesLog.warn({ err: error }, "closing the queues failed"));
     for (const connection of [redis, workerRedis]) connection.disconnect();
     await tracing.stop();
     log.info({ drained }, drained ? "stopped" : "stopped at the deadline: running work was handed back");
-    return drained && closed;
+    return drained && closed && left;
   };
 
   return {
-    url: urlOf(server, config.http.host),
+    url: server.url,
     stop: (deadline = new AbortController().signal) => (stopping ??= stop(deadline)),
   };
+}
+
+async function closeAll(providers: Iterable<Provider>): Promise<void> {
+  for (const provider of providers) await provider.close?.();
 }
 
 /** OpenTelemetry takes a tenth of a second to load: only for those who want it. */

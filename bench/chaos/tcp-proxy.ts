@@ -1,5 +1,6 @@
 import { once } from "node:events";
-import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
+import { connect, createServer, type Server, type Socket } from "node:net";
+import { freePort } from "../../dev/stack/ports.ts";
 
 /**
  * How a network fails:
@@ -19,6 +20,9 @@ interface Link {
   held: (() => void)[];
 }
 
+/** Another process may be quicker to take a port. */
+const MOST_ATTEMPTS = 3;
+
 /** One way through the network, on a port of its own. */
 export class TcpProxy implements AsyncDisposable {
   readonly #target: number;
@@ -34,8 +38,16 @@ export class TcpProxy implements AsyncDisposable {
 
   static async open(target: number): Promise<TcpProxy> {
     const proxy = new TcpProxy(target);
-    await proxy.#listen();
-    return proxy;
+    for (let attempt = 1; ; attempt += 1) {
+      // One that outgoing connections do not get: while the proxy refuses, nobody may take it.
+      proxy.port = await freePort();
+      try {
+        await proxy.#listen();
+        return proxy;
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE" || attempt === MOST_ATTEMPTS) throw error;
+      }
+    }
   }
 
   /** Connections on which an answer is awaited. */
@@ -70,7 +82,6 @@ export class TcpProxy implements AsyncDisposable {
   async #listen(): Promise<void> {
     this.#server.listen(this.port, "127.0.0.1");
     await once(this.#server, "listening");
-    this.port = (this.#server.address() as AddressInfo).port;
   }
 
   #reset(): void {

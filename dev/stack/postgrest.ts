@@ -77,7 +77,8 @@ async function startOnPort(options: PostgrestOptions, port: number): Promise<Pos
   try {
     proxy = await startRestProxy({
       upstreamPort: port,
-      port: options.proxyPort ?? 0,
+      // One that outgoing connections do not get: it is to listen there again after a pause.
+      port: options.proxyPort ?? (await freePort([port])),
       onRequest: options.onRequest,
     });
   } catch (error) {

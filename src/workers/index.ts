@@ -116,8 +116,8 @@ export function startWorkers(options: WorkersOptions): Workers {
   const workers = new Set<Worker>();
   const progress: Progress[] = [];
   const taken = new Map<string, number>();
-  /** Jobs under way. */
-  let running = 0;
+  /** Jobs under way, by queue or lane. */
+  const running = new Map<string, number>();
   const slots = new Map<string, Slots>();
   const start = (
     queue: string,
@@ -126,11 +126,13 @@ export function startWorkers(options: WorkersOptions): Workers {
   ): Worker => {
     const log = logOf(queue);
     const counted = async (job: Job<unknown>, token?: string): Promise<unknown> => {
-      running += 1;
+      running.set(queue, (running.get(queue) ?? 0) + 1);
       try {
         return await run(job, token);
       } finally {
-        running -= 1;
+        const left = (running.get(queue) ?? 0) - 1;
+        if (left > 0) running.set(queue, left);
+        else running.delete(queue);
       }
     };
     const worker = new Worker(queue, counted, { ...shared, concurrency, autorun: false });
@@ -215,11 +217,11 @@ export function startWorkers(options: WorkersOptions): Workers {
   });
 
   /** True once nothing has run for so long that what was done is recorded. */
-  const nothingRuns = async (over: AbortSignal): Promise<boolean> => {
+  const nothingRuns = async (isRunning: () => boolean, over: AbortSignal): Promise<boolean> => {
     let since = clock.monotonic();
     while (!over.aborted && clock.monotonic() - since < LET_GO_MS) {
       await delay(LET_GO_POLL_MS, undefined, { ref: false });
-      if (running > 0) since = clock.monotonic();
+      if (isRunning()) since = clock.monotonic();
     }
     if (!over.aborted) options.log.warn("nothing runs any more, and Redis has not let go of every worker");
     return !over.aborted;
@@ -233,8 +235,14 @@ export function startWorkers(options: WorkersOptions): Workers {
       return {
         setConcurrency: (n) => void (worker.concurrency = n),
         async close() {
-          // Until then it is one of those that a drain waits for.
-          await worker.close().finally(() => workers.delete(worker));
+          const over = new AbortController();
+          try {
+            await Promise.race([worker.close(), nothingRuns(() => running.has(lane), over.signal)]);
+          } finally {
+            over.abort();
+            // Until then it is one of those that a drain waits for.
+            workers.delete(worker);
+          }
         },
       };
     },
@@ -252,7 +260,11 @@ export function startWorkers(options: WorkersOptions): Workers {
       for (const each of slots.values()) each.close(reason);
       const closed = Promise.all([...workers].map((worker) => worker.close())).then(() => true);
       const over = new AbortController();
-      const drained = await Promise.race([closed, nothingRuns(over.signal), aborted(deadline).then(() => false)]);
+      const drained = await Promise.race([
+        closed,
+        nothingRuns(() => running.size > 0, over.signal),
+        aborted(deadline).then(() => false),
+      ]);
       over.abort();
       if (drained) return true;
       handBack.abort(new Error("The service is stopping."));

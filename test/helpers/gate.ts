@@ -7,17 +7,20 @@ export interface Gate extends AsyncDisposable {
   readonly url: string;
   /**
    * Holds every further call of a database function: `before` it reaches the database, or `after` it has committed,
-   * with the answer still to come. Resolves when the first one is held.
+   * with the answer still to come. `whose`: only those with such a body. Resolves when the first one is held.
    */
-  hold(rpc: string, when: "before" | "after"): Promise<void>;
+  hold(rpc: string, when: "before" | "after", whose?: (body: string) => boolean): Promise<void>;
   /** Lets the held calls go on, and holds no more of them. */
   release(rpc: string): void;
+  /** Holds no more calls; those that are held stay so. */
+  forgetHolds(): void;
   /** From now on nothing is answered, as by a database that hangs. */
   freeze(): void;
 }
 
 interface Hold {
   when: "before" | "after";
+  whose: (body: string) => boolean;
   reached: PromiseWithResolvers<void>;
   released: PromiseWithResolvers<void>;
 }
@@ -32,8 +35,10 @@ export async function openGate(supabaseUrl: string): Promise<Gate> {
     for await (const chunk of incoming) chunks.push(chunk as Buffer);
     if (frozen) return;
     const hold = holds.get(/\/rpc\/(\w+?)(?:_raw)?\b/.exec(incoming.url ?? "")?.[1] ?? "");
+    const sent = Buffer.concat(chunks);
+    const isHeld = hold?.whose(sent.toString()) ?? false;
     const wait = async (when: Hold["when"]): Promise<void> => {
-      if (hold?.when !== when) return;
+      if (!isHeld || hold?.when !== when) return;
       hold.reached.resolve();
       await hold.released.promise;
     };
@@ -43,7 +48,7 @@ export async function openGate(supabaseUrl: string): Promise<Gate> {
     const answer = await fetch(supabaseUrl + incoming.url, {
       method,
       headers: headers as Record<string, string>,
-      ...(method === "GET" || method === "HEAD" ? {} : { body: Buffer.concat(chunks) }),
+      ...(method === "GET" || method === "HEAD" ? {} : { body: sent }),
     });
     const body = Buffer.from(await answer.arrayBuffer());
     await wait("after");
@@ -59,14 +64,17 @@ export async function openGate(supabaseUrl: string): Promise<Gate> {
   await once(server, "listening");
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    hold(rpc, when) {
-      const hold = { when, reached: Promise.withResolvers<void>(), released: Promise.withResolvers<void>() };
+    hold(rpc, when, whose = () => true) {
+      const hold = { when, whose, reached: Promise.withResolvers<void>(), released: Promise.withResolvers<void>() };
       holds.set(rpc, hold);
       return hold.reached.promise;
     },
     release(rpc) {
       holds.get(rpc)?.released.resolve();
       holds.delete(rpc);
+    },
+    forgetHolds() {
+      holds.clear();
     },
     freeze() {
       frozen = true;

@@ -1,5 +1,6 @@
 import { Agent, get, request } from "node:http";
 import { once } from "node:events";
+import { connect } from "node:net";
 import { describe, expect, test, type TestContext } from "vitest";
 import { startFakeTwilio } from "../fakes/twilio/fake-twilio.ts";
 import { openGate } from "../helpers/gate.ts";
@@ -231,7 +232,7 @@ describe("while it drains", () => {
     expect(await countsOf(world)).toEqual({ sent: 1 });
   });
 
-  test("idle keep-alive connections are closed at its end", async (context) => {
+  test("idle connections are closed at its end: one that has asked, and one that never has", async (context) => {
     const { expect } = context;
     const { service, release } = await draining(context);
     const agent = new Agent({ keepAlive: true });
@@ -240,11 +241,24 @@ describe("while it drains", () => {
     response.resume();
     await once(agent, "free");
     const [socket] = Object.values(agent.freeSockets).flat();
-    const closed = once(socket!, "close");
+    const silent = connect(Number(new URL(service.url).port), "127.0.0.1");
+    context.onTestFinished(() => void silent.destroy());
+    await once(silent, "connect");
+    const closed = Promise.all([once(socket!, "close"), once(silent, "close")]);
+    // The server has taken the connection when it answers on a later one.
+    expect((await service.get("/health")).status).toBe(200);
     const stopped = service.stop();
     release();
     expect(await stopped).toBe(true);
     await closed;
+  });
+
+  test("a provider that cannot give back what it has is not waited for after the deadline", async (context) => {
+    const { expect } = context;
+    await using world = await openWorld();
+    const sms = { ...scriptedProvider(accept), close: () => new Promise<void>(() => {}) };
+    const service = await world.start({}, { providers: { sms } });
+    expect(await service.stop(AbortSignal.timeout(100))).toBe(false);
   });
 
   test("a request that had begun is answered, and its message is in the ledger", async (context) => {

@@ -335,6 +335,16 @@ describe("hunts in one batch", () => {
     ).toHaveLength(100);
   });
 
+  const call = async (...items: object[]): Promise<string[]> => {
+    const [row] = await sql("select accept_hunts($1) as answers", JSON.stringify(items));
+    return (row.answers as { result: string }[]).map(({ result }) => result);
+  };
+  const waiting = (count: number) =>
+    until(
+      () => sql("select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"),
+      (found) => found.length === count,
+    );
+
   test("two calls with the same keys, in opposite orders, for a hunt that is there → one waits for the other", async () => {
     const accountId = await account();
     const id = `hunt_${randomUUID()}`;
@@ -348,15 +358,6 @@ describe("hunts in one batch", () => {
       const hunt = { id, account_id: accountId, template_ids };
       return { hunt, job_id: randomUUID(), contacts: 1, chunks, idempotency, response: {} };
     };
-    const call = async (...items: object[]): Promise<string[]> => {
-      const [row] = await sql("select accept_hunts($1) as answers", JSON.stringify(items));
-      return (row.answers as { result: string }[]).map(({ result }) => result);
-    };
-    const waiting = (count: number) =>
-      until(
-        () => sql("select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"),
-        (found) => found.length === count,
-      );
     // Between its keys the first call waits for what is being changed, and is accepted then.
     const held = await database.sql.connect();
     await held.query("begin");
@@ -370,6 +371,30 @@ describe("hunts in one batch", () => {
     expect(await Promise.all([first, second])).toEqual([
       ["accepted", "accepted"],
       ["replay", "replay"],
+    ]);
+  });
+
+  test("two calls with the same new hunts, of which one is refused for its times in the first → one waits for the other", async () => {
+    const accountId = await account();
+    const [early, late] = [`a_${randomUUID()}`, `b_${randomUUID()}`];
+    const item = (id: string, times: object = {}) => {
+      const chunks = [{ no: 0, contacts: [{ adId: "ad" }] }];
+      const hunt = { id, account_id: accountId, template_ids: [], ...times };
+      return { hunt, job_id: randomUUID(), contacts: 1, chunks, idempotency: null, response: {} };
+    };
+    // The first call has made one hunt, and not looked at the other yet.
+    const held = await database.sql.connect();
+    await held.query("begin");
+    await held.query("lock table hunt_submissions in exclusive mode");
+    const first = call(item(early, { expires_at: past }), item(late));
+    await waiting(1);
+    const second = call(item(early), item(late));
+    await waiting(2);
+    await held.query("commit");
+    held.release();
+    expect(await Promise.all([first, second])).toEqual([
+      ["ended", "accepted"],
+      ["accepted", "accepted"],
     ]);
   });
 });

@@ -4,7 +4,7 @@ import { ColdContacts, type ColdWait } from "./cold-contacts.ts";
 export interface PaceSettings {
   /** null: as many as the gaps allow. 0: none. */
   messagesPerMinute: number | null;
-  /** Between the departures of two messages. */
+  /** Between two messages: none is given to WhatsApp sooner after it has taken the one before. */
   minGapMs: number;
   maxGapMs: number;
   /** First messages to numbers that this one never wrote to, each day (UTC), once it is warm. null: no cap. */
@@ -45,6 +45,8 @@ const TYPING = { msPerCharacter: 35, spread: 0.2, minMs: 1000, maxMs: 8000 };
  * When one number may send, in the memory of the process that owns it. A send needs three things at once: a token of a
  * bucket that fills with `messagesPerMinute` and holds two (one after a restart), an uneven gap to the one before, and
  * not to be one too many in the last 60 seconds. The gap also follows the start, when another process may just have sent.
+ * Between its turn and its departure a message is made ready, one for longer than the other: so the shortest gap counts from
+ * `noteTaken` as well.
  *
  * idle ─ turn() ─▶ waiting (one timer, for the first in the queue) ─ the queue is empty ─▶ idle
  */
@@ -59,6 +61,8 @@ export class Pace {
   #filledAt: number;
   /** When the last send left, or will once it has been typed; monotonic, as those in `#sent`. */
   #lastAt: number;
+  /** When WhatsApp had the last one, as far as it has said. */
+  #takenAt = -Infinity;
   /** In [0, 1): where between the shortest and the longest the gap after it is. */
   #skew: number;
   /** Departures of the last minute, and maybe some before. */
@@ -111,6 +115,11 @@ export class Pace {
     this.#queue.push(waiting);
     if (this.#queue.length === 1) this.#serve();
     await promise;
+  }
+
+  /** WhatsApp has taken a message, or has not said so in its time. */
+  noteTaken(): void {
+    this.#takenAt = this.#clock.monotonic();
   }
 
   /** undefined: a first contact may be made now; say so with `noteNewContact` before anything is awaited. */
@@ -183,7 +192,7 @@ export class Pace {
     this.#fill();
     const now = this.#clock.monotonic();
     const { messagesPerMinute: rate } = this.#settings;
-    const gapAt = this.#lastAt + this.#gapMs();
+    const gapAt = Math.max(this.#lastAt + this.#gapMs(), this.#takenAt + this.#settings.minGapMs);
     if (rate === null) return Math.max(0, gapAt - now);
     const tokenMs = this.#tokens > 1 - 1e-9 ? 0 : ((1 - this.#tokens) * MINUTE_MS) / rate;
     const { count, spanMs } = windowOf(rate);

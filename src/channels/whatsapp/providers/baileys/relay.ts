@@ -66,7 +66,9 @@ export function createRelay({ ackTimeoutMs, contacted, log }: RelayPorts) {
     signal?: AbortSignal,
   ): Promise<SendResult> => {
     try {
-      const ack = await session.line.whileOpen(() => relayed(prepared, sock), signal);
+      const ack = await session.line
+        .whileOpen(() => relayed(prepared, sock), signal)
+        .finally(() => session.pace?.noteTaken());
       if (!ack) {
         void session.line.doubt(sock);
         throw new Error("WhatsApp's server did not confirm it in time.");

@@ -181,6 +181,19 @@ describe("turn", () => {
     expect(times).toEqual([6000]);
   });
 
+  test("one that took long to leave → the next keeps the shortest gap from then, and is not held up otherwise", async () => {
+    const pace = paceOf({ minGapMs: 300, maxGapMs: 1000 }, { random: () => 0.999_999 });
+    await vi.advanceTimersByTimeAsync(1000);
+    await pace.turn();
+    await vi.advanceTimersByTimeAsync(900);
+    pace.noteTaken();
+    const late = departures(pace, 2);
+    await vi.advanceTimersByTimeAsync(310);
+    pace.noteTaken();
+    await vi.advanceTimersByTimeAsync(2000);
+    expect(late.map(Math.round)).toEqual([300, 1300]);
+  });
+
   test("aborted before it is asked for → rejects with the reason and takes nothing", async () => {
     const pace = paceOf({ messagesPerMinute: 1 });
     await expect(pace.turn(AbortSignal.abort(new Error("stopping")))).rejects.toThrow("stopping");
