@@ -55,14 +55,14 @@ export async function startServers(): Promise<Servers> {
   const logDirectory = freshLogDirectory(dataDir);
   const ports = await choosePorts(dataDir);
   const { jwtSecret, databasePassword } = loadSecrets(dataDir);
-  const common = { dataDir, run, durable: true, supervise: false, log };
+  // No flush to the disk: processes die here, the machine does not.
+  const common = { dataDir, run, durable: true, flush: false, supervise: false, log };
   let databaseUrl = "";
   let serviceKey = "";
 
   const redis = serverOf("redis", run, () => startRedis({ ...common, port: ports.redis }));
   const postgres = serverOf("postgres", run, async () => {
-    // No flush to the disk: processes die here, the machine does not.
-    const server = await startPostgres({ ...common, port: ports.postgres, password: databasePassword, flush: false });
+    const server = await startPostgres({ ...common, port: ports.postgres, password: databasePassword });
     databaseUrl = server.databaseUrl;
     return server;
   });

@@ -77,14 +77,13 @@ async function startOnce(options: StackOptions): Promise<Stack> {
   const redisUrl = externalRedis(dataDir, options.redisUrl);
   const ports = await choosePorts(dataDir, options.ports);
   const { jwtSecret, databasePassword } = loadSecrets(dataDir);
-  const common = { dataDir, run, durable, supervise, log };
+  const common = { dataDir, run, durable, flush: temporary.length === 0, supervise, log };
 
   async function database() {
     const postgres = await startPostgres({
       ...common,
       port: ports.postgres,
       password: databasePassword,
-      flush: temporary.length === 0,
       search: options.postgresSearch,
     });
     undo.defer(() => postgres.stop());

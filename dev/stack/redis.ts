@@ -25,6 +25,8 @@ export interface RedisOptions {
   readonly port: number;
   /** Whether to keep an append-only file. */
   readonly durable: boolean;
+  /** Whether that survives a crash of the machine too: a disk that is busy for seconds holds Redis up as long. */
+  readonly flush: boolean;
   readonly supervise: boolean;
   readonly log: (line: string) => void;
   readonly search?: RedisSearch | undefined;
@@ -51,11 +53,8 @@ export async function startRedis(options: RedisOptions): Promise<RedisServer> {
   const program = await findOrInstall(options.search ?? {}, log);
   const directory = join(dataDir, "redis");
   mkdirSync(directory, { recursive: true, mode: 0o700 });
-  const appendOnly = options.durable ? "yes" : "no";
-  const args =
-    `--port ${port} --bind 127.0.0.1 --appendonly ${appendOnly} --maxmemory-policy noeviction --daemonize no`.split(
-      " ",
-    );
+  const file = `--appendonly ${options.durable ? "yes" : "no"} --appendfsync ${options.flush ? "everysec" : "no"}`;
+  const args = `--port ${port} --bind 127.0.0.1 ${file} --maxmemory-policy noeviction --daemonize no`.split(" ");
   const redisUrl = `redis://127.0.0.1:${port}`;
   const service = await supervised({
     name: "redis",

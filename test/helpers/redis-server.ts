@@ -26,7 +26,7 @@ export async function openRedis(): Promise<OwnRedis> {
   mkdirSync(join(dataDir, "logs"));
   const port = await freePort();
   const launch = (): Promise<RedisServer> =>
-    startRedis({ dataDir, run, port, durable: true, supervise: false, log: () => {} });
+    startRedis({ dataDir, run, port, durable: true, flush: false, supervise: false, log: () => {} });
   let server: RedisServer | undefined = await launch();
   const url = server.redisUrl;
   const client = new Redis(url, { maxRetriesPerRequest: null, retryStrategy: () => 50 });

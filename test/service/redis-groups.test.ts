@@ -36,35 +36,39 @@ test.each([
   expect(await service.stop()).toBe(true);
 });
 
-test("a node of a cluster that was frozen, and goes on → a WhatsApp session can be forgotten, a service that is stopped is drained, long before the deadline", { timeout: 60_000 }, async () => {
-  await using whatsapp = new AsyncDisposableStack();
-  const fake = whatsapp.adopt(await openFakeWhatsApp(), (server) => server.stop());
-  await using group = await openCluster();
-  await using world = await openWorld();
-  const service = await world.start({ REDIS_URL: group.url, ...whatsappEnvironment(fake) });
-  const other = await world.start({ REDIS_URL: group.url });
-  for (const each of [service, other]) await expect.poll(async () => (await each.get("/ready")).status).toBe(200);
-  const { id } = await pairedAccount(world, service, fake);
-  const thaw = await group.freeze();
-  const address = `${service.url}/api/whatsapp/sessions/${id}`;
-  const authorization = { authorization: `Bearer ${SECRET}` };
-  expect((await fetch(address, { method: "DELETE", headers: authorization })).status).toBe(202);
-  const leaves = "nothing runs any more, and Redis has not let go of every worker";
-  try {
-    await expect.poll(async () => (await other.get("/ready")).status).toBe(503);
-    // That of the session, whose messages nobody works any more.
-    await expect.poll(() => service.logs.map(({ msg }) => msg)).toContain(leaves);
-  } finally {
-    thaw();
-  }
-  expect(await other.stop()).toBe(true);
-  await until(
-    async () => (await world.sql.query("select from whatsapp_sessions where id = $1", [id])).rowCount,
-    (count) => count === 0,
-    20_000,
-  );
-  expect(await service.stop()).toBe(true);
-});
+test(
+  "a node of a cluster that was frozen, and goes on → a WhatsApp session can be forgotten, a service that is stopped is drained, long before the deadline",
+  { timeout: 60_000 },
+  async () => {
+    await using whatsapp = new AsyncDisposableStack();
+    const fake = whatsapp.adopt(await openFakeWhatsApp(), (server) => server.stop());
+    await using group = await openCluster();
+    await using world = await openWorld();
+    const service = await world.start({ REDIS_URL: group.url, ...whatsappEnvironment(fake) });
+    const other = await world.start({ REDIS_URL: group.url });
+    for (const each of [service, other]) await expect.poll(async () => (await each.get("/ready")).status).toBe(200);
+    const { id } = await pairedAccount(world, service, fake);
+    const thaw = await group.freeze();
+    const address = `${service.url}/api/whatsapp/sessions/${id}`;
+    const authorization = { authorization: `Bearer ${SECRET}` };
+    expect((await fetch(address, { method: "DELETE", headers: authorization })).status).toBe(202);
+    const leaves = "nothing runs any more, and Redis has not let go of every worker";
+    try {
+      await expect.poll(async () => (await other.get("/ready")).status).toBe(503);
+      // That of the session, whose messages nobody works any more.
+      await expect.poll(() => service.logs.map(({ msg }) => msg)).toContain(leaves);
+    } finally {
+      thaw();
+    }
+    expect(await other.stop()).toBe(true);
+    await until(
+      async () => (await world.sql.query("select from whatsapp_sessions where id = $1", [id])).rowCount,
+      (count) => count === 0,
+      20_000,
+    );
+    expect(await service.stop()).toBe(true);
+  },
+);
 
 test("a hunt on a server that wants TLS, a user and a password", async () => {
   await using redis = await openTls();
