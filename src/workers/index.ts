@@ -16,6 +16,7 @@ import type { Tracing } from "../core/tracing.ts";
 import { bundleProgress } from "../queues/bundle-progress.ts";
 import { BUNDLE, bundleSize } from "../queues/bundles.ts";
 import { queueOfLane, type NewMessageJob } from "../queues/index.ts";
+import { DatabaseError } from "../store/database.ts";
 import type { Store } from "../store/store.ts";
 import { outcomeOf } from "./attempt.ts";
 import { runInboundJob, type InboundWorkerDeps } from "./inbound.ts";
@@ -144,7 +145,11 @@ export function startWorkers(options: WorkersOptions): Workers {
       if (job?.name !== BUNDLE) ended(base, "failed");
     });
     worker.on("error", (error) => log.warn({ err: error }, "worker error"));
-    worker.on("failed", (job, error) => log.info({ jobId: job?.id, reason: messageOf(error) }, "job failed"));
+    worker.on("failed", (job, error) => {
+      // What the database refuses it will refuse again: somebody has to look, or a hunt would stay in planning unseen.
+      const level = error instanceof DatabaseError ? "error" : "info";
+      log[level]({ jobId: job?.id, reason: messageOf(error) }, "job failed");
+    });
     workers.add(worker);
     return worker;
   };

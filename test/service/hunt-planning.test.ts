@@ -226,3 +226,19 @@ test("a small hunt after a big one → does not wait for its end", async () => {
   const last = Math.max(...[1500, 1501, 1502, 1600].map((n) => order.indexOf(phone(n))));
   expect(last).toBeLessThan(30);
 });
+
+test("a chunk that the database refuses → told as an error, and planned once it takes it", async () => {
+  await world.sql.query(`
+    create function refuse() returns trigger language plpgsql as $$ begin raise check_violation; end $$;
+    create trigger refusal before insert on messages for each row when (new.ad_id = 'refused') execute function refuse()`);
+  const body = {
+    accountId: await world.account(),
+    contacts: [contact({ adId: "refused", recipientPhone: phone(901) }), contact({ recipientPhone: phone(902) })],
+  };
+  const { jobId } = await submit(service, body);
+  await expect
+    .poll(() => service.logs)
+    .toContainEqual(expect.objectContaining({ level: 50, jobId: expect.stringContaining(jobId), msg: "job failed" }));
+  await world.sql.query("drop trigger refusal on messages; drop function refuse");
+  expect(await finished(service, jobId)).toMatchObject({ counts: { sent: 2 } });
+});
