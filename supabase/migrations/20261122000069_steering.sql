@@ -295,20 +295,7 @@ as $$
   order by m.seq
 $$;
 
--- Of swept_messages those that have to have a job, for a service that does not know what is held.
-create function open_messages(p_after bigint, p_limit integer, p_older_than_ms integer)
-returns table (
-  id uuid, seq bigint, queue text, status text, channel text, recipient text, sender text, content jsonb,
-  priority integer, account_id text, hunt_id text, ad_id text, retry_in_ms integer, category text
-)
-language sql stable
-set search_path = public
-as $$
-  select id, seq, queue, status, channel, recipient, sender, content, priority, account_id, hunt_id, ad_id, retry_in_ms, category
-  from swept_messages(p_after, p_limit, p_older_than_ms) where not held
-$$;
-
 -- All of it is the service's alone.
-revoke all on function uncount_fed, steer_hunt, continue_cancelling, reschedule_hunt, swept_messages,
-  open_messages from public, anon, authenticated;
-grant execute on function uncount_fed, steer_hunt, continue_cancelling, reschedule_hunt, swept_messages, open_messages to service_role;
+revoke all on function uncount_fed, steer_hunt, continue_cancelling, reschedule_hunt, swept_messages
+  from public, anon, authenticated;
+grant execute on function uncount_fed, steer_hunt, continue_cancelling, reschedule_hunt, swept_messages to service_role;

@@ -36,20 +36,6 @@ as $$
   ) g
 $$;
 
--- What of a hunt is open: of one queue, sender and zone, from the time on at which it is to be sent now.
-create function open_of(p_hunt hunts)
-returns table (queue text, sender text, zone text, send_at timestamptz, n bigint)
-language sql stable
-set search_path = public
-as $$
-  select o.queue, o.sender, o.zone, starts_at(p_hunt, o.send_at), o.n
-  from (
-    select m.queue, coalesce(m.sender, '') as sender, m.zone, m.send_at, count(*) as n
-    from messages m where m.hunt_id = p_hunt.id and m.settled_at is null
-    group by 1, 2, 3, 4
-  ) o
-$$;
-
 -- How many messages a second a hunt sends through each queue from each sender of which something is open, and for how long that
 -- was looked at. Null: nobody can tell yet. p_since: nothing of before counts; p_groups: those of groups_of.
 --
@@ -311,7 +297,7 @@ begin
   ) into v_times
   from jsonb_to_recordset(v_groups) as g (started_at timestamptz, settled_at timestamptz, attempted bigint);
 
-  -- As open_of has it.
+  -- What is open: of one queue, sender and zone, from the time on at which it is to be sent now.
   select coalesce(jsonb_agg(to_jsonb(o)), '[]'), coalesce(sum(o.n), 0) into v_open, v_waits
   from (
     select g.queue, g.sender, g.zone, starts_at(v_hunt, g.send_at) as send_at, sum(g.open) as n
@@ -440,5 +426,5 @@ end
 $$;
 
 -- All of it is the service's alone.
-revoke all on function note_resumption, groups_of, open_of, paces_of, rivals_of, ends_in, hunt_status from public, anon, authenticated;
-grant execute on function note_resumption, groups_of, open_of, paces_of, rivals_of, ends_in, hunt_status to service_role;
+revoke all on function note_resumption, groups_of, paces_of, rivals_of, ends_in, hunt_status from public, anon, authenticated;
+grant execute on function note_resumption, groups_of, paces_of, rivals_of, ends_in, hunt_status to service_role;
