@@ -174,7 +174,7 @@ test("with the sandbox as provider there are no sessions to pair: 409, which say
   const refused = await sandboxed.post(PATH, { accountId: await other.account(), phone: sessionPhone() });
   expect(refused).toMatchObject({ status: 409, body: { code: "sessions_off" } });
   expect(refused.body.detail).toContain("WHATSAPP_ENCRYPTION_KEY");
-  expect((await sandboxed.get(PATH)).body).toEqual({ sessions: [] });
+  expect((await sandboxed.get(PATH)).body).toEqual({ sessions: [], off: refused.body.detail });
 });
 
 test("a session's own settings: shown, in force, replaced as a whole, refused when they make no sense", async () => {
