@@ -36,18 +36,19 @@ const MEANING = {
 
 /** Paired numbers, and pairing one on this page. */
 export function WhatsApp() {
-  /** @type {{ data: { sessions: Session[] } | undefined, problem: any, refresh: () => void }} */
+  /** @type {{ data: { sessions: Session[], off?: string } | undefined, problem: any, refresh: () => void }} */
   const { data, problem, refresh } = usePoll("/whatsapp/sessions", POLL_MS);
   useFocusKept(data);
   return el(
     "div",
     null,
     el(Head, { title: "WhatsApp", sub: "The numbers that send, and how each of them is." }),
-    el(PairForm, { onPaired: refresh }),
+    data?.off && el(Empty, { title: "No number can be paired here" }, data.off),
+    data && !data.off && el(PairForm, { onPaired: refresh }),
     el(Trouble, { problem }),
     !data && !problem && el(Loading),
-    data &&
-      data.sessions.length === 0 &&
+    data?.sessions.length === 0 &&
+      !data.off &&
       el(
         Empty,
         { title: "No number is paired" },

@@ -48,6 +48,7 @@ await runCommand(async (stopping) => {
       // The default secret is no secret: nobody else on the network may use it.
       HOST: env["HOST"] || "127.0.0.1",
       API_SECRET: secret,
+      SUPPRESSION_SALT: env["SUPPRESSION_SALT"] || stack.suppressionSalt,
       // So that webhooks can be received by a web app beside it. Production refuses it.
       ...(env["NODE_ENV"] === "production" ? {} : { WEBHOOK_ALLOW_LOOPBACK: env["WEBHOOK_ALLOW_LOOPBACK"] || "true" }),
       REDIS_URL: stack.redisUrl,

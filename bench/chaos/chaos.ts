@@ -102,7 +102,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const enough = AbortSignal.any([stopping, AbortSignal.timeout(minutes * 60_000)]);
   const { promised, finished } = startSubmitter({
     urls,
-    audioUrl: `${recordings.url}/offre.mp3`,
+    audioUrl: `${recordings.publicUrl}/offre.mp3`,
     random: random.fork("submitter"),
     rate: options.rate,
     open: () => watch.open,
@@ -137,7 +137,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     accounts,
     whatsapp: await whatsapp.received(),
     endpoints,
-    heard: [TEXT, `${recordings.url}/offre.mp3`],
+    heard: [TEXT, `${recordings.publicUrl}/offre.mp3`],
     redisLosses: damage.redisLosses,
     killed: damage.killed,
   });

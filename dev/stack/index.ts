@@ -43,6 +43,8 @@ export interface Stack extends AsyncDisposable {
   /** Of the superuser, for psql and tests. */
   readonly databaseUrl: string;
   readonly jwtSecret: string;
+  /** For the service; stays with the data. */
+  readonly suppressionSalt: string;
   readonly dataDir: string;
   /** What the stack's processes are recorded under; test databases add theirs. */
   readonly run: Run;
@@ -76,7 +78,7 @@ async function startOnce(options: StackOptions): Promise<Stack> {
   const logDirectory = freshLogDirectory(dataDir);
   const redisUrl = externalRedis(dataDir, options.redisUrl);
   const ports = await choosePorts(dataDir, options.ports);
-  const { jwtSecret, databasePassword } = loadSecrets(dataDir);
+  const { jwtSecret, databasePassword, suppressionSalt } = loadSecrets(dataDir);
   const common = { dataDir, run, durable, flush: temporary.length === 0, supervise, log };
 
   async function database() {
@@ -119,7 +121,8 @@ async function startOnce(options: StackOptions): Promise<Stack> {
   const resources = undo.move();
   let stopped: Promise<void> | undefined;
   const stop = (): Promise<void> => (stopped ??= resources.disposeAsync());
-  return { ...started.value, redisUrl: found.value, jwtSecret, dataDir, run, stop, [Symbol.asyncDispose]: stop };
+  const given = { jwtSecret, suppressionSalt, dataDir, run };
+  return { ...started.value, ...given, redisUrl: found.value, stop, [Symbol.asyncDispose]: stop };
 }
 
 /** The given Redis, unless it is the stack's own of an earlier start, which an env file brought back in. */

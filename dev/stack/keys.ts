@@ -11,6 +11,8 @@ export interface Secrets {
   readonly jwtSecret: string;
   /** Of the superuser `postgres` and of `authenticator`, which PostgREST connects as. */
   readonly databasePassword: string;
+  /** What people who were erased are recognised under; with another one they would be contacted again. */
+  readonly suppressionSalt: string;
 }
 
 /** A Supabase API key: an HS256 JWT that PostgREST turns into the role `service_role` or `anon`. Valid until 2100. */
@@ -20,18 +22,27 @@ export function apiKey(role: "service_role" | "anon", jwtSecret: string): string
   return `${signed}.${createHmac("sha256", jwtSecret).update(signed).digest("base64url")}`;
 }
 
-/** The secrets kept in `<dataDir>/secrets.json` (mode 0600), made at the first start. */
+/** The secrets kept in `<dataDir>/secrets.json` (mode 0600); those that it does not have are made, and kept from then on. */
 export function loadSecrets(dataDir: string): Secrets {
   const file = join(dataDir, "secrets.json");
+  const kept = keptIn(file);
+  const made = { jwtSecret: randomText(32), databasePassword: randomText(18), suppressionSalt: randomText(32) };
+  const secrets = { ...made, ...kept };
+  if (Object.keys(secrets).length > Object.keys(kept).length) {
+    writeFileSync(file, `${JSON.stringify(secrets)}\n`, { mode: 0o600 });
+  }
+  return secrets;
+}
+
+/** A data directory of before a secret does not have it. */
+function keptIn(file: string): Partial<Secrets> {
   try {
-    const secrets: Secrets = JSON.parse(readFileSync(file, "utf8"));
-    return secrets;
+    const kept: Partial<Secrets> = JSON.parse(readFileSync(file, "utf8"));
+    return kept;
   } catch (error) {
     if (codeOf(error) !== "ENOENT") throw error;
+    return {};
   }
-  const secrets = { jwtSecret: randomText(32), databasePassword: randomText(18) };
-  writeFileSync(file, `${JSON.stringify(secrets)}\n`, { mode: 0o600 });
-  return secrets;
 }
 
 function randomText(bytes: number): string {

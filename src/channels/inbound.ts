@@ -1,6 +1,6 @@
 import type { Logger } from "pino";
 import { UnavailableError } from "../core/errors.ts";
-import type { Inbound } from "../core/inbound.ts";
+import type { Inbound, Reply } from "../core/inbound.ts";
 import type { Store } from "../store/store.ts";
 import { isStart } from "./stop-words.ts";
 import { storable } from "./webhooks.ts";
@@ -21,9 +21,8 @@ export function createInbound(
         return !(error instanceof UnavailableError);
       }
     },
-    async reply({ providerMessageId, ...rest }) {
-      const quotes = providerMessageId === undefined ? {} : { providerMessageId: storable(providerMessageId) };
-      const reply = { ...rest, ...quotes, text: storable(rest.text) };
+    async reply(given) {
+      const reply = cleaned(given);
       try {
         const stop = reply.stop === true || isStop(reply.text);
         return { firstStop: await store.recordReply({ ...reply, stop, start: isStart(reply.text) }) };
@@ -33,4 +32,12 @@ export function createInbound(
       }
     },
   };
+}
+
+/** Whoever wrote it has chosen its text, its id and the id that it quotes: all of that is to be stored. */
+function cleaned(given: Reply): Reply {
+  const reply = { ...given, text: storable(given.text) };
+  if (given.providerMessageId !== undefined) reply.providerMessageId = storable(given.providerMessageId);
+  if (given.replyId !== undefined) reply.replyId = storable(given.replyId);
+  return reply;
 }

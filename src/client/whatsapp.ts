@@ -42,9 +42,10 @@ export interface WhatsAppCalls {
   pairWhatsApp(pairing: NewPairing, options?: PostOptions): Promise<Result<WhatsAppSession>>;
   /** A WhatsApp number: while it is being paired, what to scan or to type. Errors: `not_found`. */
   whatsAppSession(sessionId: string, options?: CallOptions): Promise<Result<WhatsAppSession>>;
+  /** `off`: why no session can be connected there, and which variables to set; absent where they can. */
   whatsAppSessions(
     options?: CallOptions & { accountId?: string | undefined },
-  ): Promise<Result<{ sessions: WhatsAppSession[] }>>;
+  ): Promise<Result<{ sessions: WhatsAppSession[]; off?: string }>>;
   /** Replaces a session's own pace. Errors: `invalid_request`, `not_found`. */
   setWhatsAppPace(sessionId: string, pace: WhatsAppPace, options?: PostOptions): Promise<Result<WhatsAppSession>>;
   /** Unlinks the device on the phone and forgets the session. Errors: `not_found`. */

@@ -78,6 +78,8 @@ function erasureOff(): ProblemError {
     status: 503,
     code: "erasure_off",
     title: "Erasing is off",
-    detail: "SUPPRESSION_SALT is not set: nothing was erased. Whoever is erased without it would be contacted again.",
+    detail:
+      "Set SUPPRESSION_SALT, once and for good, to a secret of 16 characters or more. Nothing was erased: without it whoever is " +
+      "erased could not be recognised, and would be contacted again.",
   });
 }

@@ -34,7 +34,9 @@ export const timingShape = {
   sendAt: z
     .string()
     .optional()
-    .describe(`Nothing of this submission is sent before it: ${SEND_AT}. Within a year. A time in the past: at once`),
+    .describe(
+      `Nothing of this submission is sent before it: ${SEND_AT}. At most 366 days ahead. A time in the past: at once`,
+    ),
   timeZone: zone.optional().describe("Of times without an offset, IANA"),
   windows: windowsSchema
     .optional()
@@ -49,7 +51,8 @@ export const contactTimingShape = {
 
 const MINUTE_MS = 60_000;
 const DAY_MS = 86_400_000;
-const MAX_AHEAD_MS = 366 * DAY_MS;
+/** The same date of next year, a leap year or not. */
+const MAX_AHEAD_DAYS = 366;
 /** From the last time at which something is to be sent to the end of a hunt that names none. */
 const EXPIRES_AFTER_MS = 7 * DAY_MS;
 
@@ -93,8 +96,8 @@ export function createTiming(raw: unknown, now: number, faults: Fault[]): Timing
     const wrong =
       typeof instant === "string"
         ? instant
-        : instant > now + MAX_AHEAD_MS
-          ? "is more than a year ahead"
+        : instant > now + MAX_AHEAD_DAYS * DAY_MS
+          ? `is more than ${MAX_AHEAD_DAYS} days ahead`
           : expiresAt !== undefined && instant >= Date.parse(expiresAt)
             ? "is not before expiresAt, after which nothing is sent"
             : undefined;

@@ -12,6 +12,8 @@ export interface Directory {
   readonly all: readonly Queue[];
   /** One of the registry, or a lane of one. */
   get(name: string): Queue | undefined;
+  /** As `get`, but of lanes only those that there are now. Rejects with `UnavailableError`. */
+  existing(name: string): Promise<Queue | undefined>;
   /** The lanes that there are now, of all queues. Rejects with `UnavailableError`. */
   lanes(): Promise<readonly Queue[]>;
   /** Groups messages by where their jobs belong: a lane, else their queue. */
@@ -79,6 +81,9 @@ export function createDirectory(
   return {
     all: [...queues.values()],
     get,
+    async existing(name) {
+      return queues.get(name) ?? (await lanesIn(queueOfLane(name))).find((lane) => lane.name === name);
+    },
     queueOf,
     lanes: async () => (await Promise.all(names.map(lanesIn))).flat(),
     lanesIn,

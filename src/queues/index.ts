@@ -64,7 +64,7 @@ export function createQueues(options: QueuesOptions): Queues {
   const settings = { repeatStrategy };
   const queueOptions: QueueOptions = { connection: redis, prefix, defaultJobOptions, settings, ...telemetry };
   const directory = createDirectory(names, lanesOf, queueOptions, backendOn(redis));
-  const { all, get, lanes, inLanes, withLanes, queueOf, forgetLane } = directory;
+  const { all, get, existing, lanes, inLanes, withLanes, queueOf, forgetLane } = directory;
   const flows = new FlowProducer({ connection: redis, prefix, ...telemetry });
   flows.on("error", ignore);
   const bundles = createBundles(redis, queueOf, retention.completed);
@@ -82,6 +82,7 @@ export function createQueues(options: QueuesOptions): Queues {
   return {
     all,
     get,
+    existing,
     lanes,
     inLanes,
     withLanes,

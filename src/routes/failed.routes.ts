@@ -61,8 +61,8 @@ const limitOf = (most: number, usual: number) => z.coerce.number().int().min(1).
 export function failedRoutes(deps: { queues: Queues; store: Store; redis: Redis }): Route[] {
   const { queues, store } = deps;
   const inQueue = z.object({ queue: z.string().min(1).max(100) });
-  const queueOf = (name: string): Queue => {
-    const queue = queues.get(name);
+  const queueOf = async (name: string): Promise<Queue> => {
+    const queue = await queues.existing(name);
     if (!queue) throw notFound("queue", name);
     return queue;
   };
@@ -91,7 +91,7 @@ export function failedRoutes(deps: { queues: Queues; store: Store; redis: Redis 
         ...missing,
       },
       async handle({ params, query }) {
-        const { jobs, nextCursor } = await failedJobs(deps, queueOf(params.queue), query);
+        const { jobs, nextCursor } = await failedJobs(deps, await queueOf(params.queue), query);
         const letters = await lettersOf(params.queue, jobs);
         const views = jobs.map((job) => viewOf(params.queue, job, letters));
         return { status: 200, body: { jobs: views, nextCursor: nextCursor ?? null } };
@@ -124,7 +124,7 @@ export function failedRoutes(deps: { queues: Queues; store: Store; redis: Redis 
         ...missing,
       },
       async handle({ params, query }) {
-        const { jobs, nextCursor } = await failedJobs(deps, queueOf(params.queue), query);
+        const { jobs, nextCursor } = await failedJobs(deps, await queueOf(params.queue), query);
         const letters = await lettersOf(params.queue, jobs);
         const reasons = jobs.flatMap((job) => reasonOf(job, letters) ?? []);
         const safe = [...letters.values()].filter(({ result }) => result === "accepted").map(({ id }) => id);

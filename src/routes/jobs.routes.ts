@@ -62,8 +62,8 @@ const jobSchema = z.object({
 
 /** What operators and callers ask about queues, jobs and single messages. */
 export function jobRoutes({ queues, store }: { queues: Queues; store: Store }): Route[] {
-  const queueOf = (name: string) => {
-    const queue = queues.get(name);
+  const queueOf = async (name: string) => {
+    const queue = await queues.existing(name);
     if (!queue) throw notFound("queue", name);
     return queue;
   };
@@ -98,7 +98,7 @@ export function jobRoutes({ queues, store }: { queues: Queues; store: Store }): 
         404: { description: "There is no such queue." },
       },
       async handle({ params }) {
-        return { status: 200, body: await queues.stats(queueOf(params.queue)) };
+        return { status: 200, body: await queues.stats(await queueOf(params.queue)) };
       },
     }),
     route({

@@ -8,6 +8,7 @@ import { Client } from "pg";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { commandLineOf, identityOf } from "../../dev/stack/identity.ts";
 import { startStack } from "../../dev/stack/index.ts";
+import { loadSecrets } from "../../dev/stack/keys.ts";
 import { relocatedHome } from "../../dev/stack/postgres-cluster.ts";
 import { recorded, stopRecorded } from "../../dev/stack/run-directory.ts";
 import { runServices, startServices } from "./services-process.ts";
@@ -106,6 +107,18 @@ describe("npm run services", { timeout: TIMEOUT_MS }, () => {
     await using services = await runServices(dataDir, ["--colour"]);
     expect(await services.exitCode).toBe(2);
     expect(services.stderr()).toMatch(/^usage: .*\n$/);
+  });
+});
+
+describe("secrets", () => {
+  it("stay as they are; one that an older data directory does not have is made once", () => {
+    const file = join(dataDir, "secrets.json");
+    const older = { jwtSecret: "signs", databasePassword: "opens" };
+    writeFileSync(file, JSON.stringify(older), { mode: 0o600 });
+    const secrets = loadSecrets(dataDir);
+    expect(secrets).toEqual({ ...older, suppressionSalt: expect.stringMatching(/^[\w-]{43}$/) });
+    expect(loadSecrets(dataDir)).toEqual(secrets);
+    expect(statSync(file).mode & 0o777).toBe(0o600);
   });
 });
 

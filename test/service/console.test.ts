@@ -276,6 +276,17 @@ describe("in a browser", () => {
     await page.close();
   });
 
+  test("while no number can be paired → the API's words stand in place of the form", async () => {
+    const { page } = await openConsole();
+    const off = "Set this and that.";
+    await page.route("**/admin/api/whatsapp/sessions", (route) => route.fulfill({ json: { sessions: [], off } }));
+    await page.getByRole("link", { name: "WhatsApp" }).click();
+    await page.getByText(off).waitFor();
+    expect(await page.getByRole("form", { name: "Pair a number" }).count()).toBe(0);
+    expect(await page.getByText("No number is paired").count()).toBe(0);
+    await page.close();
+  });
+
   test("what the service says in error comes in words, and the page goes on", async () => {
     const { page } = await openConsole();
     await page.route("**/admin/api/senders", (route) => route.abort());

@@ -81,10 +81,11 @@ test("what is wrong with times, windows and limits is told in words, all of it a
     timeZone: "Paris",
     windows: { days: [8], from: "18:00", to: "09:00", timeZone: "+01:00" },
     contacts: [
-      next({ sendAt: inHours(9000) }),
+      next({ sendAt: inHours(366 * 24 + 1) }),
       next({ sendAt: "tomorrow" }),
       next({ sendAt: 12 }),
       next({ sendAt: inHours(2), timeZone: 1 }),
+      next({ sendAt: inHours(366 * 24 - 1) }),
     ],
   };
   const faults = faultsOf(await service.post("/api/hunt/execute", hunt));
@@ -93,11 +94,12 @@ test("what is wrong with times, windows and limits is told in words, all of it a
     "/timeZone": "must be a time zone of the IANA's, such as Europe/Paris",
     "/windows/days/0": expect.stringContaining("7"),
     "/windows/timeZone": expect.stringContaining("IANA"),
-    "/contacts/0/sendAt": "is more than a year ahead",
+    "/contacts/0/sendAt": "is more than 366 days ahead",
     "/contacts/1/sendAt": "must be an ISO 8601 date and time, such as 2026-01-31T09:30:00+01:00",
     "/contacts/2/sendAt": "must be a string",
     "/contacts/3/timeZone": expect.stringContaining("IANA"),
   });
+  expect(faults).not.toHaveProperty(["/contacts/4/sendAt"]);
   const late = {
     huntId: huntId(),
     accountId,

@@ -301,7 +301,7 @@ describe("log hygiene, at debug level", () => {
       await one.post("/api/whatsapp/text", { ...single, accountId });
       await one.post("/api/phone/ringless-voice", {
         recipientPhone: single.recipientPhone,
-        audioUrl: "https://user:recording-secret@example.com/a.mp3",
+        audioUrl: "https://example.com/a.mp3?token=recording-secret",
       });
       await one.post("/api/phone/sms", { ...single, recipientPhone: "+33698765431x", message: "" });
       await one.post("/api/phone/sms", `{"recipientPhone": "+33698765432", "message": "${TEXT}", }`);

@@ -381,7 +381,7 @@ test("without a salt → nobody is erased, and the answer says what to set", asy
   const { huntId } = await run(unsalted, { accountId, contacts: [theirs("+33612000017")] });
   expect(await erase("+33612000017", unsalted)).toMatchObject({
     status: 503,
-    body: { code: "erasure_off", detail: expect.stringContaining("SUPPRESSION_SALT") },
+    body: { code: "erasure_off", detail: expect.stringContaining("Set SUPPRESSION_SALT") },
   });
   expect(await messagesOf(unsalted, huntId)).toMatchObject([{ recipientPhone: "+33612000017" }]);
 });

@@ -52,6 +52,9 @@ test.each([
   "/api/queues/pigeon/stats",
   "/api/queues/__proto__/stats",
   "/api/queues/%E2%80%8Fsms/stats",
+  "/api/queues/whatsapp.nobody/stats",
+  "/api/queues/whatsapp.nobody/failed",
+  "/api/queues/sms.nobody/failed",
   "/api/nothing",
   "/nothing",
 ])("GET %s → 404 as a problem", async (path) => {
@@ -68,6 +71,7 @@ test.each([
   "/api/jobs/sms/not-a-uuid/retry",
   `/api/jobs/pigeon/${ID}/retry`,
   `/api/jobs/hunt/${ID}/retry`,
+  "/api/queues/whatsapp.nobody/failed/retry",
 ])("POST %s → 404 as a problem", async (path) => {
   expect(await service.post(path, undefined)).toMatchObject({ status: 404, body: { code: "not_found" } });
 });

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { PUBLIC_URL } from "../contract/voice-under-test.ts";
 import { type FakeTwilioVoice, startFakeTwilioVoice } from "../fakes/twilio-voice/fake-twilio-voice.ts";
-import { type FileServer, startFileServer } from "../fakes/twilio-voice/file-server.ts";
+import { type FileServer, LOOPBACK, startFileServer } from "../fakes/twilio-voice/file-server.ts";
 import { finished, messageOf, messagesOf, phone, settles, submit } from "../helpers/hunts.ts";
 import { statusOf, until } from "../helpers/ledger.ts";
 import { FILES } from "../helpers/media-files.ts";
@@ -39,7 +39,7 @@ describe("a voicemail through Twilio", () => {
   });
 
   test("a recording is played", async () => {
-    const audioUrl = `${files.url}/offre.mp3`;
+    const audioUrl = `${files.publicUrl}/offre.mp3`;
     const { id, call: made } = await scene.call({ audioUrl });
     const { verbs } = await twilio.pickUp(made, "machine_end_silence");
     expect(verbs).toEqual([{ verb: "Play", url: audioUrl }, { verb: "Hangup" }]);
@@ -162,7 +162,7 @@ describe("what is said to whoever asks for a voicemail", () => {
 
   test("a recording that is a page → failed in clear words, and nobody is called", async () => {
     const to = phone(4501);
-    const body = { recipientPhone: to, audioUrl: `${files.url}/page.mp3` };
+    const body = { recipientPhone: to, audioUrl: `${files.publicUrl}/page.mp3` };
     const { messageId: id } = (await service.post(PATH, body)).body;
     const failed = await settles(service, id, "failed");
     expect(failed.code).toBe("audio_wrong_type");
@@ -172,7 +172,7 @@ describe("what is said to whoever asks for a voicemail", () => {
 
   test("a hunt with one recording for everybody asks for it once", async () => {
     files.files["/hunt.mp3"] = { body: FILES.mp3 };
-    const audioUrl = `${files.url}/hunt.mp3`;
+    const audioUrl = `${files.publicUrl}/hunt.mp3`;
     const people = Array.from({ length: 12 }, (_, i) => phone(4600 + i));
     const contacts = people.map((recipientPhone, i) => ({
       adId: `ad_${i}`,
@@ -194,19 +194,22 @@ test("a recording in a private network is never asked for, and nobody is called"
   // In a world of its own: the other service here may fetch from everywhere, and would take the message.
   await using guarded = await openWorld();
   await using unused = await startFakeTwilioVoice();
-  const strict = await guarded.start({
+  const calling = {
     PUBLIC_URL,
     TWILIO_ACCOUNT_SID: unused.accountSid,
     TWILIO_AUTH_TOKEN: unused.authToken,
     TWILIO_API_BASE_URL: unused.url,
     TWILIO_VOICE_FROM: FROM,
-  });
+  };
+  const strict = await guarded.start(calling, { fetchPolicy: { lookup: LOOPBACK.lookup } });
   const before = { ...files.hits };
-  const addresses = ["http://169.254.169.254/latest/meta-data", `${files.url}/offre.mp3`, "http://localhost/a.mp3"];
-  for (const audioUrl of addresses) {
-    const { messageId: id } = (await strict.post(PATH, { recipientPhone: phone(4700), audioUrl })).body;
-    expect(await settles(strict, id, "failed")).toMatchObject({ code: "audio_not_allowed" });
+  const call = (audioUrl: string) => strict.post(PATH, { recipientPhone: phone(4700), audioUrl });
+  for (const audioUrl of ["http://169.254.169.254/latest/meta-data", `${files.url}/offre.mp3`, "http://localhost/a"]) {
+    expect(await call(audioUrl)).toMatchObject({ status: 400, body: { errors: [{ pointer: "/audioUrl" }] } });
   }
+  // Only once it is fetched is it known where a name leads.
+  const { messageId: id } = (await call(`${files.publicUrl}/offre.mp3`)).body;
+  expect(await settles(strict, id, "failed")).toMatchObject({ code: "audio_not_allowed" });
   expect(files.hits).toEqual(before);
   expect(unused.requests).toEqual([]);
 });

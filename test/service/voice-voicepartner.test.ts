@@ -43,7 +43,7 @@ async function openStage(perMinute: number, extra: Record<string, string> = {}):
     );
   const service = await start();
   vendor.reach(PUBLIC_URL, service.url);
-  return { world, vendor, files, service, start, audioUrl: `${files.url}/offre.mp3` };
+  return { world, vendor, files, service, start, audioUrl: `${files.publicUrl}/offre.mp3` };
 }
 
 const post = async (service: TestService, to: string, body: Record<string, unknown>): Promise<string> =>

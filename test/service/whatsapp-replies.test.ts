@@ -206,10 +206,10 @@ test("a sentence with the word in it is no STOP", async () => {
   expect(await stopsOf(to)).toEqual([]);
 });
 
-test("a message that comes twice is one reply, and one event", async () => {
+test("a message that comes twice is one reply, and one event, whatever its sender's client has put into its id", async () => {
   const to = person();
   const { messageId } = await delivered(to);
-  const id = await fake.reply(to, sender, "une fois");
+  const id = await fake.reply(to, sender, "une fois", { id: `3A\0${messageId}` });
   await expect.poll(async () => (await repliesFrom(to)).length).toBe(1);
   await fake.repeat(id, sender);
   await fake.reply(to, sender, "la suivante");

@@ -174,7 +174,7 @@ test("with the sandbox as provider there are no sessions to pair: 409, which say
   const refused = await sandboxed.post(PATH, { accountId: await other.account(), phone: sessionPhone() });
   expect(refused).toMatchObject({ status: 409, body: { code: "sessions_off" } });
   expect(refused.body.detail).toContain("WHATSAPP_ENCRYPTION_KEY");
-  expect((await sandboxed.get(PATH)).body).toEqual({ sessions: [] });
+  expect((await sandboxed.get(PATH)).body).toEqual({ sessions: [], off: refused.body.detail });
 });
 
 test("a session's own settings: shown, in force, replaced as a whole, refused when they make no sense", async () => {
@@ -228,7 +228,7 @@ async function boardLanes(): Promise<() => Promise<string[]>> {
   };
 }
 
-test("DELETE of an open session: the phone forgets the device, the database everything, Bull Board its lane", async () => {
+test("DELETE of an open session: the phone forgets the device, the database everything, Bull Board and the API its lane", async () => {
   const { id, phone, accountId } = await pairedAccount(world, service, fake);
   const messageId = await sendText(service, accountId, recipient(901));
   await settles(service, messageId, "delivered");
@@ -236,9 +236,15 @@ test("DELETE of an open session: the phone forgets the device, the database ever
   expect(await keysInRedis(id)).toContain(`${world.prefix}:whatsapp.${id}:${messageId}`);
   const lanes = await boardLanes();
   await expect.poll(lanes).toContain(`whatsapp.${id}`);
+  const looks = async () => {
+    const answers = ["stats", "failed"].map((what) => service.get(`/api/queues/whatsapp.${id}/${what}`));
+    return (await Promise.all(answers)).map(({ status, body }) => body.code ?? status);
+  };
+  await expect.poll(looks).toEqual([200, 200]);
   expect((await forget(id)).status).toBe(202);
   await expect.poll(() => dumpOf(id)).toBe("");
   await expect.poll(lanes).not.toContain(`whatsapp.${id}`);
+  await expect.poll(looks).toEqual(["not_found", "not_found"]);
   expect(await keysInRedis(id)).toEqual([]);
   expect(fake.paired(phone)).toBe(false);
   await fake.waitFor(() => fake.connected(phone) === 0);

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { z } from "zod";
+import { urlFault } from "../../core/addresses.ts";
 import type { Fault } from "../../core/problem.ts";
 import { UNSTORABLE, unstorable } from "../../core/text.ts";
 import type { ContentInput } from "../channel.ts";
@@ -15,16 +16,11 @@ export const VOICE_QUEUE = "voice";
 export const MAX_TEXT_LENGTH = 3000;
 const MAX_URL_LENGTH = 2048;
 
-/** Whether the address is a public one is checked where it is fetched: names resolve differently later. */
+/** What a name leads to is checked where it is fetched: names resolve differently later. */
 function audioUrlFault(value: unknown): string | undefined {
   if (typeof value !== "string") return "Give the recording's address as text.";
   if (value.length > MAX_URL_LENGTH) return `The address is longer than ${MAX_URL_LENGTH} characters.`;
-  if (unstorable(value)) return `The address ${UNSTORABLE}.`;
-  const url = URL.parse(value);
-  if (url === null || (url.protocol !== "https:" && url.protocol !== "http:")) {
-    return "Not an address that can be fetched: give an http:// or https:// URL.";
-  }
-  return undefined;
+  return unstorable(value) ? `The address ${UNSTORABLE}.` : urlFault(value);
 }
 
 export const audioUrlSchema = z

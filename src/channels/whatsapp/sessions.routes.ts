@@ -13,6 +13,7 @@ const TAG = "WhatsApp sessions";
 const PATH = "/api/whatsapp/sessions";
 /** Wide enough for a phone to read from across a desk, pixels. */
 const QR_WIDTH = 384;
+const SESSIONS_OFF = "Set WHATSAPP_ENCRYPTION_KEY (and not WHATSAPP_PROVIDER=sandbox) to send over paired numbers.";
 const NO_ACCOUNT = { pointer: "/accountId", detail: "There is no such account." };
 
 const LOCATION = { Location: "Where the session is to be read." };
@@ -107,13 +108,17 @@ export function sessionRoutes({ sessions, provider, clock }: ChannelRouteDeps): 
       responses: {
         200: {
           description: "In the order of creation.",
-          schema: z.object({ sessions: z.array(sessionSchema) }),
+          schema: z.object({
+            sessions: z.array(sessionSchema),
+            off: z.string().optional().describe("Why no session can be connected here, and which variables to set"),
+          }),
           example: { sessions: [SESSION_EXAMPLE] },
         },
       },
       async handle({ query: { accountId } }) {
         const all = await sessions.sessions({ accountId });
-        return { status: 200, body: { sessions: all.filter(({ wanted }) => wanted === "on").map(view) } };
+        const off = provider?.lanes ? {} : { off: SESSIONS_OFF };
+        return { status: 200, body: { sessions: all.filter(({ wanted }) => wanted === "on").map(view), ...off } };
       },
     }),
     route({
@@ -224,5 +229,5 @@ const sessionsOff = (): ProblemError =>
     status: 409,
     code: "sessions_off",
     title: "WhatsApp sessions are off",
-    detail: "Set WHATSAPP_ENCRYPTION_KEY (and not WHATSAPP_PROVIDER=sandbox) to send over paired numbers.",
+    detail: SESSIONS_OFF,
   });

@@ -1,6 +1,7 @@
+import { randomInt } from "node:crypto";
+import { lookup } from "node:dns/promises";
 import { once } from "node:events";
 import http from "node:http";
-import type { AddressInfo } from "node:net";
 
 export interface ServedFile {
   type?: string;
@@ -14,6 +15,8 @@ export interface ServedFile {
 /** Somebody's web server, with recordings and other things on it. */
 export interface FileServer extends AsyncDisposable {
   url: string;
+  /** The same by a name, and so an address that a caller may give; who fetches with `LOOPBACK` gets there. */
+  publicUrl: string;
   files: Record<string, ServedFile>;
   /** How often each path was asked for. */
   hits: Record<string, number>;
@@ -30,10 +33,13 @@ export async function startFileServer(files: Record<string, ServedFile>): Promis
     const headers = { "content-type": type, "content-length": Buffer.byteLength(body) };
     response.writeHead(status, { ...headers, ...(location ? { location } : {}) }).end(body);
   });
-  server.listen(0, "127.0.0.1");
+  // An address of its own on loopback, as the port is one of the few that may be fetched from.
+  const host = `127.${randomInt(1, 255)}.${randomInt(255)}.${randomInt(1, 255)}`;
+  server.listen(8080, host);
   await once(server, "listening");
   const served: FileServer = {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: `http://${host}:8080`,
+    publicUrl: `http://${host.replaceAll(".", "-")}${NAMED}:8080`,
     files,
     hits,
     async [Symbol.asyncDispose]() {
@@ -44,5 +50,15 @@ export async function startFileServer(files: Record<string, ServedFile>): Promis
   return served;
 }
 
-/** Lets tests be fetched from; everything else stays as it is. */
-export const LOOPBACK = { allowPrivate: true, ports: "any" } as const;
+/** What follows a file server's address in its name. */
+const NAMED = ".files.example.com";
+
+/** Lets tests be fetched from, file servers by their names too; everything else stays as it is. */
+export const LOOPBACK = {
+  allowPrivate: true,
+  ports: "any",
+  async lookup(hostname: string) {
+    if (!hostname.endsWith(NAMED)) return lookup(hostname, { all: true });
+    return [{ address: hostname.slice(0, -NAMED.length).replaceAll("-", "."), family: 4 }];
+  },
+} as const;

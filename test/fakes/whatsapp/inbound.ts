@@ -10,6 +10,8 @@ export interface InboundOptions {
   byLid?: boolean;
   /** Writes from the LID, and WhatsApp does not say which number that is. */
   hidesPhone?: boolean;
+  /** As the sender's client has chosen it. */
+  id?: string;
   /** The sender's name as they chose it. */
   name?: string;
   /** The ciphertext is spoilt: the client cannot decrypt it. */
@@ -29,7 +31,7 @@ export class Inbound {
 
   /** Sends an encrypted message to a session, or keeps it until that logs in; returns its id. */
   async send(account: Account, person: FakePerson, message: proto.IMessage, options: InboundOptions): Promise<string> {
-    const id = `3A${randomBytes(9).toString("hex").toUpperCase()}`;
+    const { id = `3A${randomBytes(9).toString("hex").toUpperCase()}` } = options;
     const sent = { ...options, person, message };
     this.#sent.set(id, sent);
     await this.#deliver(account, id, sent, 0);
