@@ -59,7 +59,8 @@ export const Loading = ({ rows = 3 }) =>
 /** A page's head; it takes the focus when the page is opened. @param {{ title: string, pill?: any, sub?: any, children?: any }} props */
 export function Head({ title, pill, sub, children }) {
   const heading = useRef(/** @type {HTMLHeadingElement | null} */ (null));
-  useEffect(() => {
+  // With the page itself, and not after it is painted, when somebody may be in a field already.
+  useLayoutEffect(() => {
     document.title = `${title} · Auto-Prospect`;
     heading.current?.focus({ preventScroll: true });
   }, [title]);

@@ -202,6 +202,8 @@ describe("in a browser", () => {
   });
 
   test("on a phone → no page is wider than the screen", async () => {
+    const listed = { phone: "+33611223366", reason: "asked by telephone" };
+    expect((await service.post("/api/suppressions", listed)).status).toBe(200);
     const { page } = await openConsole();
     await page.setViewportSize({ width: 390, height: 844 });
     const names = await page.getByRole("navigation").getByRole("link").allTextContents();
