@@ -5,7 +5,7 @@ import { MESSAGES, type Batches } from "./batches.ts";
 import { DatabaseError, type Database } from "./database.ts";
 import type { MessageStatus } from "./messages.ts";
 
-/** The answer to "may this message be sent now?"; `supabase/migrations/…_attempts.sql` says what each means. */
+/** The answer to "may this message be sent now?"; `supabase/migrations/…_attempting.sql` says what each means. */
 export type Verdict =
   /** recipient: the ledger's, which is the one that was checked; a job's copy is only a copy. */
   | { verdict: "go"; recipient: string; attempts: number }

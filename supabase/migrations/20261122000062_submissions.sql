@@ -1,4 +1,5 @@
--- From an accepted request to ledger rows: submissions of hunts are staged, accepted, and planned a chunk at a time.
+-- Submissions of hunts: staged, accepted one by one, read, looked at before and ended. Many at once: …_accepting.sql; a chunk planned:
+-- …_planning.sql.
 
 -- Puts part of a big submission in place before it is accepted, so that no single request carries all of it: [{"no", "contacts"}].
 create function stage_chunks(p_job_id uuid, p_chunks jsonb) returns void
@@ -131,131 +132,6 @@ begin
 end
 $$;
 
--- Accepts several submissions in one call, each by itself: a refusal of one concerns no other. p_items: a list of accept_hunt's
--- arguments. Answers theirs, in the same order. New hunts that have come whole are written all at once, so that each statement counts
--- for as many as there are; what is not plain (a hunt that exists, templates that may be archived meanwhile, contacts that were staged
--- before) is left to accept_hunt.
---
--- Two calls never wait for each other: all keys are waited for first, in one order, then come hunts, in theirs; keys are nobody else's
--- by then.
-create function accept_hunts(p_items jsonb) returns jsonb
-language plpgsql
-set search_path = public
-set enable_seqscan = off
-set enable_hashjoin = off
-set enable_mergejoin = off
-as $$
-declare
-  v_answers jsonb[] := array_fill(null::jsonb, array[jsonb_array_length(p_items)]);
-  v_accepted integer[] := '{}';
-  v_plain boolean;
-  v_keyed boolean;
-  v_item jsonb;
-  v_no integer;
-  v_lock bigint;
-begin
-  select
-    bool_and(
-      jsonb_array_length(x.item -> 'hunt' -> 'template_ids') = 0
-      and jsonb_array_length(x.item -> 'chunks') = 1
-      and jsonb_array_length(x.item -> 'chunks' -> 0 -> 'contacts') = (x.item ->> 'contacts')::integer
-    ),
-    bool_or(jsonb_typeof(x.item -> 'idempotency') = 'object')
-  into v_plain, v_keyed
-  from jsonb_array_elements(p_items) as x (item);
-
-  if v_keyed then
-    for v_item, v_no, v_lock in
-      select x.item, x.no, l.lock
-      from jsonb_array_elements(p_items) with ordinality as x (item, no),
-        hashtextextended(concat_ws(' ', x.item -> 'idempotency' ->> 'scope', x.item -> 'idempotency' ->> 'key'), 7) as l (lock)
-      where jsonb_typeof(x.item -> 'idempotency') = 'object'
-      order by l.lock
-    loop
-      perform pg_advisory_xact_lock(v_lock);
-      v_answers[v_no] := idempotency_seen(v_item -> 'idempotency');
-    end loop;
-  end if;
-
-  if v_plain then
-    -- Of those for one hunt the first; what cannot be accepted as it is makes none.
-    with given as materialized (
-      select distinct on (h.id) x.no, h.*, coalesce(h.expires_at, h.default_expires_at, now() + interval '7 days') as ends_at
-      from jsonb_array_elements(p_items) with ordinality as x (item, no),
-        jsonb_to_record(x.item -> 'hunt') as h (
-          id text, account_id text, priority text, expires_at timestamptz, default_expires_at timestamptz, windows jsonb,
-          send_at timestamptz, last_send_at timestamptz
-        )
-      where v_answers[x.no] is null
-      order by h.id, x.no
-    ),
-    made as (
-      insert into hunts (id, account_id, priority, expires_at, windows)
-      select g.id, g.account_id, coalesce(g.priority, 'normal'), g.ends_at, nullif(g.windows, 'null')
-      from given g join accounts a on a.id = g.account_id
-      where a.status <> 'suspended' and g.ends_at > now()
-        and (greatest(g.send_at, g.last_send_at) < g.ends_at) is not false
-      order by g.id
-      on conflict (id) do nothing
-      returning id
-    )
-    select coalesce(array_agg(g.no order by g.no), '{}') into v_accepted from given g join made m on m.id = g.id;
-
-    if v_keyed then
-      for v_item, v_no in
-        select x.item, x.no from jsonb_array_elements(p_items) with ordinality as x (item, no)
-        where x.no = any (v_accepted) and jsonb_typeof(x.item -> 'idempotency') = 'object'
-        order by x.item -> 'idempotency' ->> 'scope', x.item -> 'idempotency' ->> 'key', x.no
-      loop
-        v_answers[v_no] := idempotency_take(v_item -> 'idempotency', v_item -> 'response');
-        if v_answers[v_no] is not null then
-          -- What was not accepted says nothing of the hunt: see accept_hunt.
-          delete from hunts where id = v_item -> 'hunt' ->> 'id';
-          v_accepted := array_remove(v_accepted, v_no);
-        end if;
-      end loop;
-    end if;
-
-    insert into hunt_chunks (job_id, no, size, contacts)
-    select (x.item ->> 'job_id')::uuid, (x.item -> 'chunks' -> 0 ->> 'no')::integer, (x.item ->> 'contacts')::integer,
-      x.item -> 'chunks' -> 0 -> 'contacts'
-    from jsonb_array_elements(p_items) with ordinality as x (item, no)
-    where x.no = any (v_accepted)
-    on conflict do nothing;
-    insert into hunt_submissions (job_id, hunt_id, contacts, content, send_at)
-    select (x.item ->> 'job_id')::uuid, x.item -> 'hunt' ->> 'id', (x.item ->> 'contacts')::integer,
-      nullif(x.item -> 'hunt' -> 'content', 'null'), (x.item -> 'hunt' ->> 'send_at')::timestamptz
-    from jsonb_array_elements(p_items) with ordinality as x (item, no)
-    where x.no = any (v_accepted)
-    on conflict do nothing;
-  end if;
-
-  if cardinality(v_accepted) < cardinality(v_answers) then
-    for v_item, v_no in
-      select x.item, x.no from jsonb_array_elements(p_items) with ordinality as x (item, no)
-      where v_answers[x.no] is null and x.no <> all (v_accepted)
-      order by x.item -> 'hunt' ->> 'id', x.no
-    loop
-      v_answers[v_no] := accept_hunt(
-        v_item -> 'hunt', (v_item ->> 'job_id')::uuid, (v_item ->> 'contacts')::integer, v_item -> 'chunks',
-        v_item -> 'idempotency', v_item -> 'response'
-      );
-    end loop;
-  end if;
-  return (
-    select jsonb_agg(
-      coalesce(v_answers[x.no], jsonb_build_object('result', 'accepted', 'response', x.item -> 'response')) order by x.no
-    )
-    from jsonb_array_elements(p_items) with ordinality as x (item, no)
-  );
-end
-$$;
-
--- See accept_messages_raw.
-create function accept_hunts_raw(jsonb) returns jsonb
-language sql
-return accept_hunts($1 -> 'p_items');
-
 -- What a plan job needs: {"huntId", "accountId", "priority", "expiresAt", "defaultCountry", "policy", "consentDeclared", "contacts" (null
 -- once the submission is planned), "content", "sendAt", "windows"}.
 create function read_chunk(p_job_id uuid, p_no integer) returns jsonb
@@ -312,46 +188,6 @@ begin
   );
 end
 $$;
-
--- Writes a chunk's messages, rows as insert_messages and one_way take them, and answers the ids that are to be queued. Chunks of one
--- hunt go one after another, so that a number given in two of them is seen; the erasures' lock comes first, see lock_moves. A job that
--- comes again writes nothing more: an account that has declared consent in between, or a provider that is back, would have it choose
--- another channel for somebody who has one already.
-create function plan_chunk(p_job_id uuid, p_no integer, p_hunt_id text, p_rows jsonb) returns setof uuid
-language plpgsql
-set search_path = public
-set enable_seqscan = off
-set enable_hashjoin = off
-set enable_mergejoin = off
-as $$
-declare
-  v_suspect boolean;
-begin
-  perform pg_advisory_xact_lock_shared(20261122, 4);
-  perform pg_advisory_xact_lock(hashtextextended(p_hunt_id, 0));
-  -- Until the end of this transaction: adopt_epoch, which doubts everything, waits for it and sees its rows.
-  select suspect into v_suspect from hunt_submissions where job_id = p_job_id for share;
-  if not exists (select 1 from hunt_chunks where job_id = p_job_id and no = p_no and planned_at is not null) then
-    perform insert_messages(one_way(p_hunt_id, p_rows));
-    if v_suspect then
-      perform doubt(r.id) from jsonb_to_recordset(p_rows) as r (id uuid);
-    end if;
-    update hunt_chunks set planned_at = now() where job_id = p_job_id and no = p_no;
-  end if;
-  return query
-    select m.id from jsonb_to_recordset(p_rows) as r (id uuid)
-    -- offset 0: by the key, not through the index of everything that is open.
-    cross join lateral (select m.id, m.status from messages m where m.id = r.id offset 0) m
-    where m.status in ('queued', 'sending');
-end
-$$;
-
--- See accept_messages_raw.
-create function plan_chunk_raw(jsonb) returns setof uuid
-language sql
-begin atomic
-  select plan_chunk(($1 ->> 'p_job_id')::uuid, ($1 ->> 'p_no')::integer, $1 ->> 'p_hunt_id', $1 -> 'p_rows');
-end;
 
 -- Every chunk is planned: the contacts are in the ledger now, drop the copy.
 create function finish_submission(p_job_id uuid) returns void
@@ -438,8 +274,7 @@ as $$
 $$;
 
 -- All of it is the service's alone.
-revoke all on function stage_chunks, stage_chunks_raw, discard_chunks, hunt_differences, accept_hunt, accept_hunts, accept_hunts_raw,
-  read_chunk, one_way, plan_chunk, plan_chunk_raw, finish_submission, open_submissions, preview_hunt,
-  preview_messages from public, anon, authenticated;
-grant execute on function stage_chunks, stage_chunks_raw, discard_chunks, hunt_differences, accept_hunt, accept_hunts, accept_hunts_raw,
-  read_chunk, one_way, plan_chunk, plan_chunk_raw, finish_submission, open_submissions, preview_hunt, preview_messages to service_role;
+revoke all on function stage_chunks, stage_chunks_raw, discard_chunks, hunt_differences, accept_hunt, read_chunk, one_way,
+  finish_submission, open_submissions, preview_hunt, preview_messages from public, anon, authenticated;
+grant execute on function stage_chunks, stage_chunks_raw, discard_chunks, hunt_differences, accept_hunt, read_chunk, one_way,
+  finish_submission, open_submissions, preview_hunt, preview_messages to service_role;

@@ -1,6 +1,12 @@
--- Two calls with the same new hunts could wait for each other, where one of them says of a hunt what is refused for its times.
+-- How submissions are accepted, many in one call.
 
--- As before, but all hunts that are not there yet are waited for first, in one order. Calls of one hunt need no order.
+-- Accepts several submissions in one call, each by itself: a refusal of one concerns no other. p_items: a list of accept_hunt's
+-- arguments. Answers theirs, in the same order. New hunts that have come whole are written all at once, so that each statement counts
+-- for as many as there are; what is not plain (a hunt that exists, templates that may be archived meanwhile, contacts that were staged
+-- before) is left to accept_hunt.
+--
+-- Two calls never wait for each other in a circle: all keys are waited for first, in one order, then all hunts that are not there yet, in
+-- theirs; keys are nobody else's by then. Calls of one hunt need no order.
 create or replace function accept_hunts(p_items jsonb) returns jsonb
 language plpgsql
 set search_path = public
@@ -125,3 +131,11 @@ begin
   );
 end
 $$;
+
+-- See accept_messages_raw.
+create or replace function accept_hunts_raw(jsonb) returns jsonb
+language sql
+return accept_hunts($1 -> 'p_items');
+
+revoke all on function accept_hunts, accept_hunts_raw from public, anon, authenticated;
+grant execute on function accept_hunts, accept_hunts_raw to service_role;
